@@ -1,0 +1,176 @@
+"""Read a named YAML file into a frozen, typed config, refusing whatever it does not understand.
+
+In: a YAML file and `a.b=c` overrides. Out: a frozen pydantic model, or a `ConfigError` that names
+the key's path, what was found and what is allowed.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reid_ray.errors import ConfigError
+
+_ENVIRONMENT = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+class Config(BaseModel):
+    """Base of every config class: frozen, strict types, unknown keys refused, no NaN or infinity."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
+    )
+
+    @classmethod
+    def parse(cls, raw: object, *, where: str) -> Self:
+        """Validate plain YAML/JSON data; `where` names its origin in errors."""
+        try:
+            # Validating as JSON keeps strict types and still takes arrays for tuples.
+            return cls.model_validate_json(json.dumps(raw, allow_nan=False))
+        except ValidationError as error:
+            raise ConfigError(_explain(error, where)) from None
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{where}: {error}; use plain numbers, strings, lists, maps") from None
+
+    def canonical(self) -> str:
+        """The config as sorted JSON: equal settings give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def digest(self) -> str:
+        """First 12 hex digits of the sha256 of `canonical()`."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
+
+
+C = TypeVar("C", bound=Config)
+
+
+def load(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
+    """Read `path` as a `cls`, with `a.b=c` overrides (values in YAML, list items by number)."""
+    path = Path(path)
+    raw = read_yaml(path)
+    for override in overrides:
+        _override(raw, override)
+    return cls.parse(raw, where=str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """Parse one YAML 1.2 document of plain data; `${NAME:-default}` in strings reads the environment.
+
+    Raises:
+        ConfigError: not readable, not YAML, a key given twice, or no map at the top.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML file") from None
+    raw = _parse(text, where=str(path))
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: found {type(raw).__name__}, expected a map of settings at the top")
+    return raw
+
+
+def _parse(text: str, *, where: str) -> Any:
+    try:
+        return _expand(yaml.load(text, Loader=_Yaml12))  # noqa: S506 - a SafeLoader subclass
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply to be a config") from None
+
+
+class _Yaml12(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's scalars: `no` is a string, `1e-4` a number, keys are unique.
+
+    `012` stays a string, so that a numeric field refuses it instead of reading octal 10.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = getattr(key_node, "value", None)
+            if not isinstance(key, str) or key_node.tag != "tag:yaml.org,2002:str":
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: keys are plain words, quote {key!r}")
+            if key in seen:
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+for _tag, _pattern, _first in [
+    ("bool", r"^(?:true|false)$", "tf"),
+    ("null", r"^(?:null|~|)$", ["n", "~", ""]),
+    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    ("float", r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+]:
+    _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+def _expand(value: Any) -> Any:
+    """Replace `${NAME}` and `${NAME:-default}` in every string."""
+    if isinstance(value, dict):
+        return {key: _expand(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item) for item in value]
+    return _ENVIRONMENT.sub(_from_environment, value) if isinstance(value, str) else value
+
+
+def _from_environment(found: re.Match[str]) -> str:
+    name, default = found.groups()
+    value = os.environ.get(name, default)
+    if value is None:
+        raise ConfigError(f"environment variable {name} is not set; set it or write ${{{name}:-default}}")
+    return value
+
+
+def _override(raw: Any, override: str) -> None:
+    """Apply one `a.b.0.c=value` in place."""
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: expected key.path=value, for example training.epochs=20")
+    target = raw
+    for depth, key in enumerate(keys):
+        where = f"--set {override}: '{'.'.join(keys[: depth + 1])}'"
+        if isinstance(target, list):
+            if not key.isdigit() or int(key) >= len(target):
+                raise ConfigError(f"{where}: expected a position from 0 to {len(target) - 1}")
+            key = int(key)  # type: ignore[assignment]
+        elif not isinstance(target, dict):
+            raise ConfigError(f"{where}: found {target!r} above it, which has no keys")
+        if depth == len(keys) - 1:
+            target[key] = _parse(text, where=f"--set {path}")
+        else:
+            target = target[key] if isinstance(target, list) else _child(target, key)
+
+
+def _child(target: dict[str, Any], key: str) -> Any:
+    """The map below `key`, made where it is missing or null, so that defaults can be overridden."""
+    if target.get(key) is None:
+        target[key] = {}
+    return target[key]
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    """One line per problem: key path, what was found, what is allowed."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "(top)"
+        found = problem.get("input")
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            text = "unknown key; remove it or check its spelling"
+        elif problem["type"] == "missing":
+            text = "required, but not given"
+        else:
+            shown = json.dumps(found, default=str)
+            text = f"found {shown[:80]}{'...' if len(shown) > 80 else ''}; {text}"
+        lines.append(f"{key}: {text}")
+    return f"{where}: " + "; ".join(lines)

@@ -1,0 +1,112 @@
+"""Where photos come from: one class per kind of source, told apart by `source`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, StringConstraints, model_validator
+
+from reid_ray.config.base import Config
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+"""A name that is safe in file names, metric names and URLs."""
+
+
+class _Dataset(Config):
+    name: Name
+    group: Name | None = None
+    """Species group that decides seen or unseen (for example `cattle`); default: the name."""
+
+    @property
+    def domain_group(self) -> str:
+        return self.group or self.name
+
+
+class HerdDataset(_Dataset):
+    """A procedural collection: no download, deterministic from its seed."""
+
+    source: Literal["herd"]
+    species: Literal["zebra", "leopard", "giraffe", "whale", "ringed_seal"]
+    """Kind of coat: stripes, rosettes, polygons, blotches with scars, rings."""
+    identities: Annotated[int, Field(ge=2, le=10_000)] = 16
+    photos: Annotated[int, Field(ge=2, le=1_000)] = 10
+    """Photos per identity, on average; the real number varies as in the field."""
+    size_px: Annotated[int, Field(ge=64, le=1024)] = 192
+    """Shorter side of a photo."""
+    seed: int = 0
+
+
+class FolderDataset(_Dataset):
+    """One folder per identity below `root`; photos directly or deeper inside."""
+
+    source: Literal["folder"]
+    root: str
+
+
+class ColumnNames(Config):
+    """What the table calls its columns (wildlife-datasets' names by default)."""
+
+    image_id: str = "image_id"
+    identity: str = "identity"
+    path: str = "path"
+    split: str = "split"
+    bbox: str = "bbox"
+    date: str = "date"
+    orientation: str = "orientation"
+    species: str = "species"
+
+
+class TableDataset(_Dataset):
+    """A CSV or Parquet table with a row per photo, paths relative to `root`."""
+
+    source: Literal["table"]
+    root: str
+    metadata: str = "metadata.csv"
+    """The table, relative to `root` unless absolute; `.csv`, `.tsv` or `.parquet`."""
+    columns: ColumnNames = ColumnNames()
+
+
+Dataset = Annotated[HerdDataset | FolderDataset | TableDataset, Field(discriminator="source")]
+
+
+class Split(Config):
+    """How photos of one collection are divided into reference and query."""
+
+    kind: Literal["closed_set", "given"] = "closed_set"
+    """`closed_set`: the MegaDescriptor paper's; `given`: the table's own split column."""
+    seed: int = 666
+    reference_share: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    validation_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
+    """Share of the *reference* photos kept out of training to choose among models; never query."""
+
+
+class Images(Config):
+    """How photos are prepared, once, for every method."""
+
+    short_px: Annotated[int, Field(ge=32, le=2048)] = 256
+    """Shorter side after preparation (the paper's 256)."""
+    crop: Literal["full", "bbox"] = "full"
+    max_pixels: PositiveInt = 100_000_000
+    """A photo with more is put aside as a decompression bomb."""
+    max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The run stops only if more than this share of a collection's photos is unusable."""
+
+
+class Data(Config):
+    """Collections, what is unseen, and how they are split and prepared."""
+
+    datasets: Annotated[tuple[Dataset, ...], Field(min_length=1)]
+    unseen: tuple[Name, ...] = ()
+    """Groups never trained on; their reference photos serve only to be searched."""
+    split: Split = Split()
+    images: Images = Images()
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> "Data":
+        names = [dataset.name for dataset in self.datasets]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"dataset names must differ, found twice: {twice}")
+        groups = {dataset.domain_group for dataset in self.datasets}
+        if missing := sorted(set(self.unseen) - groups):
+            raise ValueError(f"unseen names no group of a dataset: {missing}; groups are {sorted(groups)}")
+        if groups == set(self.unseen):
+            raise ValueError(f"every group is unseen ({sorted(groups)}), so there is nothing to train on")
+        return self

@@ -1,0 +1,48 @@
+"""Settings of one local-feature method."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from reid_ray.config.base import Config
+from reid_ray.config.datasets import Name
+
+
+class Sift(Config):
+    """OpenCV's SIFT; defaults are OpenCV's and the paper's."""
+
+    kind: Literal["sift"] = "sift"
+    contrast_threshold: PositiveFloat = 0.04
+    root: bool = False
+    """RootSIFT (Arandjelovic and Zisserman 2012): L1-normalise, then square root."""
+    max_keypoints: PositiveInt | None = None
+    """Keep the strongest by response; none: keep all."""
+
+
+class SuperPoint(Config):
+    """SuperPoint (DeTone et al. 2018) with the user's own weights file."""
+
+    kind: Literal["superpoint"]
+    weights: str
+    nms_px: PositiveInt = 4
+    threshold: PositiveFloat = 0.005
+    border_px: PositiveInt = 4
+    max_keypoints: PositiveInt | None = None
+
+
+Extractor = Annotated[Sift | SuperPoint, Field(discriminator="kind")]
+
+
+class Matching(Config):
+    """Count descriptor matches that pass the ratio test; most matches wins."""
+
+    name: Name = "SIFT"
+    extractor: Extractor = Sift()
+    short_px: PositiveInt | None = None
+    """Shorter side of the image that features are taken from; none: as prepared."""
+    thresholds: Annotated[tuple[float, ...], Field(min_length=1)] = (
+        0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
+    )  # fmt: skip
+    """Ratios of *squared* L2 distances to choose from, leave-one-out on the reference set alone."""
+    mutual: bool = False
+    """Count a match only if it is the best in both directions."""

@@ -1,0 +1,86 @@
+"""Settings of one training run: the paper's protocol as defaults (arXiv 2311.09118, section 4)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from reid_ray.config.base import Config
+
+Backbone = Annotated[str, Field(min_length=1, description="any timm model name")]
+
+
+class ArcFace(Config):
+    """Additive angular margin loss (Deng et al. 2019)."""
+
+    name: Literal["arcface"]
+    margin_rad: Annotated[float, Field(ge=0, lt=1.5708)]
+    scale: PositiveFloat
+
+
+class Triplet(Config):
+    """Triplet margin loss on mined triplets of the global batch."""
+
+    name: Literal["triplet"]
+    mining: Literal["all", "semi", "hard"]
+    margin: PositiveFloat
+
+
+Loss = Annotated[ArcFace | Triplet, Field(discriminator="name")]
+
+
+class Augment(Config):
+    """RandomResizedCrop and RandAugment, without a flip: a flip would swap an animal's flanks."""
+
+    crop_scale_min: Annotated[float, Field(gt=0, le=1)] = 0.8
+    ops: NonNegativeInt = 2
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 20
+
+
+class Training(Config):
+    """What all trials of a study share."""
+
+    weights: str = "auto"
+    """`auto`: timm's pre-trained weights if they can be had, else random (said in the run);
+    `random`; a safetensors file or timm folder; or an `hf-hub:` id."""
+    input_px: Annotated[int, Field(ge=32, le=1024)] = 224
+    epochs: PositiveInt = 100
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Global batch of one optimiser step, over all workers and accumulation steps."""
+    accumulation: PositiveInt = 1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    lr_floor: Annotated[float, Field(ge=0, le=1)] = 1e-3
+    """Cosine schedule ends at lr times this."""
+    sampler: Literal["auto", "shuffle", "identity_balanced"] = "auto"
+    """`auto`: identity-balanced (P x K) for Triplet, plain shuffling for ArcFace."""
+    photos_per_identity: Annotated[int, Field(ge=2)] = 4
+    """K of the identity-balanced sampler."""
+    augment: Augment = Augment()
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 autocast on a GPU, fp32 on the CPU."""
+    compile: bool = False
+    """`torch.compile` the backbone (GPU)."""
+    seed: NonNegativeInt = 0
+
+
+class Trial(Training):
+    """One point of the grid."""
+
+    backbone: Backbone
+    loss: Loss
+    lr: PositiveFloat
+
+    @property
+    def balanced(self) -> bool:
+        """Whether batches are drawn as P identities x K photos."""
+        if self.sampler == "auto":
+            return self.loss.name == "triplet"
+        return self.sampler == "identity_balanced"
+
+    @property
+    def label(self) -> str:
+        """A short readable name, unique within a grid."""
+        if isinstance(self.loss, ArcFace):
+            loss = f"ArcFace m={self.loss.margin_rad:g} s={self.loss.scale:g}"
+        else:
+            loss = f"Triplet {self.loss.mining} m={self.loss.margin:g}"
+        return f"{self.backbone} {loss} lr={self.lr:g}"

@@ -1,0 +1,128 @@
+"""A study: collections, a grid of training settings, baselines, and where results go."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from reid_ray.config.base import Config
+from reid_ray.config.datasets import Data, Name
+from reid_ray.config.matching import Matching
+from reid_ray.config.training import ArcFace, Backbone, Loss, Training, Trial, Triplet
+
+
+class ArcFaceGrid(Config):
+    margins_rad: tuple[float, ...] = (0.25, 0.5, 0.75)
+    scales: tuple[float, ...] = (32.0, 64.0, 128.0)
+
+
+class TripletGrid(Config):
+    minings: tuple[Literal["all", "semi", "hard"], ...] = ("all", "semi", "hard")
+    margins: tuple[float, ...] = (0.1, 0.2, 0.3)
+
+
+class Grid(Config):
+    """Backbone x learning rate x (ArcFace margin x scale + Triplet mining x margin).
+
+    The defaults are the paper's 2 x 2 x (9 + 9) = 72 points (arXiv 2311.09118, table 3).
+    """
+
+    backbones: Annotated[tuple[Backbone, ...], Field(min_length=1)] = (
+        "swin_base_patch4_window7_224",
+        "efficientnet_b3",
+    )
+    lrs: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.01, 0.001)
+    arcface: ArcFaceGrid | None = ArcFaceGrid()
+    triplet: TripletGrid | None = TripletGrid()
+
+    def losses(self) -> list[Loss]:
+        """Every loss setting of both arms."""
+        losses: list[Loss] = []
+        if self.arcface:
+            losses += [
+                ArcFace(name="arcface", margin_rad=margin, scale=scale)
+                for margin in self.arcface.margins_rad
+                for scale in self.arcface.scales
+            ]
+        if self.triplet:
+            losses += [
+                Triplet(name="triplet", mining=mining, margin=margin)
+                for mining in self.triplet.minings
+                for margin in self.triplet.margins
+            ]
+        return losses
+
+    def expand(self, shared: Training) -> list[Trial]:
+        """All points, in a fixed order, each with the study's shared settings."""
+        return [
+            Trial(**shared.model_dump(), backbone=backbone, loss=loss, lr=lr)
+            for backbone in self.backbones
+            for loss in self.losses()
+            for lr in self.lrs
+        ]
+
+
+class Pretrained(Config):
+    """A model scored as it comes, by the same cosine 1-NN."""
+
+    name: Name
+    model: str
+    """timm name, `hf-hub:` id or local timm folder."""
+    weights: str = "auto"
+    input_px: Annotated[int, Field(ge=32, le=1024)] | None = None
+    """None: the model's own input size."""
+
+
+class Baselines(Config):
+    """What trained models are compared with."""
+
+    random_init: bool = True
+    """Each backbone before training: what its architecture alone is worth."""
+    matching: tuple[Matching, ...] = (Matching(),)
+    pretrained: tuple[Pretrained, ...] = ()
+
+
+class Scaling(Config):
+    """How work is spread. The defaults fit one machine; raise them on a cluster."""
+
+    workers: NonNegativeInt = 0
+    """0: each trial trains inside its own Tune actor; n: each trial is Ray Train DDP on n workers."""
+    cpus_per_worker: PositiveInt = 1
+    gpus_per_worker: NonNegativeFloat | None = None
+    """None: 1 where the cluster has GPUs, else 0; fractions share a GPU."""
+    max_concurrent: PositiveInt | None = None
+    """Trials at a time; none: as many as fit."""
+    winner_workers: NonNegativeInt = 2
+    """The winner is trained once more under DDP on so many workers, to show that both agree; 0: not."""
+    matching_actors: PositiveInt | None = None
+    """None: one per free CPU."""
+
+
+class Study(Config):
+    """`python -m reid_ray.tune`'s config."""
+
+    name: Name
+    data: Data
+    scope: Literal["joint", "per_dataset"] = "joint"
+    """`joint`: one model on all seen datasets; `per_dataset`: each by itself (the paper's ablation)."""
+    grid: Grid = Grid()
+    training: Training = Training()
+    baselines: Baselines = Baselines()
+    scaling: Scaling = Scaling()
+    seed: NonNegativeInt = 0
+    storage: str = "runs"
+    """Folder of everything a study writes; on a cluster one that all nodes share."""
+    tracking_uri: str | None = None
+    """MLflow server; none: SQLite below `storage`."""
+    reports: str = "reports"
+    top_k: PositiveInt = 10
+    """Ranked references kept per query."""
+
+    @model_validator(mode="after")
+    def _grid_has_losses(self) -> "Study":
+        if not self.grid.losses():
+            raise ValueError("grid has neither arcface nor triplet settings; give at least one")
+        return self
+
+    def trials(self) -> list[Trial]:
+        """The grid, expanded."""
+        return self.grid.expand(self.training)

@@ -1,0 +1,1 @@
+"""Photos of animals: where they come from, their table of rows, and their pixels, prepared once."""

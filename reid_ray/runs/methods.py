@@ -1,0 +1,117 @@
+"""The ledger: one folder per method, whose result file is the last thing written.
+
+A method (a trial of the grid or a baseline) is known by its key, a hash of everything that decides its
+result. A start does only what has no result yet; retries, double starts and restarts are harmless.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from reid_ray.errors import StorageError
+from reid_ray.runs import files
+
+SCHEMA = 1
+"""Raised when the meaning of results changes, so that old ones are not mixed with new."""
+
+Kind = Literal["trial", "baseline", "confirmation"]
+Status = Literal["finished", "diverged", "out_of_memory", "failed"]
+Family = Literal["chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one method achieved.
+
+    Attributes:
+        key: 16 hex digits; see `method_key`.
+        method: readable name, equal for the same setting on several datasets.
+        scope: names of the datasets it was trained on or, without training, applied to; joined by `+`.
+        params: settings as flat scalars, for tables and MLflow.
+        metrics: finite numbers by sectioned name (`seen/top1`, `test/<dataset>/mAP`, `val/top1`); shares in 0..1.
+        seconds: wall time of the method's own work.
+        note: what a reader must know (weights used, why it failed).
+    """
+
+    key: str
+    method: str
+    kind: Kind
+    family: Family
+    scope: str
+    status: Status = "finished"
+    params: dict[str, str | int | float | bool] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    started_at: float = 0.0
+    note: str = ""
+
+
+def method_key(*parts: Any) -> str:
+    """Hash of JSON-able `parts` and the schema version: equal work has an equal key."""
+    text = json.dumps([SCHEMA, *parts], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class MethodFolder:
+    """The files of one method below `<study>/methods/<key>/`."""
+
+    path: Path
+
+    @property
+    def history_path(self) -> Path:
+        """JSON lines, one per epoch: {"epoch": 1, "loss": .., "lr": .., "val/top1": .., "seconds": ..}."""
+        return self.path / "history.jsonl"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.path / "checkpoint"
+
+    def finished(self) -> bool:
+        """Whether a readable result is there; a damaged one counts as unfinished work."""
+        try:
+            return self.result().key == self.path.name
+        except StorageError:
+            return False
+
+    def result(self) -> Result:
+        raw = files.read_json(self.path / "result.json")
+        try:
+            return Result(**raw)
+        except TypeError as error:
+            raise StorageError(f"{self.path / 'result.json'}: not a result ({error})") from None
+
+    def predictions(self) -> pd.DataFrame | None:
+        """One row per query (see `reid_ray.evaluation.predictions`), or None where there are none."""
+        path = self.path / "predictions.parquet"
+        return files.read_table(path) if path.exists() else None
+
+    def history(self) -> list[dict[str, float]]:
+        """Epochs so far; a last line cut short by a crash is left out."""
+        if not self.history_path.exists():
+            return []
+        rows = []
+        for line in self.history_path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def append_history(self, row: dict[str, float]) -> None:
+        """Add one epoch; non-finite values are left out, as JSON has none."""
+        finite = {name: value for name, value in row.items() if math.isfinite(value)}
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.history_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(finite) + "\n")
+
+    def finish(self, result: Result, predictions: pd.DataFrame | None = None) -> None:
+        """Write predictions, then the result: whoever sees the result sees all of it."""
+        if predictions is not None:
+            files.write_table(self.path / "predictions.parquet", predictions)
+        files.write_json(self.path / "result.json", asdict(result))

@@ -1,0 +1,81 @@
+"""The folder of one study: its config, its table of photos, and the methods that were run on it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reid_ray.runs import files
+from reid_ray.runs.methods import MethodFolder, Result
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """`<storage>/<study name>/`: study.json, rows.parquet, quarantine.parquet, methods/<key>/, gallery/."""
+
+    path: Path
+
+    def method(self, key: str) -> MethodFolder:
+        return MethodFolder(self.path / "methods" / key)
+
+    @property
+    def gallery_path(self) -> Path:
+        return self.path / "gallery"
+
+    @property
+    def study_path(self) -> Path:
+        return self.path / "study.json"
+
+    @property
+    def rows_path(self) -> Path:
+        return self.path / "rows.parquet"
+
+    @property
+    def quarantine_path(self) -> Path:
+        return self.path / "quarantine.parquet"
+
+    def load(self) -> "StudyRecord":
+        """Read everything a report needs."""
+        study = files.read_json(self.study_path)
+        methods = [
+            MethodRecord(folder.result(), folder.predictions(), folder.history())
+            for folder in map(self.method, study["methods"])
+            if folder.finished()
+        ]
+        return StudyRecord(
+            study=study,
+            rows=files.read_table(self.rows_path),
+            quarantine=files.read_table(self.quarantine_path),
+            methods=methods,
+            gallery_path=self.gallery_path,
+        )
+
+
+@dataclass(frozen=True)
+class MethodRecord:
+    """One method's result, its ranked answers (None where it failed) and its epochs."""
+
+    result: Result
+    predictions: pd.DataFrame | None
+    history: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as it is on disk.
+
+    Attributes:
+        study: name, config (plain data), provenance (git, versions, seeds, digests), methods (planned keys),
+            winner (key or None), started_at, seconds, warnings (sentences for the reader).
+        rows: the table of photos with their split.
+        quarantine: photos put aside: dataset, image_id, path, reason.
+        methods: those with a result, in planned order.
+        gallery_path: folder of thumbnails and gallery.json.
+    """
+
+    study: dict[str, Any]
+    rows: pd.DataFrame
+    quarantine: pd.DataFrame
+    methods: list[MethodRecord]
+    gallery_path: Path
