@@ -1,0 +1,157 @@
+"""Make a timm backbone that turns photos into feature vectors.
+
+In: a timm name and where weights come from. Out: a module [n, 3, H, W] -> [n, d], and a sentence that
+says which weights it has.
+"""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import get_pretrained_cfg
+
+from reid_ray.errors import ConfigError, WeightsError
+
+HUB_TIMEOUT_S = 3.0
+_WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A feature extractor and how its input is to be normalised.
+
+    Attributes:
+        module: float32 [n, 3, H, W] -> [n, d].
+        mean, std: per RGB channel, for pixels in 0..1.
+        weights: a sentence naming the weights, for the run's record.
+    """
+
+    module: torch.nn.Module
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights: str
+
+    @property
+    def dims(self) -> int:
+        return int(self.module.num_features)  # type: ignore[arg-type]
+
+
+def resolve_weights(name: str, weights: str) -> tuple[str, str]:
+    """Decide `auto` once, before work is spread, so that all trials start from the same weights.
+
+    Returns:
+        (weights, why): `weights` is `hub`, `random`, a path or an `hf-hub:` id.
+    """
+    if weights != "auto":
+        return weights, f"{weights} weights, as asked"
+    hub_id = _hub_id(name)
+    if hub_id is None:
+        return "random", f"{name} has no published weights, so it starts from random ones"
+    if _cached(hub_id) or _hub_answers():
+        return "hub", f"pre-trained weights {hub_id}"
+    return "random", (
+        f"{name} starts from RANDOM weights: {hub_id} is neither in the local cache nor can the model hub "
+        "be reached; set training.weights to a local file for the paper's protocol"
+    )
+
+
+def build(name: str, *, weights: str, input_px: int) -> Backbone:
+    """Make the backbone without a classifier.
+
+    Args:
+        name: a timm model name, optionally with a tag (`name.tag`).
+        weights: `hub` (timm's own), `random`, a safetensors file, a timm folder, or an `hf-hub:` id.
+        input_px: side of the square input; fixed-size models are made for it.
+
+    Raises:
+        ConfigError: no such timm model.
+        WeightsError: weights are missing, damaged or of another architecture.
+    """
+    options = _options(name, input_px)
+    if weights == "hub":
+        return _describe(_create(name, pretrained=True, **options), f"pre-trained {_hub_id(name)}")
+    if weights == "random":
+        return _describe(_create(name, pretrained=False, **options), "random weights")
+    if weights.startswith("hf-hub:"):
+        return _describe(_create(weights, pretrained=True, **options), f"pre-trained {weights}")
+    path = Path(weights)
+    if path.is_dir():
+        if not any((path / file).exists() for file in _WEIGHTS_FILES):
+            raise WeightsError(f"{path}: no {' or '.join(_WEIGHTS_FILES)} in this folder")
+        return _describe(_create(f"local-dir:{path}", pretrained=True, **options), f"local folder {path.name}")
+    module = _create(name, pretrained=False, **options)
+    _load_safetensors(module, path)
+    return _describe(module, f"local file {path.name}")
+
+
+def _create(name: str, **options: object) -> torch.nn.Module:
+    try:
+        module: torch.nn.Module = timm.create_model(name, num_classes=0, **options)
+        return module
+    except RuntimeError as error:
+        if "Unknown model" in str(error):
+            near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+            raise ConfigError(f"backbone {name!r} is not a timm model; near it: {near}") from None
+        raise WeightsError(f"{name}: weights do not fit ({str(error)[:300]})") from error
+    except OSError as error:
+        raise WeightsError(f"{name}: weights cannot be had ({error}); give a local file") from error
+
+
+def _options(name: str, input_px: int) -> dict[str, int]:
+    """`img_size` for models whose position tables depend on it; others take any size."""
+    config = get_pretrained_cfg(name, allow_unregistered=True) if ":" not in name else None
+    return {"img_size": input_px} if config is not None and config.fixed_input_size else {}
+
+
+def _load_safetensors(module: torch.nn.Module, path: Path) -> None:
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from None
+    wanted = module.state_dict()
+    kept = {key: value for key, value in state.items() if key in wanted}
+    missing = sorted(set(wanted) - set(kept))
+    shapes = [key for key, value in kept.items() if value.shape != wanted[key].shape]
+    if missing or shapes:
+        raise WeightsError(
+            f"{path}: made for another architecture; missing {missing[:3]} ({len(missing)} in all), "
+            f"of another shape {shapes[:3]}"
+        )
+    module.load_state_dict(kept)
+
+
+def _describe(module: torch.nn.Module, weights: str) -> Backbone:
+    config = module.pretrained_cfg
+    return Backbone(module, tuple(config["mean"]), tuple(config["std"]), weights)  # type: ignore[index,arg-type]
+
+
+def _hub_id(name: str) -> str | None:
+    config = get_pretrained_cfg(name, allow_unregistered=True)
+    # Weights known only by a URL would be unpickled by torch.hub, which runs what the file says.
+    return config.hf_hub_id if config is not None else None
+
+
+def _cached(hub_id: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return any(isinstance(try_to_load_from_cache(hub_id, file), str) for file in _WEIGHTS_FILES)
+
+
+def _hub_answers() -> bool:
+    """Whether a connection to the model hub opens; its client alone would retry for a minute."""
+    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
+        return False
+    url = urlparse(ENDPOINT)
+    try:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        socket.create_connection((url.hostname or "", port), timeout=HUB_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
