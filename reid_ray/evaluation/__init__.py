@@ -1,0 +1,1 @@
+"""From scores of query x reference to ranked answers, measures and intervals."""

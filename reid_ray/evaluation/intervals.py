@@ -1,0 +1,102 @@
+"""How sure a measured share is: Wilson and bootstrap intervals, and McNemar's paired test."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def wilson(successes: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson 1927), without continuity correction.
+
+    Unlike the textbook interval it stays inside 0..1 and is honest near both ends. Nothing measured
+    (n = 0) gives (0, 1).
+    """
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / n
+    centre = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # Rounding must not push an end past the share itself at 0 and 1.
+    low = max(0.0, min(share, (centre - half) / scale))
+    return low, min(1.0, max(share, (centre + half) / scale))
+
+
+def bootstrap_mean(
+    values: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    clusters: ArrayLike | None = None,
+    draws: int = 2000,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of a mean by resampling.
+
+    With `clusters` (one label per value, for example the identity) whole clusters are drawn: photos
+    of one animal are alike, and drawing them one by one makes intervals too narrow. No values give
+    (0, 1).
+    """
+    data = np.asarray(values, np.float64)
+    if data.size == 0:
+        return 0.0, 1.0
+    sums, counts = _per_cluster(data, clusters)
+    means = np.empty(draws)
+    for draw in range(draws):  # one draw at a time: draws x values would not fit for large sets
+        picked = rng.integers(0, len(sums), len(sums))
+        means[draw] = sums[picked].sum() / counts[picked].sum()
+    low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def _per_cluster(
+    data: NDArray[np.float64], clusters: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if clusters is None:
+        return data, np.ones_like(data)
+    _, which = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    counts = np.bincount(which).astype(np.float64)
+    return np.bincount(which, weights=data).astype(np.float64), counts
+
+
+@dataclass(frozen=True)
+class Mcnemar:
+    """A paired comparison of two methods on the same queries.
+
+    Attributes:
+        only_a: queries that only the first method answered rightly.
+        only_b: queries that only the second did.
+        p_exact: two-sided exact p-value.
+        p_mid: two-sided mid-p value: less conservative, and what Fagerland et al. (2013) recommend.
+    """
+
+    only_a: int
+    only_b: int
+    p_exact: float
+    p_mid: float
+
+
+def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike) -> Mcnemar:
+    """Test whether two methods differ, from which queries each answered rightly (McNemar 1947).
+
+    Only queries on which they disagree count: under equality each is a fair coin.
+    """
+    a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
+    if a.shape != b.shape:
+        raise ValueError(f"both methods must answer the same queries, {a.shape} != {b.shape}")
+    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
+    n, fewer = only_a + only_b, min(only_a, only_b)
+    tail = math.fsum(_fair_coin(n, heads) for heads in range(fewer + 1))
+    exact = min(1.0, 2 * tail)
+    # When both sides are equal the two tails overlap in one point, which is counted once.
+    mid = 1 - _fair_coin(n, fewer) / 2 if only_a == only_b else exact - _fair_coin(n, fewer)
+    return Mcnemar(only_a, only_b, exact, mid if n else 1.0)
+
+
+def _fair_coin(n: int, heads: int) -> float:
+    """Chance of `heads` in n tosses; by logarithms, so that large n does not underflow early."""
+    log_ways = math.lgamma(n + 1) - math.lgamma(heads + 1) - math.lgamma(n - heads + 1)
+    return math.exp(log_ways - n * math.log(2))

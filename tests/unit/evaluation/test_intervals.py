@@ -1,0 +1,73 @@
+"""Intervals and paired tests, checked against scipy and published numbers."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reid_ray.evaluation.intervals import bootstrap_mean, mcnemar, wilson
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 10), (1, 10), (5, 10), (65, 155), (155, 155)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_wilson_agrees_with_scipy(successes, n, confidence):
+    expected = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    assert wilson(successes, n, confidence=confidence) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_wilson_gives_newcombes_published_figures():
+    # Newcombe 1998, table I, method 3 without continuity correction: 81/263 and 0/20.
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+def test_nothing_measured_means_anything_is_possible():
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert bootstrap_mean([], np.random.default_rng(0)) == (0.0, 1.0)
+
+
+def test_bootstrap_of_many_values_comes_near_the_normal_interval_and_repeats_with_its_seed():
+    values = np.random.default_rng(1).standard_normal(400)
+    error = 1.96 * values.std() / 20
+    low, high = bootstrap_mean(values, np.random.default_rng(2))
+    assert low == pytest.approx(values.mean() - error, abs=0.02)
+    assert high == pytest.approx(values.mean() + error, abs=0.02)
+    assert (low, high) == bootstrap_mean(values, np.random.default_rng(2))
+
+
+def test_bootstrap_over_animals_is_as_wide_as_if_each_had_one_photo():
+    # Ten copies of each value carry no more information than one.
+    values = np.random.default_rng(3).standard_normal(50)
+    once = bootstrap_mean(values, np.random.default_rng(4))
+    copies = bootstrap_mean(
+        np.repeat(values, 10), np.random.default_rng(4), clusters=np.repeat(np.arange(50), 10)
+    )
+    assert copies[1] - copies[0] == pytest.approx(once[1] - once[0], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b"), [(0, 0), (3, 3), (1, 6), (12, 2), (0, 9), (300, 250)]
+)
+def test_mcnemar_is_the_binomial_test_on_disagreements(only_a, only_b):
+    a = [True] * only_a + [False] * only_b + [True] * 5
+    b = [False] * only_a + [True] * only_b + [True] * 5
+    test = mcnemar(a, b)
+    assert (test.only_a, test.only_b) == (only_a, only_b)
+    n = only_a + only_b
+    exact = stats.binomtest(only_a, n).pvalue if n else 1.0
+    assert test.p_exact == pytest.approx(exact)
+    point = stats.binom.pmf(min(only_a, only_b), n, 0.5)
+    # Fagerland et al. 2013: exact minus the observed point; 1 minus half of it at equality.
+    mid = 1 - point / 2 if only_a == only_b and n else exact - point if n else 1.0
+    assert test.p_mid == pytest.approx(mid)
+
+
+def test_mcnemar_gives_fagerlands_published_p_values():
+    # Fagerland, Lydersen, Laake 2013, airway data: 1 and 7 pairs; exact 0.070, mid-p 0.039.
+    test = mcnemar([True] + [False] * 7, [False] + [True] * 7)
+    assert test.p_exact == pytest.approx(0.0703, abs=5e-5)
+    assert test.p_mid == pytest.approx(0.0391, abs=5e-5)
+
+
+def test_methods_with_different_queries_cannot_be_compared():
+    with pytest.raises(ValueError, match="same queries"):
+        mcnemar([True], [True, False])
