@@ -1,0 +1,213 @@
+"""Decode photos safely and bring them to one size.
+
+In: the bytes of a file that may be anything. Out: upright uint8 RGB pixels, or `BadImage` with the reason.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from reid_ray.config.datasets import Images
+from reid_ray.datasets.roots import open_root
+from reid_ray.errors import DatasetError
+
+Pixels = NDArray[np.uint8]
+
+MIN_SIDE_PX = 32
+"""A smaller photo or crop shows no coat pattern."""
+MAX_ASPECT = 20
+"""A longer strip would grow without bound when its short side is brought to size."""
+
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+_BACKGROUND = (128, 128, 128)
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BadImage(DatasetError):
+    """A photo that is put aside; the text is the reason."""
+
+
+class Photo(NamedTuple):
+    """A prepared photo.
+
+    Attributes:
+        pixels: uint8 [H, W, 3].
+        content: `content_hash` of the file.
+    """
+
+    pixels: Pixels
+    content: str
+
+
+def read_bytes(root: str, path: str) -> bytes:
+    """The bytes of a photo of a collection, local or behind a URI.
+
+    Raises:
+        BadImage: missing, outside the root, not a regular file, empty, too large or unreadable.
+    """
+    try:
+        return open_root(root).read(path)
+    except (OSError, ValueError) as error:
+        raise BadImage(getattr(error, "strerror", None) or str(error)) from None
+
+
+def content_hash(data: bytes) -> str:
+    """Equal files have equal hashes: the first 32 hex digits of the sha256."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def open_photo(root: str, path: str, *, max_pixels: int) -> Pixels:
+    """`read_bytes`, then `decode`."""
+    return decode(read_bytes(root, path), max_pixels=max_pixels)
+
+
+def read_prepared(
+    root: str, path: str, *, images: Images, bbox: Sequence[float] | None = None
+) -> Photo:
+    """Read, hash, decode and prepare one photo, its bytes read once.
+
+    `bbox` counts only where `images.crop` asks for it; a photo without one is taken whole.
+    """
+    data = read_bytes(root, path)
+    box = bbox if images.crop == "bbox" else None
+    pixels = decode(data, max_pixels=images.max_pixels)
+    return Photo(prepare(pixels, short_px=images.short_px, bbox=box), content_hash(data))
+
+
+def decode(data: bytes, *, max_pixels: int) -> Pixels:
+    """Upright RGB pixels of a photo, whatever its suffix says.
+
+    The first frame of an animation; transparency over mid-grey; 16-bit values scaled from 0..65535, 32-bit and
+    float values from their own range; EXIF rotation applied, colour profiles ignored as in the paper.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        BadImage: not one of the formats, truncated, damaged, more than `max_pixels`, or a side below 32 px.
+    """
+    if not data:
+        raise BadImage("empty file")
+    # Pillow's own limit is raised as far as ours and no further, so that ours alone decides.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _refuse_size(image.size, max_pixels)
+            image.load()
+            pixels = np.asarray(_upright(_rgb(image), image))
+    except Image.UnidentifiedImageError:
+        raise BadImage(f"not an image of a known format ({', '.join(_FORMATS)})") from None
+    except (Image.DecompressionBombError, MemoryError):
+        raise BadImage(f"more than {max_pixels} pixels") from None
+    except BadImage:
+        raise
+    except Exception as error:  # noqa: BLE001 - Pillow's plugins raise anything on damaged files
+        raise BadImage(f"damaged image: {type(error).__name__}: {error}") from None
+    return np.ascontiguousarray(pixels)
+
+
+def prepare(pixels: Pixels, *, short_px: int, bbox: Sequence[float] | None = None) -> Pixels:
+    """Crop to `bbox` [x, y, w, h] if given, then bring the shorter side to `short_px`.
+
+    Bilinear with antialiasing, up and down, the longer side cut to whole pixels: torchvision's `Resize`,
+    which the paper used.
+
+    Returns:
+        uint8 [H', W', 3] with min(H', W') == short_px.
+
+    Raises:
+        BadImage: the box leaves less than 32 px of the photo, or a side is 20 times the other.
+    """
+    if bbox is not None:
+        pixels = _crop(pixels, bbox)
+    height, width = pixels.shape[:2]
+    short, long = sorted((height, width))
+    if long > MAX_ASPECT * short:
+        raise BadImage(f"{width} x {height} px: one side is more than {MAX_ASPECT} times the other")
+    if short == short_px:
+        return np.ascontiguousarray(pixels)
+    long_px = int(short_px * long / short)
+    size = (short_px, long_px) if width <= height else (long_px, short_px)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def grey(pixels: Pixels) -> Pixels:
+    """OpenCV's grey of RGB pixels, uint8 [H, W]: what SIFT is given."""
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _crop(pixels: Pixels, bbox: Sequence[float]) -> Pixels:
+    """The part of the box that lies inside the photo, its edges rounded to whole pixels."""
+    height, width = pixels.shape[:2]
+    x, y, w, h = bbox
+    left, right = (int(min(max(round(edge), 0), width)) for edge in (x, x + w))
+    top, bottom = (int(min(max(round(edge), 0), height)) for edge in (y, y + h))
+    if min(right - left, bottom - top) < MIN_SIDE_PX:
+        raise BadImage(
+            f"bbox {[round(side, 1) for side in bbox]} leaves {right - left} x {bottom - top} px of "
+            f"{width} x {height}; sides below {MIN_SIDE_PX} px are refused"
+        )
+    return pixels[top:bottom, left:right]
+
+
+def _refuse_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise BadImage(f"{width} x {height} px is more than {max_pixels} pixels")
+    if min(size) < MIN_SIDE_PX:
+        raise BadImage(f"{width} x {height} px: sides below {MIN_SIDE_PX} px are refused")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_scaled(np.asarray(image), image.mode)).convert("RGB")
+    if image.has_transparency_data:
+        # Mid-grey is next to the mean the networks subtract, and draws no hard edge round the animal.
+        layer = image.convert("RGBA")
+        below = Image.new("RGBA", layer.size, (*_BACKGROUND, 255))
+        return Image.alpha_composite(below, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scaled(values: NDArray[np.generic], mode: str) -> Pixels:
+    """Deep grey values as uint8 [H, W]: Pillow's own conversion would clip them to white.
+
+    16-bit values keep their scale, so that photos stay comparable; others have no known scale, and are
+    stretched from their least to their greatest finite value (float values within 0..1 keep that scale).
+    """
+    deep = values.astype(np.float64)
+    finite = np.isfinite(deep)
+    if not finite.any():
+        raise BadImage("no finite pixel value")
+    low, high = float(deep[finite].min()), float(deep[finite].max())
+    if mode.startswith("I") and low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    elif mode == "F" and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    deep = np.where(finite, deep, low)
+    return np.rint((deep - low) / max(high - low, 1e-300) * 255).astype(np.uint8)
+
+
+def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
+    """Apply EXIF's rotation; metadata that cannot be read says nothing about the pixels."""
+    try:
+        orientation = original.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 - damaged EXIF raises anything
+        return rgb
+    turn = _UPRIGHT.get(orientation)
+    return rgb if turn is None else rgb.transpose(turn)

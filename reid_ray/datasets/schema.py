@@ -1,0 +1,96 @@
+"""Name the columns of the table of photos and clean what fills them.
+
+In: identities and ids as the source wrote them. Out: the same, stripped and NFC, or a `DatasetError`.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reid_ray.errors import DatasetError
+
+UNKNOWN = "unknown"
+"""Identity of an animal nobody has named: never trained on, never a reference."""
+
+KEY, IMAGE_ID, IDENTITY, PATH = "key", "image_id", "identity", "path"
+ROOT, DATASET, GROUP, DOMAIN = "root", "dataset", "group", "domain"
+BBOX, DATE, ORIENTATION, SPECIES = "bbox", "date", "orientation", "species"
+SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT = "split_given", "split", "validation", "content"
+
+OURS = (KEY, ROOT, DATASET, GROUP, DOMAIN, SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT)
+"""Columns this package writes; a source's column of such a name is kept as `table_<name>`."""
+
+QUARANTINE = (DATASET, IMAGE_ID, PATH, "reason")
+"""Columns of the table of photos put aside."""
+
+Fault = tuple[str, str, str, str]
+"""One photo put aside: dataset, image_id, path, reason."""
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+def clean_text(values: pd.Series) -> pd.Series:
+    """Strings stripped and in Unicode NFC, without any reading of them: `007` and `NA` survive.
+
+    Missing values become the empty string.
+    """
+    uniques = pd.Series(values.unique()).dropna()
+    cleaned = {text: unicodedata.normalize("NFC", str(text)).strip() for text in uniques}
+    return values.map(cleaned).fillna("").astype("str")
+
+
+def clean_identities(values: pd.Series) -> pd.Series:
+    """Like `clean_text`; empty, and `unknown` in any case, become `UNKNOWN`."""
+    cleaned = clean_text(values)
+    return cleaned.mask(cleaned.eq("") | cleaned.str.casefold().eq(UNKNOWN), UNKNOWN)
+
+
+def refuse_collisions(identities: pd.Series, *, dataset: str) -> None:
+    """Refuse identities of one dataset that differ in case alone: they are probably one animal.
+
+    Raises:
+        DatasetError: lists every such group.
+    """
+    spellings: dict[str, list[str]] = {}
+    for identity in sorted(identities.unique()):
+        spellings.setdefault(identity.casefold(), []).append(identity)
+    if clashes := [" / ".join(group) for group in spellings.values() if len(group) > 1]:
+        shown = ", ".join(clashes[:10]) + (", ..." if len(clashes) > 10 else "")
+        raise DatasetError(
+            f"{dataset}: {len(clashes)} identities are written in more than one way: {shown}; "
+            "expected one spelling per animal, rename them in the source"
+        )
+
+
+def ascending(values: Sequence[str] | pd.Series) -> NDArray[np.int64]:
+    """Positions that sort `values`: as numbers if all are integers, else as strings; stable.
+
+    This is how the published splits order both ids and identities (they were read by pandas).
+    """
+    texts = np.asarray(values, dtype=object)
+    if len(texts) and all(map(_INTEGER.fullmatch, texts)):
+        return np.lexsort((texts.astype(str), texts.astype(np.int64)))
+    return np.argsort(texts, kind="stable")
+
+
+def ranks(values: pd.Series) -> tuple[NDArray[np.int64], int]:
+    """For each value its place among the sorted different values, and how many those are."""
+    codes, uniques = pd.factorize(values)
+    place = np.empty(len(uniques), np.int64)
+    place[ascending(uniques)] = np.arange(len(uniques))
+    return place[codes], len(uniques)
+
+
+def id_of_path(path: str) -> str:
+    """Stable id of a photo without one: the first 16 hex digits of the md5 of its relative path."""
+    return hashlib.md5(path.encode(), usedforsecurity=False).hexdigest()[:16]
+
+
+def quarantine(faults: Sequence[Fault] = ()) -> pd.DataFrame:
+    """The table of photos put aside."""
+    return pd.DataFrame(list(faults), columns=list(QUARANTINE), dtype="str")

@@ -1,0 +1,159 @@
+"""Read a collection whose photos are listed in a CSV, TSV or Parquet table.
+
+In: the table's bytes and the names of its columns. Out: text rows under our names, nothing checked yet.
+"""
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from reid_ray.config.datasets import TableDataset
+from reid_ray.datasets import schema
+from reid_ray.datasets.roots import Root, open_root
+from reid_ray.errors import DatasetError
+
+_BBOX_CHARACTERS = 400
+"""Longest text of a box that is parsed; a real one has fewer than 100 characters."""
+
+
+def read_table(dataset: TableDataset, root: Root) -> tuple[pd.DataFrame, list[schema.Fault]]:
+    """All cells as strings, columns renamed by `dataset.columns`.
+
+    `image_id` is made from the path where the table has none. A column that would clash with one of ours
+    is kept as `table_<name>`.
+
+    Returns:
+        The rows, and faults for lines with too many or too few cells.
+    """
+    where, data = _read(dataset, root)
+    faults: list[schema.Fault] = []
+    if where.lower().endswith((".parquet", ".pq")):
+        table = _parquet(data, where)
+    else:
+        table = _delimited(data, where, faults, dataset.name)
+    rows = _rename(table, dataset, where)
+    if "image_id" not in rows:
+        rows.insert(0, "image_id", rows["path"].map(schema.id_of_path).astype("str"))
+    return rows, faults
+
+
+def parse_bbox(cell: str) -> list[float] | None:
+    """`[x, y, w, h]` in pixels as JSON; None for an empty cell.
+
+    Raises:
+        ValueError: not four finite numbers, or no area.
+    """
+    if cell.strip().lower() in ("", "null", "nan", "none"):
+        return None
+    if len(cell) > _BBOX_CHARACTERS:
+        raise ValueError(f"bbox text has {len(cell)} characters; expected [x, y, width, height]")
+    try:
+        box = [float(side) for side in json.loads(cell)]
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        raise ValueError(f"bbox is {cell[:40]!r}; expected [x, y, width, height]") from None
+    if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
+        raise ValueError(f"bbox is {cell[:40]!r}; expected four numbers, width and height above 0")
+    return box
+
+
+def _read(dataset: TableDataset, inside: Root) -> tuple[str, bytes]:
+    """The table's name and bytes; it may lie outside the root if its path is absolute."""
+    folder, _, name = dataset.metadata.rpartition("/")
+    outside = dataset.metadata.startswith("/") or "://" in dataset.metadata
+    root = open_root(folder or "/") if outside else inside
+    where = dataset.metadata if outside else f"{root.text}/{dataset.metadata}"
+    try:
+        return where, root.read(name if outside else dataset.metadata)
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{where}: the table of {dataset.name} cannot be read ({error}); set metadata to a .csv, .tsv "
+            "or .parquet file, relative to root unless absolute"
+        ) from None
+
+
+def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -> pa.Table:
+    """CSV with its delimiter read off the first line; ragged lines are faults, the others go on."""
+
+    def put_aside(line: Any) -> str:
+        reason = (
+            f"line {line.number} has {line.actual_columns} cells, expected {line.expected_columns}"
+        )
+        faults.append((name, "", "", reason))
+        return "skip"
+
+    try:
+        first = data.removeprefix(b"\xef\xbb\xbf").splitlines()[0].decode()
+        delimiter = max(",;\t", key=lambda mark: first.count(mark))
+        parse = pyarrow.csv.ParseOptions(
+            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=put_aside
+        )
+        # Headers first: types are forced to text by name.
+        names = next(csv.reader([first], delimiter=delimiter))
+        convert = pyarrow.csv.ConvertOptions(
+            column_types={column: pa.string() for column in names}, strings_can_be_null=False
+        )
+        read = pyarrow.csv.ReadOptions(use_threads=False, block_size=1 << 24)
+        return pyarrow.csv.read_csv(io.BytesIO(data), read, parse, convert)
+    except (UnicodeDecodeError, IndexError, StopIteration, pa.ArrowInvalid) as error:
+        raise DatasetError(
+            f"{where}: not a readable table ({error}); expected UTF-8 text with a header line"
+        ) from None
+
+
+def _parquet(data: bytes, where: str) -> pa.Table:
+    try:
+        table = pyarrow.parquet.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{where}: not a readable Parquet file ({error})") from None
+    return pa.table([_as_text(column) for column in table.columns], names=table.column_names)
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A Parquet column as text: integers in decimal, whole floats like integers, lists as JSON."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type) or pa.types.is_nested(column.type):
+        return pa.chunked_array([pa.array(map(_cell, column.to_pylist()), pa.string())])
+    try:
+        return pc.fill_null(column.cast(pa.string()), "")
+    except pa.ArrowException:
+        return pa.chunked_array([pa.array(map(_cell, column.to_pylist()), pa.string())])
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return repr(value) if isinstance(value, float) else json.dumps(value, default=str)
+
+
+def _rename(table: pa.Table, dataset: TableDataset, where: str) -> pd.DataFrame:
+    """Our names for the mapped columns; the others keep theirs unless they clash."""
+    names = [name.strip() for name in table.column_names]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DatasetError(f"{where}: columns are given twice: {twice}; rename one of each")
+    ours = {theirs: name for name, theirs in dataset.columns.model_dump().items()}
+    for name in ("identity", "path"):
+        theirs = getattr(dataset.columns, name)
+        if theirs not in names:
+            raise DatasetError(
+                f"{where}: no column '{theirs}'; found {names}; rename it or set columns.{name}"
+            )
+    taken = {*schema.OURS, *dataset.columns.model_dump()}
+    new = [
+        ("split_given" if ours[name] == "split" else ours[name])
+        if name in ours
+        else (f"table_{name}" if name in taken else name)
+        for name in names
+    ]
+    rows: pd.DataFrame = table.rename_columns(new).to_pandas()
+    return rows.fillna("")

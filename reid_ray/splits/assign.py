@@ -1,0 +1,54 @@
+"""Give every photo its part in the study: domain, split and validation.
+
+In: rows and the config. Out: the same rows in the same order with `domain`, `split`, `validation`.
+"""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from reid_ray.config.datasets import Split
+from reid_ray.errors import DatasetError
+from reid_ray.splits.closed_set import closed_set
+from reid_ray.splits.domains import domain_of
+from reid_ray.splits.given import given
+from reid_ray.splits.leaks import Finding, drop_leaks
+from reid_ray.splits.validation import draw_validation
+
+
+class Assigned(NamedTuple):
+    """Rows with their split, and the leaks that were taken out of it."""
+
+    rows: pd.DataFrame
+    findings: list[Finding]
+
+
+def assign(rows: pd.DataFrame, split: Split, unseen: Collection[str] = ()) -> Assigned:
+    """Mark domains, split each dataset by itself, draw validation, then take leaks out of the queries.
+
+    Files on both sides are found only where rows have their `content`. A dataset whose own table marks
+    validation photos keeps those; none are drawn for it.
+
+    Raises:
+        DatasetError: a dataset has no reference photo at all, or no usable split of its own.
+    """
+    rows = rows.assign(domain=domain_of(rows["group"], unseen), split="none", validation=False)
+    parts, validation = np.full(len(rows), "none", dtype=object), np.zeros(len(rows), bool)
+    for name, places in rows.groupby("dataset", sort=False).indices.items():
+        part = rows.iloc[places]
+        if split.kind == "given":
+            parts[places], validation[places] = given(part, dataset=str(name))
+        else:
+            parts[places] = closed_set(part, seed=split.seed, reference_share=split.reference_share)
+        if "reference" not in parts[places]:
+            raise DatasetError(
+                f"{name}: no photo can be a reference (every animal is unknown, or none is marked so); "
+                "name the animals or leave this dataset out"
+            )
+    rows = rows.assign(split=parts)
+    marks = rows["dataset"].isin(rows["dataset"][validation]).to_numpy()
+    drawn = draw_validation(rows, seed=split.seed, share=split.validation_share)
+    validation = np.where(marks, validation & rows["domain"].eq("seen"), drawn)
+    return Assigned(*drop_leaks(rows.assign(validation=validation)))
