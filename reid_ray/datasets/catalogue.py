@@ -4,7 +4,7 @@ In: `Data`. Out: `LoadedRows`: rows that can be read, and the photos put aside w
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -33,8 +33,8 @@ def load_rows(data: Data, *, made: Path) -> LoadedRows:
     """Read every collection; herds are generated below `made`.
 
     Raises:
-        DatasetError: a collection as a whole is unusable: no root, no column, nothing left, or more than
-            `data.images.max_bad_share` of it put aside.
+        DatasetError: a collection as a whole is unusable: no root, no column, nothing left, or more
+            than `data.images.max_bad_share` of it put aside.
     """
     tables, faults = [], []
     for dataset in data.datasets:
@@ -52,8 +52,8 @@ def refuse_bad_share(dataset: str, *, bad: int, total: int, images: Images) -> N
     """
     if bad >= total or bad > images.max_bad_share * total:
         raise DatasetError(
-            f"{dataset}: {bad} of {total} photos cannot be used, at most {images.max_bad_share:.0%} may be; "
-            "see the reasons in the quarantine table, mend them or raise images.max_bad_share"
+            f"{dataset}: {bad} of {total} photos cannot be used, at most {images.max_bad_share:.0%} may "
+            "be; see the reasons in the quarantine table, mend them or raise images.max_bad_share"
         )
 
 
@@ -70,9 +70,7 @@ def _load_one(
         )
     root = open_root(dataset.root)
     if not root.exists():
-        raise DatasetError(
-            f"{dataset.name}: no folder {root.text}; set root to the collection's folder"
-        )
+        raise DatasetError(f"{dataset.name}: no folder {root.text}; set root to its folder")
     if isinstance(dataset, FolderDataset):
         raw, faults = read_folder(dataset, root)
     else:
@@ -139,7 +137,7 @@ def _boxes(cells: pd.Series) -> tuple[pd.Series, pd.Series]:
 
 def _named(rows: pd.DataFrame, dataset: FolderDataset | TableDataset, root: str) -> pd.DataFrame:
     rows = rows.iloc[schema.ascending(rows["image_id"])]
-    front = {
+    front: dict[str, Any] = {
         "key": f"{dataset.name}/" + rows["image_id"],
         "image_id": rows["image_id"],
         "identity": rows["identity"],
@@ -148,7 +146,8 @@ def _named(rows: pd.DataFrame, dataset: FolderDataset | TableDataset, root: str)
         "dataset": dataset.name,
         "group": dataset.domain_group,
     }
-    return pd.DataFrame({**front, **{name: rows[name] for name in rows if name not in front}})
+    others = {str(name): rows[name] for name in rows if name not in front}
+    return pd.DataFrame({**front, **others})
 
 
 def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:

@@ -53,6 +53,6 @@ def _refuse_split_folders(identities: pd.Series, dataset: FolderDataset) -> None
     found = set(identities.unique()) - {schema.UNKNOWN}
     if found and {name.lower() for name in found} <= _SPLITS:
         raise DatasetError(
-            f"{dataset.root}: the folders are {sorted(found)}, which are parts of a split, not animals; "
-            "expected one folder per animal: set root one level deeper, or use a table with a split column"
+            f"{dataset.root}: the folders are {sorted(found)}, parts of a split and not animals; "
+            "expected one folder per animal: set root deeper, or use a table with a split column"
         )

@@ -1,6 +1,7 @@
 """Reach the files of a collection, local or behind a URI, without ever leaving its root.
 
-In: a root (folder, `file://`, `s3://`, `gs://`) and a relative path. Out: bytes, or why there are none.
+In: a root (folder, `file://`, `s3://`, `gs://`) and a relative path. Out: bytes, or why there are
+none.
 """
 
 import os
@@ -26,7 +27,10 @@ HIDDEN = ("@eaDir",)
 class Root(Protocol):
     """Where the files of one collection are."""
 
-    text: str
+    @property
+    def text(self) -> str:
+        """How the rows name this root."""
+        ...
 
     def exists(self) -> bool: ...
 
@@ -106,10 +110,12 @@ class LocalRoot:
     def files(self) -> Iterator[str]:
         for folder, folders, names in os.walk(self.text):
             linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-            folders[:] = sorted(set(folders) - set(linked) - set(filter(hidden, folders)))
+            folders[:] = sorted(
+                set(folders) - set(linked) - {name for name in folders if hidden(name)}
+            )
             base = os.path.relpath(folder, self.text)
             # A linked folder is given like a file, so that it is put aside and not silently lost.
-            for name in sorted(filter(lambda name: not hidden(name), names + linked)):
+            for name in sorted(name for name in names + linked if not hidden(name)):
                 yield name if base == "." else f"{base}/{name}"
 
     def fault(self, path: str) -> str | None:

@@ -1,6 +1,6 @@
 """Name the columns of the table of photos and clean what fills them.
 
-In: identities and ids as the source wrote them. Out: the same, stripped and NFC, or a `DatasetError`.
+In: identities and ids as the source wrote them. Out: the same, stripped and NFC, or an error.
 """
 
 import hashlib
@@ -82,7 +82,7 @@ def ranks(values: pd.Series) -> tuple[NDArray[np.int64], int]:
     """For each value its place among the sorted different values, and how many those are."""
     codes, uniques = pd.factorize(values)
     place = np.empty(len(uniques), np.int64)
-    place[ascending(uniques)] = np.arange(len(uniques))
+    place[ascending(list(uniques))] = np.arange(len(uniques))
     return place[codes], len(uniques)
 
 

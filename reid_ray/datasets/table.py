@@ -1,6 +1,6 @@
 """Read a collection whose photos are listed in a CSV, TSV or Parquet table.
 
-In: the table's bytes and the names of its columns. Out: text rows under our names, nothing checked yet.
+In: the table's bytes and the names of its columns. Out: text rows under our names, not yet checked.
 """
 
 import csv
@@ -27,8 +27,8 @@ _BBOX_CHARACTERS = 400
 def read_table(dataset: TableDataset, root: Root) -> tuple[pd.DataFrame, list[schema.Fault]]:
     """All cells as strings, columns renamed by `dataset.columns`.
 
-    `image_id` is made from the path where the table has none. A column that would clash with one of ours
-    is kept as `table_<name>`.
+    `image_id` is made from the path where the table has none. A column that would clash with one of
+    ours is kept as `table_<name>`.
 
     Returns:
         The rows, and faults for lines with too many or too few cells.
@@ -74,8 +74,8 @@ def _read(dataset: TableDataset, inside: Root) -> tuple[str, bytes]:
         return where, root.read(name if outside else dataset.metadata)
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"{where}: the table of {dataset.name} cannot be read ({error}); set metadata to a .csv, .tsv "
-            "or .parquet file, relative to root unless absolute"
+            f"{where}: the table of {dataset.name} cannot be read ({error}); set metadata to a "
+            ".csv, .tsv or .parquet file, relative to root unless absolute"
         ) from None
 
 

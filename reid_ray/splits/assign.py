@@ -26,10 +26,11 @@ class Assigned(NamedTuple):
 
 
 def assign(rows: pd.DataFrame, split: Split, unseen: Collection[str] = ()) -> Assigned:
-    """Mark domains, split each dataset by itself, draw validation, then take leaks out of the queries.
+    """Mark domains, split each dataset by itself, draw validation, then take leaks out of the
+    queries.
 
-    Files on both sides are found only where rows have their `content`. A dataset whose own table marks
-    validation photos keeps those; none are drawn for it.
+    Files on both sides are found only where rows have their `content`. A dataset whose own table
+    marks validation photos keeps those; none are drawn for it.
 
     Raises:
         DatasetError: a dataset has no reference photo at all, or no usable split of its own.
@@ -44,7 +45,7 @@ def assign(rows: pd.DataFrame, split: Split, unseen: Collection[str] = ()) -> As
             parts[places] = closed_set(part, seed=split.seed, reference_share=split.reference_share)
         if "reference" not in parts[places]:
             raise DatasetError(
-                f"{name}: no photo can be a reference (every animal is unknown, or none is marked so); "
+                f"{name}: no photo can be a reference (all animals unknown, or none marked so); "
                 "name the animals or leave this dataset out"
             )
     rows = rows.assign(split=parts)

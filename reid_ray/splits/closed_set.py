@@ -1,7 +1,7 @@
 """Split one collection exactly as the MegaDescriptor paper does (arXiv 2311.09118, closed set).
 
-In: identities and image ids of one dataset. Out: reference, query or none per row. Published splits are
-reproduced: seed 666, share 0.8.
+In: identities and image ids of one dataset. Out: reference, query or none per row. With seed 666
+and share 0.8 published splits are reproduced.
 """
 
 import numpy as np
@@ -14,12 +14,12 @@ _MULTIPLIER, _INCREMENT, _MASK = 1103515245, 12345, 0x7FFFFFFF
 
 
 def closed_set(rows: pd.DataFrame, *, seed: int, reference_share: float) -> NDArray[np.object_]:
-    """`reference`, `query` or (unknown animals) `none` for each row of one dataset, in the rows' order.
+    """`reference`, `query` or (unknown animals) `none` for each row of one dataset.
 
-    Animals in ascending order, each one's photos in ascending image_id, draw numbers from one linear
-    congruential generator. Of n photos those with the smallest draws are reference: `reference_share` of
-    n rounded half to even, but one less where that would be all of several, and never fewer than one.
-    The order of the rows does not matter.
+    Animals in ascending order, each one's photos in ascending image_id, draw numbers from one
+    linear congruential generator. Of n photos those with the smallest draws are reference:
+    `reference_share` of n rounded half to even, but one less where that would be all of several,
+    and never fewer than one. The order of the rows does not matter.
     """
     split = np.full(len(rows), "none", dtype=object)
     known = np.flatnonzero(rows["identity"].ne(schema.UNKNOWN))

@@ -1,4 +1,7 @@
-"""Decide which photos are of the unseen domain. In: rows with their group. Out: seen or unseen per row."""
+"""Decide which photos are of the unseen domain.
+
+In: each row's species group. Out: seen or unseen per row.
+"""
 
 from collections.abc import Collection
 

@@ -1,6 +1,7 @@
 """Take the split from the table's own column.
 
-In: `split_given`. Out: reference, query or none per row, and which reference rows are for validation.
+In: `split_given`. Out: reference, query or none per row, and which reference rows are for
+validation.
 """
 
 import numpy as np
@@ -38,7 +39,8 @@ def given(rows: pd.DataFrame, *, dataset: str) -> tuple[NDArray[np.object_], NDA
         )
     if strange := sorted(set(words.unique()) - set(MEANING)):
         raise DatasetError(
-            f"{dataset}: the split column says {strange[:10]}; expected one of {sorted(filter(None, MEANING))}"
+            f"{dataset}: the split column says {strange[:10]}; "
+            f"expected one of {sorted(filter(None, MEANING))}"
         )
     meaning = words.map(MEANING).to_numpy(dtype=object)
     meaning[rows["identity"].eq(schema.UNKNOWN).to_numpy()] = "none"

@@ -1,6 +1,6 @@
-"""Find what would make a score wrong: photos on both sides of the split, queries that cannot be answered.
+"""Find what makes a score wrong: files on both sides of the split, queries without an answer.
 
-In: rows with their split and, once decoded, their content hash. Out: findings, and rows without them.
+In: rows with their split and, once decoded, their content hash. Out: findings, rows without them.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _SENTENCES: dict[Kind, str] = {
 
 
 def find_leaks(rows: pd.DataFrame) -> list[Finding]:
-    """All findings, by kind, then dataset; files are compared across datasets, where `content` is known."""
+    """All findings by kind and dataset; equal files are sought across datasets, by `content`."""
     query, reference = rows["split"].eq("query"), rows["split"].eq("reference")
     findings = []
     if "content" in rows:

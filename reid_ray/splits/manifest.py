@@ -1,6 +1,7 @@
 """Keep the split of a study beside its results, so that anyone can repeat or check it.
 
-In: rows with their split. Out: `split.csv` (key, split, validation) and `split.json` (settings, sha256).
+In: rows with their split. Out: `split.csv` (key, split, validation), `split.json` (settings,
+sha256).
 """
 
 import hashlib
@@ -97,8 +98,9 @@ def verify_manifest(manifest: Manifest, rows: pd.DataFrame) -> None:
     ]
     first = moved.iloc[0]
     raise SplitLeakError(
-        f"{len(moved)} of {len(both)} photos are not split as saved, for example {first['key']}: saved "
-        f"{first['split_saved']}, now {first['split_now']}; use the saved data and settings, or start afresh"
+        f"{len(moved)} of {len(both)} photos are not split as saved, for example {first['key']}: "
+        f"saved {first['split_saved']}, now {first['split_now']}; use the saved data and settings, "
+        "or start afresh"
     )
 
 

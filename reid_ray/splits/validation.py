@@ -15,10 +15,10 @@ from reid_ray.splits.closed_set import rank_within
 def draw_validation(rows: pd.DataFrame, *, seed: int, share: float) -> NDArray[np.bool_]:
     """Whether each row is for validation; only reference rows of the seen domain can be.
 
-    An animal with n >= 3 reference photos gives `share` of them, rounded half to even, at least 1 and at
-    most n - 2; one with fewer gives none. So each validation photo has two training photos of its animal
-    or more. Photos are ranked by a hash of the seed and their key: the draw depends neither on the order
-    of the rows nor on other animals.
+    An animal with n >= 3 reference photos gives `share` of them, rounded half to even, at least 1
+    and at most n - 2; one with fewer gives none. So each validation photo has two training photos
+    of its animal or more. Photos are ranked by a hash of the seed and their key: the draw depends
+    neither on the order of the rows nor on other animals.
     """
     marked = np.zeros(len(rows), bool)
     able = rows["split"].eq("reference") & rows["domain"].eq("seen")
@@ -26,8 +26,8 @@ def draw_validation(rows: pd.DataFrame, *, seed: int, share: float) -> NDArray[n
     if not share or not len(places):
         return marked
     part = rows.iloc[places]
-    animals = part.groupby(["dataset", "identity"], sort=False).ngroup().to_numpy(np.int64)
-    sizes = np.bincount(animals)
+    animals = part.groupby(["dataset", "identity"], sort=False).ngroup().to_numpy().astype(np.int64)
+    sizes = np.bincount(animals).astype(np.int64)
     wanted = np.clip(np.round(share * sizes).astype(np.int64), 1, np.maximum(sizes - 2, 0))
     draws = np.array([_draw(seed, key) for key in part["key"]], np.uint64)
     marked[places] = rank_within(animals, draws) < wanted[animals]
