@@ -6,6 +6,7 @@ the key's path, what was found and what is allowed.
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ _ENVIRONMENT = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
 class Config(BaseModel):
-    """Base of every config class: frozen, strict types, unknown keys refused, no NaN or infinity."""
+    """Base of every config class: frozen, strict, unknown keys refused, no NaN or infinity."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
@@ -30,13 +31,12 @@ class Config(BaseModel):
     @classmethod
     def parse(cls, raw: object, *, where: str) -> Self:
         """Validate plain YAML/JSON data; `where` names its origin in errors."""
+        _refuse_unplain(raw, where, ())
         try:
             # Validating as JSON keeps strict types and still takes arrays for tuples.
             return cls.model_validate_json(json.dumps(raw, allow_nan=False))
         except ValidationError as error:
             raise ConfigError(_explain(error, where)) from None
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{where}: {error}; use plain numbers, strings, lists, maps") from None
 
     def canonical(self) -> str:
         """The config as sorted JSON: equal settings give equal text."""
@@ -60,7 +60,7 @@ def load(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
 
 
 def read_yaml(path: Path) -> Any:
-    """Parse one YAML 1.2 document of plain data; `${NAME:-default}` in strings reads the environment.
+    """Parse one YAML 1.2 document; `${NAME:-default}` in strings reads the environment.
 
     Raises:
         ConfigError: not readable, not YAML, a key given twice, or no map at the top.
@@ -68,17 +68,20 @@ def read_yaml(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML file") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({error}); give the path of a YAML file"
+        ) from None
     raw = _parse(text, where=str(path))
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: found {type(raw).__name__}, expected a map of settings at the top")
+        found = "nothing" if raw is None else type(raw).__name__
+        raise ConfigError(f"{path}: found {found}, expected a map of settings at the top")
     return raw
 
 
 def _parse(text: str, *, where: str) -> Any:
     try:
-        return _expand(yaml.load(text, Loader=_Yaml12))  # noqa: S506 - a SafeLoader subclass
-    except yaml.YAMLError as error:
+        return _expand(yaml.load(text, Loader=_Yaml12))
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ConfigError(f"{where}: nested too deeply to be a config") from None
@@ -90,16 +93,16 @@ class _Yaml12(yaml.SafeLoader):
     `012` stays a string, so that a numeric field refuses it instead of reading octal 10.
     """
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
-            key = getattr(key_node, "value", None)
+            key, line = getattr(key_node, "value", None), key_node.start_mark.line + 1
             if not isinstance(key, str) or key_node.tag != "tag:yaml.org,2002:str":
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: keys are plain words, quote {key!r}")
+                raise yaml.YAMLError(f"line {line}: keys are plain words, quote {key!r}")
             if key in seen:
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice")
+                raise yaml.YAMLError(f"line {line}: key '{key}' is given twice")
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
@@ -108,7 +111,11 @@ for _tag, _pattern, _first in [
     ("bool", r"^(?:true|false)$", "tf"),
     ("null", r"^(?:null|~|)$", ["n", "~", ""]),
     ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    ("float", r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+    (
+        "float",
+        r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$",
+        "-+.0123456789",
+    ),
 ]:
     _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
@@ -126,7 +133,9 @@ def _from_environment(found: re.Match[str]) -> str:
     name, default = found.groups()
     value = os.environ.get(name, default)
     if value is None:
-        raise ConfigError(f"environment variable {name} is not set; set it or write ${{{name}:-default}}")
+        raise ConfigError(
+            f"environment variable {name} is not set; set it or write ${{{name}:-default}}"
+        )
     return value
 
 
@@ -135,20 +144,23 @@ def _override(raw: Any, override: str) -> None:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"--set {override}: expected key.path=value, for example training.epochs=20")
+        raise ConfigError(
+            f"--set {override}: expected key.path=value, for example training.epochs=20"
+        )
     target = raw
     for depth, key in enumerate(keys):
         where = f"--set {override}: '{'.'.join(keys[: depth + 1])}'"
         if isinstance(target, list):
-            if not key.isdigit() or int(key) >= len(target):
+            if not re.fullmatch("[0-9]{1,9}", key) or int(key) >= len(target):
                 raise ConfigError(f"{where}: expected a position from 0 to {len(target) - 1}")
-            key = int(key)  # type: ignore[assignment]
         elif not isinstance(target, dict):
             raise ConfigError(f"{where}: found {target!r} above it, which has no keys")
         if depth == len(keys) - 1:
-            target[key] = _parse(text, where=f"--set {path}")
+            target[int(key) if isinstance(target, list) else key] = _parse(
+                text, where=f"--set {path}"
+            )
         else:
-            target = target[key] if isinstance(target, list) else _child(target, key)
+            target = target[int(key)] if isinstance(target, list) else _child(target, key)
 
 
 def _child(target: dict[str, Any], key: str) -> Any:
@@ -158,10 +170,33 @@ def _child(target: dict[str, Any], key: str) -> Any:
     return target[key]
 
 
+def _refuse_unplain(value: Any, where: str, keys: tuple[str, ...]) -> None:
+    """Name the key of a value that YAML tags or huge exponents can make and JSON does not have."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_unplain(item, where, (*keys, str(key)))
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            _refuse_unplain(item, where, (*keys, str(place)))
+    elif not isinstance(value, str | int | None) and not _finite(value):
+        key = ".".join(keys) or "(top)"
+        raise ConfigError(
+            f"{where}: {key}: found {value!r:.80}; expected a finite number, string, list or map"
+        )
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
 def _explain(error: ValidationError, where: str) -> str:
     """One line per problem: key path, what was found, what is allowed."""
+    problems = error.errors(include_url=False)
     lines = []
-    for problem in error.errors(include_url=False):
+    for problem in problems:
+        loc = problem["loc"]
+        if any(other["loc"][: len(loc)] == loc and other["loc"] != loc for other in problems):
+            continue  # Only echoes the fault of an item inside, as "list too short".
         key = ".".join(str(part) for part in problem["loc"]) or "(top)"
         found = problem.get("input")
         text = problem["msg"].removeprefix("Value error, ")

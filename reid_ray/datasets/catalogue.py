@@ -52,8 +52,9 @@ def refuse_bad_share(dataset: str, *, bad: int, total: int, images: Images) -> N
     """
     if bad >= total or bad > images.max_bad_share * total:
         raise DatasetError(
-            f"{dataset}: {bad} of {total} photos cannot be used, at most {images.max_bad_share:.0%} may "
-            "be; see the reasons in the quarantine table, mend them or raise images.max_bad_share"
+            f"{dataset}: {bad} of {total} photos cannot be used, "
+            f"at most {images.max_bad_share:.0%} may be; see the reasons in the quarantine table, "
+            "mend them or raise images.max_bad_share"
         )
 
 

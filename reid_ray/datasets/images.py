@@ -196,10 +196,10 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _scaled(values: NDArray[np.generic], mode: str) -> Pixels:
     """Deep grey values as uint8 [H, W]: Pillow's own conversion would clip them to white.
 
-    Values that fit 16 bits (or, in a 32-bit file, 8) and floats within 0..1 keep that scale, so that
-    photos stay comparable; others are stretched from their least to their greatest finite value.
+    Values that fit 16 bits (or, in a 32-bit file, 8) and floats within 0..1 keep that scale, so
+    that photos stay comparable; others are stretched from their least to their greatest value.
     """
-    deep = values.astype(np.float32 if mode != "I" else np.float64)
+    deep = values.astype(np.float64)
     finite = np.isfinite(deep)
     if not finite.any():
         raise BadImage("no finite pixel value")
