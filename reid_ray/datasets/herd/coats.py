@@ -27,6 +27,7 @@ class Growth:
     wavelength: float
     stretch: float
     quadratic: float
+    drive: float
     wavelength_spread: float = 0.3
     direction_spread_rad: float = 0.3
 
@@ -77,6 +78,7 @@ def grow_patterns(seeds: Sequence[int], growth: Growth, *, height: float) -> lis
         direction_rad=np.repeat([t.direction_rad for t in traits], 2),
         stretch=growth.stretch,
         quadratic=growth.quadratic,
+        drive=growth.drive,
     )
     flanks = [
         Flank(
@@ -123,12 +125,13 @@ def paint_leopard(body: Body, pattern: Pattern, side: int) -> Image:
     """Broken rosettes on tawny fur, turning into solid spots on legs, head and tail."""
     traits, flank = pattern.traits, pattern.flanks[side]
     x, y = body.x, body.y
-    dx, dy = 0.007 * _sample(flank.fine, x, y), 0.007 * _sample(flank.fine, y, x)
+    dx, dy = _wobble(flank, x, y, coarse=0.022, fine=0.005)
     rose = _sample(flank.pattern, x + dx, y + dy) + 0.3 * _sample(flank.coarse, x, y)
-    inner = _step(rose - 1.45 + 0.45 * traits.boldness, sharpness=6)
-    outer = _step(rose - 0.30, sharpness=6)
-    ring = (outer - inner) * _step(_sample(flank.fine, y + 0.3, x + 0.1) + 1.1, sharpness=4)
-    spot = _step(_sample(flank.pattern, 1.5 * x + dx, 1.5 * y + dy) - 0.4, sharpness=6)
+    rose += 0.25 * _sample(flank.fine, x, y + 0.5)
+    inner = _step(rose - 1.25 + 0.35 * traits.boldness, sharpness=6)
+    outer = _step(rose - 0.05 + 0.15 * traits.boldness, sharpness=6)
+    ring = (outer - inner) * _step(_sample(flank.fine, y + 0.3, x + 0.1) + 1.2, sharpness=4)
+    spot = _step(_sample(flank.pattern, 1.6 * x + dx, 1.6 * y + dy) - 0.5, sharpness=6)
     limbs = np.maximum(_rise(0.47, 0.52, y), np.maximum(_rise(0.27, 0.20, x), _rise(0.74, 0.78, x)))
     dark = ring * (1 - limbs) + spot * limbs
     fur = _rgb(0.86 + 0.05 * traits.tone, 0.66 + 0.05 * traits.tone, 0.36 - 0.06 * traits.warmth)
@@ -144,10 +147,12 @@ def paint_giraffe(body: Body, pattern: Pattern, side: int) -> Image:
     traits, flank = pattern.traits, pattern.flanks[side]
     x, y = body.x, body.y
     gap, shade = _cells(flank.pattern, np.random.default_rng([pattern.rng_seed, 3, side]))
-    dx, dy = 0.006 * _sample(flank.fine, x, y), 0.006 * _sample(flank.fine, y, x)
-    width = 0.020 + 0.007 * traits.boldness + 0.003 * _sample(flank.coarse, x, y)
-    shrink = 1.0 + 0.7 * np.maximum(_rise(0.45, 0.20, x), _rise(0.88, 1.0, y))
+    dx, dy = _wobble(flank, x, y, coarse=0.028, fine=0.004)
+    width = 0.017 + 0.007 * traits.boldness + 0.003 * _sample(flank.coarse, x, y)
+    seam = np.minimum(y - 0.62 + 0.5 * (x - 0.38), 0.93 - y)
+    shrink = np.where(seam > 0, 1.0, 1.45).astype(np.float32)
     gaps = _sample(gap, shrink * x + dx, shrink * y + dy) / shrink
+    gaps = np.minimum(gaps, 1.2 * np.abs(seam))
     patch = _step((gaps - np.maximum(width, 0.006)) * 120, sharpness=2)
     patch *= (1 - _rise(1.0, 1.10, y)) * (1 - body.pale)
     net = _rgb(0.93, 0.84, 0.66 - 0.05 * traits.warmth)
@@ -167,9 +172,11 @@ def paint_whale(body: Body, pattern: Pattern, side: int) -> Image:
     right = _rise(0.46, 0.54, x)
     blotch = np.zeros_like(x)
     for share, flank in zip((1 - right, right), pattern.flanks, strict=True):
-        blotch += share * (_sample(flank.pattern, x, y) + 0.9 * _sample(flank.coarse, x, y))
+        dx, dy = _wobble(flank, x, y, coarse=0.05, fine=0.008)
+        grown = _sample(flank.pattern, x + dx, y + dy)
+        blotch += share * (0.8 * grown + 0.9 * _sample(flank.coarse, x, y) + 0.35 * _sample(flank.fine, x, y))
     rim = np.minimum(_soften(body.alpha, 0.02 * x.shape[1]) * 2 - 1.1, 0.8)
-    white = _step(blotch + 1.1 * traits.boldness - 0.2 + 0.8 * (rim - 0.6), sharpness=3)
+    white = _step(blotch + 0.9 * traits.boldness - 0.2 + 1.2 * (rim - 0.6), sharpness=4)
     black = _rgb(0.13 + 0.02 * traits.warmth, 0.15, 0.18)
     coat = _mix(np.broadcast_to(black, (*x.shape, 3)), _rgb(0.88, 0.90, 0.91), white * 0.92)
     rng = np.random.default_rng([pattern.rng_seed, 4])
@@ -182,10 +189,10 @@ def paint_seal(body: Body, pattern: Pattern, side: int) -> Image:
     """Pale rings on dark grey, fading into a silver belly."""
     traits, flank = pattern.traits, pattern.flanks[side]
     x, y = body.x, body.y
-    dx, dy = 0.012 * _sample(flank.fine, x, y), 0.012 * _sample(flank.fine, y, x)
-    bump = _sample(flank.pattern, x + dx, y + dy) + 0.35 * _sample(flank.coarse, x, y)
-    centre = 0.95 - 0.25 * traits.boldness
-    ring = np.exp(-(((bump - centre) / 0.42) ** 2)) * (0.8 + 0.25 * _sample(flank.coarse, y, x))
+    dx, dy = _wobble(flank, x, y, coarse=0.035, fine=0.004)
+    bump = _sample(flank.pattern, x + dx, y + dy) + 0.45 * _sample(flank.coarse, x, y)
+    centre = 0.55 - 0.3 * traits.boldness
+    ring = np.exp(-(((bump - centre) / 0.5) ** 2)) * (0.85 + 0.25 * _sample(flank.coarse, y, x))
     belly = _rise(0.42, 0.56, y)
     back = _rgb(0.33, 0.32, 0.31 - 0.03 * traits.warmth) * (1.0 + 0.18 * traits.tone)
     coat = _mix(np.broadcast_to(back, (*x.shape, 3)), _rgb(0.66, 0.65, 0.63), belly * 0.85)
@@ -250,6 +257,13 @@ def _finish(body: Body, coat: NDArray[np.float32], *, tuft: NDArray[np.float32])
     coat = _mix(coat, tuft, body.tuft * 0.75)
     coat = _mix(coat, _rgb(0.09, 0.08, 0.08), body.dark)
     return np.dstack([np.clip(coat, 0, 1), body.alpha]).astype(np.float32)
+
+
+def _wobble(flank: Flank, x: Image, y: Image, *, coarse: float, fine: float) -> tuple[Image, Image]:
+    """Displacements in canvas widths: `coarse` crowds the pattern here and there, `fine` frays its edges."""
+    dx = coarse * _sample(flank.coarse, x + 0.5, y) + fine * _sample(flank.fine, x, y)
+    dy = coarse * _sample(flank.coarse, y, x) + fine * _sample(flank.fine, y, x)
+    return dx, dy
 
 
 def _sample(field: Fields, x: Image, y: Image, *, nearest: bool = False) -> Image:

@@ -264,5 +264,5 @@ def _develop(rng: np.random.Generator, image: Image) -> NDArray[np.uint8]:
         image = cv2.filter2D(image, -1, kernel / kernel.sum())
     else:
         image = cv2.GaussianBlur(image, (0, 0), height * rng.uniform(0.0016, 0.006))
-    image = image + rng.normal(0, rng.uniform(0.006, 0.024), (height, width, 1)).astype(np.float32)
+    image = image + rng.normal(0, rng.uniform(0.004, 0.018), (height, width, 1)).astype(np.float32)
     return np.asarray(np.round(np.clip(image, 0, 1) * 255), np.uint8)

@@ -83,11 +83,11 @@ def _savanna(rng: np.random.Generator, size: tuple[int, int]) -> Place:
     image = _over(image, _jitter(rng, (0.50, 0.55, 0.56)), _below(y, ridge, size))
     for _ in range(rng.integers(0, 5)):
         image = _acacia(rng, image, horizon)
-    ground = _texture(rng, size, grass, fine=0.16, coarse=0.07)
+    ground = _ground(rng, size, grass, horizon=horizon)
     ground *= (0.80 + 0.35 * (y - horizon))[..., None]
     image = _over(image, ground, _below(y, np.full((1, size[1]), horizon), size))
     tufts = np.stack([grass * f for f in (0.65, 0.85, 1.1)])
-    return _strokes(rng, image, tufts, count=220, above=horizon, length=0.05), tufts
+    return _strokes(rng, image, tufts, count=420, above=horizon, length=0.06), tufts
 
 
 def _bush(rng: np.random.Generator, size: tuple[int, int]) -> Place:
@@ -100,7 +100,8 @@ def _bush(rng: np.random.Generator, size: tuple[int, int]) -> Place:
         image = _trunk(rng, image)
     floor = _pick(rng, [(0.55, 0.45, 0.32), (0.47, 0.46, 0.28), (0.60, 0.52, 0.40)])
     edge = rng.uniform(0.55, 0.78) + 0.02 * cloud(rng, (1, size[1]), coarsest=6, octaves=3)
-    image = _over(image, _texture(rng, size, floor, fine=0.15, coarse=0.08), _below(y, edge, size))
+    ground = _ground(rng, size, floor, horizon=float(edge.min()) - 0.1)
+    image = _over(image, ground, _below(y, edge, size))
     twigs = np.stack([leaf * 0.6, leaf * 1.25, _jitter(rng, (0.33, 0.25, 0.17))])
     return _strokes(rng, image, twigs, count=90, above=float(edge.mean()) - 0.05, length=0.08), twigs
 
@@ -127,15 +128,16 @@ def _ice(rng: np.random.Generator, size: tuple[int, int]) -> Place:
     """Snow with drifts and blue cracks below a pale sky, or open water behind the floe."""
     y, _ = _grid(size)
     horizon = rng.uniform(0.12, 0.42)
-    snow = _pick(rng, [(0.86, 0.89, 0.93), (0.80, 0.85, 0.91), (0.90, 0.90, 0.89), (0.74, 0.80, 0.88)])
+    colours = [(0.86, 0.89, 0.93), (0.80, 0.85, 0.91), (0.90, 0.90, 0.89), (0.74, 0.80, 0.88)]
+    snow = np.array(colours[int(rng.integers(len(colours)))], np.float32) * np.float32(rng.uniform(0.85, 1.05))
     image = _sky(rng, size)
     if rng.random() < 0.5:
         far = _texture(rng, size, _jitter(rng, (0.30, 0.42, 0.50)), fine=0.06, coarse=0.05)
         image = _over(image, far, _below(y, np.full((1, size[1]), horizon - 0.10), size))
     edge = horizon + 0.02 * cloud(rng, (1, size[1]), coarsest=6, octaves=4)
-    drift = cloud(rng, size, coarsest=3, octaves=5)
+    drift = cloud(rng, size, coarsest=3, octaves=4)
     slope = cv2.Sobel(drift, cv2.CV_32F, 0, 1) * np.float32(size[0] / 260)
-    ground = snow * (1 + 0.05 * drift + 0.5 * np.clip(slope, -0.25, 0.15))[..., None]
+    ground = snow * (1 + 0.02 * drift + 0.4 * np.clip(slope, -0.2, 0.12))[..., None]
     ground = np.clip(ground, 0, 1).astype(np.float32)
     image = _over(image, ground, _below(y, edge, size))
     return image, np.stack([snow * 0.93, snow, np.minimum(snow * 1.06, 1)])
@@ -160,7 +162,7 @@ def _pick(rng: np.random.Generator, colours: list[tuple[float, float, float]]) -
 
 
 def _jitter(rng: np.random.Generator, colour: tuple[float, float, float]) -> NDArray[np.float32]:
-    return (np.array(colour) * rng.uniform(0.93, 1.07, 3) * rng.uniform(0.88, 1.1)).astype(np.float32)
+    return (np.array(colour) * rng.uniform(0.96, 1.04, 3) * rng.uniform(0.88, 1.1)).astype(np.float32)
 
 
 def _sky(rng: np.random.Generator, size: tuple[int, int]) -> Image:
@@ -175,6 +177,20 @@ def _texture(
     rng: np.random.Generator, size: tuple[int, int], colour: NDArray[np.float32], *, fine: float, coarse: float
 ) -> Image:
     grain = fine * cloud(rng, size, coarsest=40, octaves=3) + coarse * cloud(rng, size, coarsest=4, octaves=3)
+    return np.clip(colour * (1 + grain)[..., None], 0, 1).astype(np.float32)
+
+
+def _ground(
+    rng: np.random.Generator, size: tuple[int, int], colour: NDArray[np.float32], *, horizon: float
+) -> Image:
+    """A plain in perspective: its texture is fine and flat far away, coarse nearby."""
+    y, x = _grid(size)
+    depth = 1 / np.maximum(y - horizon + 0.06, 0.06)
+    plain = cloud(rng, (256, 256), coarsest=8, octaves=5)
+    at_x = ((x - 0.5) * depth * 60 + 128).astype(np.float32)
+    at_y = (depth * 55 + 20).astype(np.float32)
+    near = cv2.remap(plain, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    grain = 0.07 * near + 0.05 * cloud(rng, size, coarsest=90, octaves=2)
     return np.clip(colour * (1 + grain)[..., None], 0, 1).astype(np.float32)
 
 
@@ -234,9 +250,9 @@ def _acacia(rng: np.random.Generator, image: Image, horizon: float) -> Image:
     x, foot = rng.uniform(0, width), (horizon + 0.02) * height
     shade = tuple(float(c) for c in _jitter(rng, (0.30, 0.36, 0.24)))
     image = np.ascontiguousarray(image)
-    cv2.line(image, (int(x), int(foot)), (int(x), int(foot - tall)), shade, max(1, int(tall / 14)), cv2.LINE_AA)
-    for _ in range(7):
-        centre = (int(x + rng.normal(0, 0.45) * tall), int(foot - tall * rng.uniform(0.85, 1.1)))
-        axes = (int(tall * rng.uniform(0.2, 0.5)), int(tall * rng.uniform(0.06, 0.13)))
+    cv2.line(image, (int(x), int(foot)), (int(x), int(foot - tall)), shade, max(2, int(tall / 11)), cv2.LINE_AA)
+    for _ in range(8):
+        centre = (int(x + rng.uniform(-0.5, 0.5) * tall), int(foot - tall * rng.uniform(0.92, 1.06)))
+        axes = (int(tall * rng.uniform(0.3, 0.5)), int(tall * rng.uniform(0.05, 0.1)))
         cv2.ellipse(image, centre, axes, 0, 0, 360, shade, -1, cv2.LINE_AA)
     return image

@@ -59,7 +59,7 @@ SPECIES: dict[str, Species] = {
     "zebra": Species(
         number=1,
         plan=plans.ZEBRA,
-        growth=Growth(wavelength=0.058, stretch=1.6, quadratic=0.0),
+        growth=Growth(wavelength=0.058, stretch=1.6, quadratic=0.0, drive=0.35),
         paint=coats.paint_zebra,
         habitats=("savanna", "savanna", "bush"),
         camera=Camera(),
@@ -70,7 +70,7 @@ SPECIES: dict[str, Species] = {
     "leopard": Species(
         number=2,
         plan=plans.LEOPARD,
-        growth=Growth(wavelength=0.062, stretch=0.0, quadratic=1.0),
+        growth=Growth(wavelength=0.066, stretch=0.0, quadratic=1.0, drive=0.0),
         paint=coats.paint_leopard,
         habitats=("bush", "bush", "savanna"),
         camera=Camera(),
@@ -81,10 +81,10 @@ SPECIES: dict[str, Species] = {
     "giraffe": Species(
         number=3,
         plan=plans.GIRAFFE,
-        growth=Growth(wavelength=0.105, stretch=0.0, quadratic=1.0),
+        growth=Growth(wavelength=0.115, stretch=0.0, quadratic=1.0, drive=0.0),
         paint=coats.paint_giraffe,
         habitats=("savanna", "savanna", "bush"),
-        camera=Camera(scale=(0.88, 1.12), stride=0.2, neck_rad=0.08),
+        camera=Camera(scale=(0.98, 1.25), stride=0.2, neck_rad=0.08),
         photo_aspect=4 / 5,
         code="G",
         names=_SOMALI,
@@ -92,7 +92,7 @@ SPECIES: dict[str, Species] = {
     "whale": Species(
         number=4,
         plan=plans.WHALE,
-        growth=Growth(wavelength=0.17, stretch=0.0, quadratic=0.4),
+        growth=Growth(wavelength=0.17, stretch=0.0, quadratic=0.4, drive=0.35),
         paint=coats.paint_whale,
         habitats=("sea",),
         camera=Camera(yaw_rad=0.75, lean_rad=0.15, stride=0.0, neck_rad=0.0, roll_rad=0.10),
@@ -104,7 +104,7 @@ SPECIES: dict[str, Species] = {
     "ringed_seal": Species(
         number=5,
         plan=plans.RINGED_SEAL,
-        growth=Growth(wavelength=0.085, stretch=0.0, quadratic=1.0),
+        growth=Growth(wavelength=0.085, stretch=0.0, quadratic=1.0, drive=0.0),
         paint=coats.paint_seal,
         habitats=("ice",),
         camera=Camera(stride=0.0),

@@ -13,7 +13,6 @@ Fields = NDArray[np.float32]
 
 _STEPS = 60
 _TIME_STEP = 1.0
-_DRIVE = 0.35
 
 
 def grow(
@@ -23,6 +22,7 @@ def grow(
     direction_rad: NDArray[np.float64],
     stretch: float,
     quadratic: float,
+    drive: float,
 ) -> Fields:
     """Patterns [n, h, w] with mean about 0 and standard deviation 1, periodic at the borders.
 
@@ -32,10 +32,12 @@ def grow(
         direction_rad: [n] of the wave, that is across the stripes; 0 varies along x.
         stretch: how strongly other directions are damped; 0 has no direction at all.
         quadratic: 0 stripes, about 1 spots that are high, about -1 spots that are low.
+        drive: how far beyond the instability; near 0 and `quadratic` 1 only spots survive.
     """
     damping = _damping(noise.shape, wavelength, direction_rad, stretch)
-    implicit = (1 / (1 + _TIME_STEP * (damping - _DRIVE))).astype(np.float32)
-    field = scipy.fft.irfft2(scipy.fft.rfft2(noise) * implicit**4, s=noise.shape[1:])
+    implicit = (1 / (1 + _TIME_STEP * (damping - drive))).astype(np.float32)
+    band = (1 / (1 + damping) ** 4).astype(np.float32)
+    field = scipy.fft.irfft2(scipy.fft.rfft2(noise) * band, s=noise.shape[1:])
     field *= np.float32(0.3) / field.std(axis=(1, 2), keepdims=True)
     for _ in range(_STEPS):
         field = field + np.float32(_TIME_STEP) * field * field * (np.float32(quadratic) - field)
