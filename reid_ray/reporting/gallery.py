@@ -1,0 +1,212 @@
+"""Write thumbnails of some queries to look at. In: photos, answers. Out: JPEGs, gallery.json.
+
+Thumbnails are encoded anew from pixels, so no EXIF and no place where a photo was taken goes along.
+Files are named by a hash of the photo's key, never by a name from data.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from reid_ray.config.matching import Sift
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.matching import sift
+from reid_ray.reporting.pooled import pooled_methods, standing
+from reid_ray.runs import files
+from reid_ray.runs.study import StudyRecord
+
+Photo = NDArray[np.uint8]
+Points = NDArray[np.float32]
+Matcher = Callable[[Photo, Photo, float], tuple[Points, Points]]
+
+THUMBNAIL_PX = 200
+_PAIR_PX = 220
+_QUALITY = 80
+_MOST_LINES = 60
+_DEFAULT_RATIO = 0.6
+"""Ratio of squared distances where a method names none; Lowe's 0.8 on plain ones is 0.64."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One method's answers, and the ratio its matches are drawn with (None: not drawn)."""
+
+    method: str
+    family: str
+    predictions: pd.DataFrame
+    threshold: float | None = None
+
+
+def panels(record: StudyRecord) -> list[Panel]:
+    """The chosen trial and the local-feature method that stands best, as far as they finished."""
+    methods = pooled_methods(record)
+    found: list[Panel] = []
+    for method in standing(methods):
+        local = method.family == "local features"
+        if method.predictions is None or not (method.chosen or local):
+            continue
+        if local and any(panel.threshold is not None for panel in found):
+            continue
+        ratio = float(method.params.get("threshold", _DEFAULT_RATIO)) if local else None
+        found.append(Panel(method.name, method.family, method.predictions, ratio))
+    return found
+
+
+def make_gallery(
+    rows: pd.DataFrame,
+    images: PreparedImages,
+    shown: Sequence[Panel],
+    folder: Path,
+    *,
+    each: int = 3,
+    seed: int = 0,
+    matcher: Matcher | None = None,
+) -> Path:
+    """Write `each` right and `each` wrong queries per panel, drawn at random with `seed`.
+
+    Args:
+        rows: position i is photo i of `images`.
+        matcher: (query, reference, ratio) -> matched points [m, 2] of both, in pixels; default:
+            `matched_points`.
+
+    Returns:
+        The path of gallery.json, whose file names are relative to `folder`.
+    """
+    place = {key: position for position, key in enumerate(rows["key"])}
+    identity = dict(zip(rows["key"], rows["identity"].astype(str), strict=True))
+    writer = _Writer(images, place, folder, matcher or matched_points)
+    described = []
+    for panel in shown:
+        cases = [
+            _case(row, identity, writer, panel.threshold)
+            for row in pick(panel.predictions, each=each, rng=np.random.default_rng(seed))
+        ]
+        described.append({"method": panel.method, "family": panel.family, "cases": cases})
+    path = folder / "gallery.json"
+    files.write_json(path, {"seed": seed, "each": each, "panels": described})
+    return path
+
+
+def pick(predictions: pd.DataFrame, *, each: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """At most `each` random right answers, then as many wrong; never a query without an answer."""
+    answered = predictions[predictions["top_keys"].map(len) > 0]
+    picked: list[dict[str, Any]] = []
+    for correct in (True, False):
+        part = answered[answered["correct"].astype(bool) == correct]
+        chosen = rng.permutation(len(part))[:each]
+        picked += [
+            {str(k): v for k, v in row.items()} for row in part.iloc[chosen].to_dict("records")
+        ]
+    return picked
+
+
+def matched_points(
+    query_rgb: Photo, reference_rgb: Photo, threshold: float
+) -> tuple[Points, Points]:
+    """SIFT points [m, 2] of both photos whose best two squared distances pass the ratio test."""
+    features = sift.extract([query_rgb, reference_rgb], Sift())
+    query, reference = features.image(0), features.image(1)
+    if len(query) == 0 or len(reference) < 2:
+        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
+    left = query.descriptors.astype(np.float32)
+    right = reference.descriptors.astype(np.float32)
+    squared = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
+    best = np.argsort(squared, axis=1, kind="stable")[:, :2]
+    first, second = np.take_along_axis(squared, best, axis=1).T
+    kept = np.flatnonzero(first < threshold * second)
+    kept = kept[np.argsort((first / np.maximum(second, 1))[kept], kind="stable")]
+    return query.points_xy[kept], reference.points_xy[best[kept, 0]]
+
+
+@dataclass(frozen=True)
+class _Writer:
+    images: PreparedImages
+    place: dict[str, int]
+    folder: Path
+    matcher: Matcher
+
+    def thumbnail(self, key: str) -> str:
+        """Write a photo's thumbnail, once; returns its file name."""
+        name = f"{_digest(key)}.jpg"
+        if not (self.folder / name).exists():
+            picture = Image.fromarray(self.images[self.place[key]])
+            picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+            files.write_bytes(self.folder / name, _jpeg(picture))
+        return name
+
+    def pair(self, query: str, reference: str, threshold: float) -> tuple[str, int]:
+        """Write both photos with matches as lines; returns file name and match count."""
+        left, right = self.images[self.place[query]], self.images[self.place[reference]]
+        points_l, points_r = self.matcher(left, right, threshold)
+        name = f"{_digest(query, reference, str(threshold))}.jpg"
+        picture = _side_by_side(left, right, points_l[:_MOST_LINES], points_r[:_MOST_LINES])
+        files.write_bytes(self.folder / name, _jpeg(picture))
+        return name, len(points_l)
+
+
+def _case(
+    row: dict[str, Any], identity: dict[str, str], writer: _Writer, threshold: float | None
+) -> dict[str, Any]:
+    """One query in gallery.json: the answer, and the first right photo among those kept."""
+    keys, scores = [str(key) for key in row["top_keys"]], row["top_scores"]
+    right = next((key for key in keys if identity.get(key) == row["identity"]), None)
+    case: dict[str, Any] = {
+        "query": str(row["query"]), "dataset": str(row["dataset"]), "domain": str(row["domain"]),
+        "identity": str(row["identity"]), "predicted": str(row["predicted"]),
+        "correct": bool(row["correct"]), "first_correct": int(row["first_correct"]),
+        "reference": keys[0], "score": _finite(scores[0]),
+        "query_image": writer.thumbnail(str(row["query"])),
+        "reference_image": writer.thumbnail(keys[0]),
+        "right_image": writer.thumbnail(right) if right and not row["correct"] else None,
+        "matches_image": None, "matches": None,
+    }  # fmt: skip
+    if threshold is not None:
+        name, count = writer.pair(case["query"], keys[0], threshold)
+        case |= {"matches_image": name, "matches": count}
+    return case
+
+
+def _side_by_side(left: Photo, right: Photo, points_l: Points, points_r: Points) -> Image.Image:
+    """Two photos at one height, with lines between matched points."""
+    pictures, scales = [], []
+    for photo in (left, right):
+        scale = _PAIR_PX / photo.shape[0]
+        size = (max(1, round(photo.shape[1] * scale)), _PAIR_PX)
+        pictures.append(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS))
+        scales.append(scale)
+    gap = 6
+    canvas = Image.new("RGB", (pictures[0].width + gap + pictures[1].width, _PAIR_PX), "white")
+    canvas.paste(pictures[0], (0, 0))
+    canvas.paste(pictures[1], (pictures[0].width + gap, 0))
+    draw = ImageDraw.Draw(canvas)
+    colours = ("#ffd400", "#00e5ff", "#ff5fd2", "#7dff4f", "#ff9d3b")
+    for number, (a, b) in enumerate(zip(points_l, points_r, strict=True)):
+        start = (a[0] * scales[0], a[1] * scales[0])
+        end = (b[0] * scales[1] + pictures[0].width + gap, b[1] * scales[1])
+        colour = colours[number % len(colours)]
+        draw.line([start, end], fill=colour, width=1)
+        for x, y in (start, end):
+            draw.ellipse([x - 2.5, y - 2.5, x + 2.5, y + 2.5], outline=colour, width=1)
+    return canvas
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    return buffer.getvalue()
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,224 @@
+"""The report's tables, as data frames. In: methods of a study. Out: frames for page and CSV."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reid_ray.evaluation.metrics import DOMAINS, identity_accuracy
+from reid_ray.reporting.pooled import Method, candidates, pooled_methods, standing
+from reid_ray.runs.study import StudyRecord
+
+HYPER_PARAMETERS = ("backbone", "lr", "margin", "scale", "mining")
+_MEASURES = ("top1", "top1_low", "top1_high", "top5", "balanced_top1", "mAP", "queries")
+
+
+def leaderboard(record: StudyRecord) -> pd.DataFrame:
+    """One row per method, best top-1 on seen species first; those without a result last, with their
+    note.
+
+    Columns: `method`, `family`, `chosen`, `status`; per domain `<domain>_top1`, `_top1_low`,
+        `_top1_high`, `_top5`, `_balanced_top1`, `_mAP`, `_queries`; `val_top1` (what the choice was
+        made by), `seconds`, `params`, `note`. Shares are in 0..1; what was not measured is missing,
+        never 0.
+    """
+    rows = [_leaderboard_row(method) for method in pooled_methods(record)]
+    domains = [d for d in DOMAINS if any(f"{d}_top1" in row for row in rows)] or ["seen"]
+    columns = ["method", "family", "chosen", "status"]
+    columns += [f"{domain}_{measure}" for domain in domains for measure in _MEASURES]
+    columns += ["val_top1", "seconds", "params", "note"]
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    first = f"{domains[0]}_top1"
+    table["_place"] = table["status"].map({"finished": 0, "partial": 1}).fillna(2)
+    table = table.sort_values(
+        ["_place", first], ascending=[True, False], kind="stable", na_position="last"
+    )
+    return table.drop(columns="_place").reset_index(drop=True)
+
+
+def _leaderboard_row(method: Method) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "method": method.name, "family": method.family, "chosen": method.chosen,
+        "status": method.status, "seconds": method.seconds,
+        "params": ", ".join(f"{name}={shown(value)}" for name, value in method.params.items()),
+        "note": method.note, "val_top1": method.figures.get("val/top1"),
+    }  # fmt: skip
+    for domain in DOMAINS:
+        if f"{domain}/top1" in method.figures:
+            for measure in _MEASURES:
+                row[f"{domain}_{measure}"] = method.figures.get(f"{domain}/{measure}")
+    return row
+
+
+def datasets_table(methods: Sequence[Method]) -> pd.DataFrame:
+    """Top-1 of each method on each dataset, long: a row per pair that was measured."""
+    rows = []
+    for method in methods:
+        for name in method.figures:
+            section, _, measure = name.rpartition("/")
+            if measure == "top1" and section.startswith("test/"):
+                rows.append(
+                    {
+                        "method": method.name,
+                        "family": method.family,
+                        "dataset": section.removeprefix("test/"),
+                        **{m: method.figures.get(f"{section}/{m}") for m in _MEASURES},
+                    }
+                )
+    return pd.DataFrame(rows, columns=["method", "family", "dataset", *_MEASURES])
+
+
+def seen_unseen(methods: Sequence[Method]) -> pd.DataFrame:
+    """Top-1 on seen and unseen species side by side: methods that stand for themselves, chance."""
+    standing = [m for m in methods if m.family == "chance" and m.finished]
+    standing = candidates(methods, "seen") + standing
+    rows = []
+    for method in standing:
+        row: dict[str, Any] = {"method": method.name, "family": method.family}
+        for domain in DOMAINS:
+            for measure in ("top1", "top1_low", "top1_high", "queries"):
+                row[f"{domain}_{measure}"] = method.figures.get(f"{domain}/{measure}", np.nan)
+        row["difference"] = row["unseen_top1"] - row["seen_top1"]
+        rows.append(row)
+    columns = ["method", "family"]
+    columns += [f"{d}_{m}" for d in DOMAINS for m in ("top1", "top1_low", "top1_high", "queries")]
+    return pd.DataFrame(rows, columns=[*columns, "difference"])
+
+
+def setting_top1(method: Method) -> float | None:
+    """What box plots show of one setting: its median top-1 over the datasets of seen species."""
+    predictions = method.predictions
+    if not method.finished or predictions is None:
+        return None
+    seen = predictions[predictions["domain"] == "seen"]
+    return float(seen.groupby("dataset")["correct"].mean().median()) if len(seen) else None
+
+
+def ablation(methods: Sequence[Method]) -> pd.DataFrame:
+    """How each hyper-parameter's values did, per loss: a row per (family, parameter, value).
+
+    Columns: `family`, `parameter`, `value`, `settings` (finished), `failed`, `q1`, `median`, `q3`,
+        `best`; figures over settings of `setting_top1`.
+    """
+    rows = []
+    for family, parameter, value in _varied(methods):
+        having = _having(methods, family, parameter, value)
+        points = np.array([p for p in map(setting_top1, having) if p is not None])
+        quartiles = np.quantile(points, [0.25, 0.5, 0.75]) if points.size else [np.nan] * 3
+        rows.append(
+            {
+                "family": family, "parameter": parameter, "value": shown(value),
+                "settings": points.size, "failed": len(having) - points.size,
+                "q1": quartiles[0], "median": quartiles[1], "q3": quartiles[2],
+                "best": points.max() if points.size else np.nan,
+            }
+        )  # fmt: skip
+    columns = ["family", "parameter", "value", "settings", "failed", "q1", "median", "q3", "best"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def varied_parameters(methods: Sequence[Method], family: str) -> list[str]:
+    """Hyper-parameters that take more than one value among a family's trials."""
+    return list(dict.fromkeys(p for f, p, _ in _varied(methods) if f == family))
+
+
+def _varied(methods: Sequence[Method]) -> list[tuple[str, str, Any]]:
+    """(family, parameter, value) wherever there was a choice, values in natural order."""
+    found: list[tuple[str, str, Any]] = []
+    for family in dict.fromkeys(m.family for m in methods if m.is_trial):
+        for parameter in HYPER_PARAMETERS:
+            values = {
+                m.params[parameter]
+                for m in methods
+                if m.is_trial and m.family == family and parameter in m.params
+            }
+            ordered = sorted(values, key=lambda v: (isinstance(v, str), v))
+            found += [(family, parameter, value) for value in ordered if len(values) > 1]
+    return found
+
+
+def _having(methods: Sequence[Method], family: str, parameter: str, value: Any) -> list[Method]:
+    return [
+        m for m in methods if m.is_trial and m.family == family and m.params.get(parameter) == value
+    ]
+
+
+def per_identity(methods: Sequence[Method]) -> pd.DataFrame:
+    """Accuracy of each method that stands for itself on each animal; a row per pair."""
+    tables = []
+    for method in standing(methods):
+        if method.predictions is not None:
+            table = identity_accuracy(method.predictions)
+            table.insert(0, "method", method.name)
+            tables.append(table)
+    columns = ["method", "dataset", "domain", "identity", "queries", "correct", "top1"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def answers(methods: Sequence[Method]) -> pd.DataFrame:
+    """The answers of each method that stands for itself: a row per query, with the best reference."""
+    columns = ["query", "dataset", "domain", "identity", "predicted", "correct", "first_correct"]
+    parts = []
+    for method in standing(methods):
+        if method.predictions is not None:
+            table = method.predictions[columns].copy()
+            table.insert(0, "method", method.name)
+            first = [(list(keys) or [""])[0] for keys in method.predictions["top_keys"]]
+            scores = [(list(scores) or [np.nan])[0] for scores in method.predictions["top_scores"]]
+            parts.append(table.assign(best_reference=first, score=scores))
+    columns = ["method", *columns, "best_reference", "score"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def dataset_audit(record: StudyRecord) -> pd.DataFrame:
+    """What each collection holds: photos, identities, the split, lone photos, those put aside."""
+    aside: dict[Any, int] = {}
+    if len(record.quarantine):
+        aside = record.quarantine["dataset"].value_counts().to_dict()
+    rows = []
+    for name, part in record.rows.groupby("dataset", sort=False):
+        known = part[part["identity"] != "unknown"]
+        per_animal = known["identity"].value_counts()
+        validation = part.get("validation", pd.Series(False, index=part.index)).astype(bool)
+        rows.append(
+            {
+                "dataset": name, "group": part["group"].iloc[0], "domain": part["domain"].iloc[0],
+                "photos": len(part), "identities": len(per_animal),
+                "unknown": len(part) - len(known), "singletons": int((per_animal == 1).sum()),
+                "reference": int((part["split"] == "reference").sum()),
+                "validation": int(validation.sum()), "query": int((part["split"] == "query").sum()),
+                "put_aside": int(aside.get(name, 0)),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def shown(value: Any) -> str:
+    """A setting as people write it: 0.001, not 1.0000e-03."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """CSV that a spreadsheet cannot run: text that begins like a formula gets an apostrophe.
+
+    Only text is touched; negative numbers stay numbers. Floats keep six digits.
+    """
+    safe = table.copy()
+    for column in safe.columns:
+        if not pd.api.types.is_numeric_dtype(safe[column]):
+            safe[column] = [_disarmed(value) for value in safe[column]]
+    safe.columns = [_disarmed(str(name)) for name in safe.columns]
+    buffer = io.StringIO()
+    safe.to_csv(buffer, index=False, float_format="%.6g", lineterminator="\n")
+    return buffer.getvalue()
+
+
+def _disarmed(value: Any) -> Any:
+    """Spreadsheets run what begins with one of these, also after tabs or line ends."""
+    if isinstance(value, str) and value.lstrip("\t\r\n ").startswith(("=", "+", "-", "@")):
+        return f"'{value}"
+    if isinstance(value, str) and value.startswith(("\t", "\r", "\n")):
+        return f"'{value}"
+    return value

@@ -1,0 +1,155 @@
+"""Say in words which method is best, and how sure that is. In: methods. Out: sentences with
+figures.
+
+Who is compared was settled before the query photos were asked: every baseline, and the one trial
+that was chosen on validation photos.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from reid_ray.evaluation.intervals import bootstrap_mean, mcnemar
+from reid_ray.evaluation.metrics import DOMAINS
+from reid_ray.reporting.pooled import TRAINED, Method, candidates, chance_of
+
+SIGNIFICANT = 0.05
+_DRAWS_SEED = 0
+"""Intervals of differences are drawn with a fixed seed, so that a report made twice is the same."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two methods on the same query photos.
+
+    Attributes:
+        difference: top-1 of the better minus the other, in 0..1.
+        low, high: 95 % interval of it, animals resampled whole.
+        p: McNemar mid-p, two-sided, not adjusted for several comparisons.
+    """
+
+    better: str
+    other: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    queries: int
+
+    @property
+    def told_apart(self) -> bool:
+        """Both the paired test and the interval over animals must say so."""
+        return self.p < SIGNIFICANT and self.low > 0
+
+    @property
+    def odds(self) -> str:
+        return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.2g}"
+
+    @property
+    def outcome(self) -> str:
+        """What follows the names of both: `by 12.5 points (p = 0.03, 96 query photos)`."""
+        points = f"{100 * self.difference:.1f}"
+        where = f"({self.odds}, {self.queries} query photos)"
+        if self.told_apart:
+            return f"by {points} points {where}"
+        return f"{points} points apart {where}"
+
+    def __str__(self) -> str:
+        if self.difference == 0:
+            both = f"{self.better} and {self.other}"
+            return f"{both} are right equally often ({self.queries} query photos)"
+        if self.told_apart:
+            return f"{self.better} beats {self.other} {self.outcome}"
+        return f"{self.better} and {self.other} cannot be told apart: {self.outcome}"
+
+
+@dataclass(frozen=True)
+class DomainVerdict:
+    """The best method on one domain, against whom it was tested, and what guessing would give."""
+
+    domain: str
+    best: Method
+    comparisons: tuple[Comparison, ...]
+    chance: float | None
+
+    def figure(self, measure: str) -> float:
+        return self.best.figures[f"{self.domain}/{measure}"]
+
+
+def compare(a: Method, b: Method, domain: str) -> Comparison | None:
+    """Compare on the queries of a domain that both answered; None where there is none."""
+    if a.predictions is None or b.predictions is None:
+        return None
+    left = a.predictions[a.predictions["domain"] == domain]
+    both = left.merge(b.predictions[["query", "correct"]], on="query", suffixes=("", "_b"))
+    if both.empty:
+        return None
+    right_a, right_b = both["correct"].to_numpy(bool), both["correct_b"].to_numpy(bool)
+    if right_b.sum() > right_a.sum():
+        return compare(b, a, domain)
+    gain = right_a.astype(float) - right_b
+    animals = both["dataset"].astype(str) + "\0" + both["identity"].astype(str)
+    low, high = bootstrap_mean(gain, np.random.default_rng(_DRAWS_SEED), clusters=animals)
+    test = mcnemar(right_a, right_b)
+    return Comparison(a.name, b.name, float(gain.mean()), low, high, test.p_mid, len(both))
+
+
+def domain_verdicts(methods: Sequence[Method]) -> list[DomainVerdict]:
+    """Per domain with candidates: the best, against the runner-up and the best of another kind."""
+    verdicts = []
+    for domain in DOMAINS:
+        standing = candidates(methods, domain)
+        if not standing:
+            continue
+        best, *others = standing
+        rivals = others[:1]
+        if rivals and _kind(rivals[0]) == _kind(best):
+            rivals += [other for other in others if _kind(other) != _kind(best)][:1]
+        found = [compare(best, rival, domain) for rival in rivals]
+        comparisons = tuple(one for one in found if one is not None)
+        verdicts.append(DomainVerdict(domain, best, comparisons, chance_of(methods, domain)))
+    return verdicts
+
+
+def choice_sentence(study: dict[str, Any]) -> str:
+    """How the trained model was chosen, and whether the query photos had a part in it."""
+    share = validation_share(study)
+    if share is None:
+        return "The settings do not say how the trained model was chosen."
+    if share > 0:
+        return (
+            f"Among the trained models one was chosen by its accuracy on validation photos "
+            f"({100 * share:.3g} % of the reference photos, kept out of training); "
+            "the query photos had no part in the choice."
+        )
+    return (
+        "No validation photos were set aside, so the trained model was chosen on the query photos "
+        "themselves, as in the paper; its figure is therefore optimistic."
+    )
+
+
+def passed_over(methods: Sequence[Method], domain: str = "seen") -> Method | None:
+    """A trial that did better on the query photos than the chosen one, if any."""
+    name = f"{domain}/top1"
+    trials = [m for m in methods if m.is_trial and m.finished and name in m.figures]
+    chosen = [m for m in trials if m.chosen]
+    if not chosen:
+        return None
+    best = max(trials, key=lambda m: m.figures[name])
+    return best if best.figures[name] > chosen[0].figures[name] else None
+
+
+def validation_share(study: dict[str, Any]) -> float | None:
+    try:
+        share = float(study["config"]["data"]["split"]["validation_share"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return share if math.isfinite(share) else None
+
+
+def _kind(method: Method) -> str:
+    """Trained models are one kind, whatever their loss."""
+    return "trained" if method.family in TRAINED else method.family
