@@ -65,7 +65,7 @@ def _load_one(
         # Imported here: it renders pictures, which most runs never need.
         from reid_ray.datasets.herd import make_herd
 
-        folder = make_herd(made / dataset.name, dataset)
+        folder = make_herd(made, dataset)
         dataset = TableDataset(
             source="table", name=dataset.name, group=dataset.group, root=str(folder)
         )

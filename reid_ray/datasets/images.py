@@ -164,8 +164,8 @@ def _crop(pixels: Pixels, bbox: Sequence[float]) -> Pixels:
     """The part of the box that lies inside the photo, its edges rounded to whole pixels."""
     height, width = pixels.shape[:2]
     x, y, w, h = bbox
-    left, right = (int(min(max(round(edge), 0), width)) for edge in (x, x + w))
-    top, bottom = (int(min(max(round(edge), 0), height)) for edge in (y, y + h))
+    left, right = (round(min(max(edge, 0), width)) for edge in (x, x + w))
+    top, bottom = (round(min(max(edge, 0), height)) for edge in (y, y + h))
     if min(right - left, bottom - top) < MIN_SIDE_PX:
         raise BadImage(
             f"bbox {[round(side, 1) for side in bbox]} leaves {right - left} x {bottom - top} px "
