@@ -3,64 +3,82 @@
 In: uint8 [H, W, 3] of any size. Out: uint8 [n, 3, px, px]. No flip, which would swap an animal's flanks.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms import v2
+from torch.nn.functional import interpolate
 
 from reid_ray.config.training import Augment
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.embedding.randaugment import Pixels, rand_augment
+
+_TRIES = 10
+_LOG_RATIOS = (math.log(3 / 4), math.log(4 / 3))
 
 
 class TrainCut:
-    """RandomResizedCrop and RandAugment (Cubuk et al. 2020), as the paper trains.
+    """RandomResizedCrop and RandAugment, as the paper trains.
 
     What is drawn for a photo depends on (seed, epoch, its place in the epoch) alone, so it is the same on
     any number of workers and after a resume.
     """
 
     def __init__(self, augment: Augment, *, px: int, seed: int) -> None:
+        self.augment = augment
+        self.px = px
         self.seed = seed
-        steps: list[torch.nn.Module] = [
-            v2.RandomResizedCrop(px, scale=(augment.crop_scale_min, 1.0), antialias=True)
-        ]
-        if augment.ops:
-            steps.append(v2.RandAugment(augment.ops, augment.magnitude))
-        self.transform = v2.Compose(steps)
 
     def __call__(
         self, images: PreparedImages, positions: Sequence[int], *, epoch: int, places: Iterable[int]
     ) -> Tensor:
         """Inputs of `positions`, which stand at `places` in the order of this epoch."""
-        cuts = []
-        with torch.random.fork_rng(devices=[]):
-            for position, place in zip(positions, places, strict=True):
-                torch.manual_seed(_mix(self.seed, epoch, place))
-                cuts.append(self.transform(_channels_first(images[position])))
-        return torch.stack(cuts)
+        cuts = [
+            self._cut(images[position], np.random.default_rng([self.seed, epoch, place]))
+            for position, place in zip(positions, places, strict=True)
+        ]
+        return _to_batch(cuts)
+
+    def _cut(self, image: Pixels, rng: np.random.Generator) -> Pixels:
+        top, left, height, width = random_crop(image.shape, rng, scale_min=self.augment.crop_scale_min)
+        cut = resize(image[top : top + height, left : left + width], self.px)
+        return rand_augment(cut, rng, ops=self.augment.ops, magnitude=self.augment.magnitude)
 
 
 def squash(images: PreparedImages, positions: Sequence[int], *, px: int) -> Tensor:
     """Resize to px x px whatever the shape, as the paper evaluates."""
-    return torch.stack(
-        [
-            v2.functional.resize(_channels_first(images[position]), [px, px], antialias=True)
-            for position in positions
-        ]
-    )
+    return _to_batch([resize(images[position], px) for position in positions])
 
 
-def _channels_first(image: NDArray[np.uint8]) -> Tensor:
-    # torch warns of read-only memory; nothing below writes into it.
-    return torch.frombuffer(image.data, dtype=torch.uint8).view(image.shape).permute(2, 0, 1)
+def resize(image: Pixels, px: int) -> Pixels:
+    """Bilinear with antialiasing to px x px, as torchvision and Pillow do."""
+    # Copied, as torch takes no read-only memory; the rows of a crop are not contiguous either.
+    batch = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
+    sized = interpolate(batch, (px, px), mode="bilinear", antialias=True)
+    resized: Pixels = sized[0].permute(1, 2, 0).numpy()
+    return resized if resized.flags.c_contiguous else np.ascontiguousarray(resized)
 
 
-def _mix(seed: int, epoch: int, place: int) -> int:
-    """One 63-bit seed out of three numbers (SplitMix64's finaliser), far apart for neighbours."""
-    value = (seed * 1_000_003 + epoch) * 1_000_000_007 + place
-    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & (2**64 - 1)
-    value = (value ^ (value >> 27)) * 0x94D049BB133111EB & (2**64 - 1)
-    return (value ^ (value >> 31)) & (2**63 - 1)
+def random_crop(
+    shape: tuple[int, ...], rng: np.random.Generator, *, scale_min: float
+) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a crop with `scale_min`..1 of the area and a side ratio of 3/4..4/3.
+
+    After ten tries that do not fit, the largest central crop of an allowed ratio (torchvision's rule).
+    """
+    height, width = shape[:2]
+    for _ in range(_TRIES):
+        area = height * width * rng.uniform(scale_min, 1)
+        ratio = math.exp(rng.uniform(*_LOG_RATIOS))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+    w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def _to_batch(cuts: Sequence[Pixels]) -> Tensor:
+    """uint8 [n, 3, px, px], channels last in memory."""
+    return torch.from_numpy(np.stack(cuts)).permute(0, 3, 1, 2)

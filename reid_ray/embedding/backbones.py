@@ -89,6 +89,12 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
     return _describe(module, f"local file {path.name}")
 
 
+def native_px(name: str) -> int:
+    """Side of the input that the model's published weights were made for; 224 where that is not known."""
+    config = get_pretrained_cfg(name, allow_unregistered=True) if ":" not in name else None
+    return int(config.input_size[-1]) if config is not None else 224
+
+
 def _create(name: str, **options: object) -> torch.nn.Module:
     try:
         module: torch.nn.Module = timm.create_model(name, num_classes=0, **options)

@@ -68,7 +68,8 @@ def train(
         weights: as `backbones.resolve_weights` decided.
         report: called on every rank after each epoch with epoch (1-based), loss, lr, seconds, and what
             `validate` gave.
-        validate: called on rank 0 with the encoder; a slice of the reference set only.
+        validate: called on rank 0 with the encoder every `validate_every` epochs and after the last;
+            it may look at a slice of the reference set, never at the query set.
         folder: where rank 0 keeps the checkpoint; None: nowhere.
 
     Raises:
@@ -84,8 +85,9 @@ def train(
         schedule.step()
         row["seconds"] = time.monotonic() - started
         if worker.rank == 0:
-            row |= validate(session.model.encoder)
             last = epoch + 1 == trial.epochs
+            if last or (epoch + 1) % trial.validate_every == 0:
+                row |= validate(session.model.encoder)
             if folder and (last or time.monotonic() - saved_at >= save_every_s):
                 checkpoint.save(folder, trial, session.model, optimizer, schedule, epoch=epoch + 1)
                 saved_at = time.monotonic()
