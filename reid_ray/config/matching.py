@@ -46,3 +46,6 @@ class Matching(Config):
     """Ratios of *squared* L2 distances to choose from, leave-one-out on the reference set alone."""
     mutual: bool = False
     """Count a match only if it is the best in both directions."""
+    direction: Literal["reference_to_query", "query_to_reference"] = "reference_to_query"
+    """Whose descriptors look for their nearest two: the reference's, among the query's (as the
+    paper's wildlife-tools did), or the query's, among the reference's."""

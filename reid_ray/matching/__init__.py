@@ -1,0 +1,1 @@
+"""Local features: find keypoints, compare descriptors, and let the most matches name the animal."""

@@ -1,0 +1,144 @@
+"""Hold the local features of n images in flat arrays, so that processes share them without copies.
+
+Legend: n images, K keypoints of all images together, d descriptor dims.
+"""
+
+import io
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_ray.errors import StorageError
+from reid_ray.runs import files
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Keypoints of one image: descriptors [k, d], points_xy [k, 2] in pixels, scales and responses
+    [k].
+    """
+
+    descriptors: NDArray[Any]
+    points_xy: NDArray[np.float32]
+    scales: NDArray[np.float32]
+    responses: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
+    def strongest(self, count: int | None) -> "ImageFeatures":
+        """At most `count` keypoints of the highest response, in their old order; ties: earlier
+        first.
+        """
+        if count is None or len(self) <= count:
+            return self
+        kept = np.sort(np.argsort(-self.responses, kind="stable")[:count])
+        return ImageFeatures(*(getattr(self, field.name)[kept] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Features:
+    """Local features of n images, packed.
+
+    Attributes:
+        descriptors: [K, d], uint8 (SIFT's bytes) or float32 of unit length.
+        offsets: int64 [n + 1], image i owns rows offsets[i]:offsets[i + 1].
+        points_xy: float32 [K, 2], pixels of the image that was given to the extractor.
+        scales: float32 [K], keypoint diameter in pixels (0 where the extractor has none).
+        responses: float32 [K], strength of the keypoint.
+    """
+
+    descriptors: NDArray[Any]
+    offsets: NDArray[np.int64]
+    points_xy: NDArray[np.float32]
+    scales: NDArray[np.float32]
+    responses: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def keypoints(self) -> NDArray[np.int64]:
+        """Keypoints per image, int64 [n]."""
+        return np.diff(self.offsets)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
+    def image(self, index: int) -> ImageFeatures:
+        """The features of one image, as views."""
+        rows = slice(self.offsets[index], self.offsets[index + 1])
+        return ImageFeatures(
+            self.descriptors[rows], self.points_xy[rows], self.scales[rows], self.responses[rows]
+        )
+
+    def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "Features":
+        """Copy of the given images, in the given order."""
+        if len(indices) == 0:
+            return Features(self.descriptors[:0], np.zeros(1, np.int64), self.points_xy[:0],
+                            self.scales[:0], self.responses[:0])  # fmt: skip
+        return Features.pack(self.image(int(index)) for index in indices)
+
+    @classmethod
+    def pack(cls, images: Iterable[ImageFeatures]) -> "Features":
+        """Copy the features of at least one image into flat arrays."""
+        kept = list(images)
+        if not kept:
+            raise ValueError("no images to pack; give at least one")
+        offsets = np.zeros(len(kept) + 1, np.int64)
+        np.cumsum([len(image) for image in kept], out=offsets[1:])
+        joined = {
+            field.name: np.concatenate([getattr(image, field.name) for image in kept])
+            for field in fields(ImageFeatures)
+        }
+        return cls(offsets=offsets, **joined)
+
+    @classmethod
+    def concat(cls, parts: Iterable["Features"]) -> "Features":
+        """Join features of consecutive images."""
+        return cls.pack(part.image(index) for part in parts for index in range(len(part)))
+
+    def save(self, path: Path) -> None:
+        """Write one `.npz` file, whole or not at all."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **{field.name: getattr(self, field.name) for field in fields(self)})
+        files.write_bytes(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> "Features":
+        """Read what `save` wrote; nothing in the file is ever executed.
+
+        Raises:
+            StorageError: missing, damaged, or arrays that do not fit together.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                features = cls(**{field.name: stored[field.name] for field in fields(cls)})
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise StorageError(
+                f"{path}: cannot be read as features ({error}); delete it to have it made again"
+            ) from None
+        if not features._consistent():
+            raise StorageError(
+                f"{path}: its arrays do not fit together; delete it to have it made again"
+            )
+        return features
+
+    def _consistent(self) -> bool:
+        """Whether offsets rise from 0 to K and all arrays have K rows."""
+        count = len(self.descriptors)
+        return (
+            self.descriptors.ndim == 2
+            and len(self.offsets) >= 1
+            and self.offsets[0] == 0
+            and self.offsets[-1] == count
+            and bool((np.diff(self.offsets) >= 0).all())
+            and self.points_xy.shape == (count, 2)
+            and self.scales.shape == self.responses.shape == (count,)
+        )

@@ -1,0 +1,55 @@
+"""Keep extracted features on disk, found again by what they were made from.
+
+The key is the content of the images and the settings of the extractor (and the content of its
+weights), never a file name, so that no stale features are read.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_ray.config.matching import Extractor, SuperPoint
+from reid_ray.errors import StorageError, WeightsError
+from reid_ray.matching.extract import extract
+from reid_ray.matching.features import Features
+
+_VERSION = 1
+"""Raised when an extractor gives other features for the same settings."""
+
+
+def feature_key(images: Sequence[NDArray[np.uint8]], config: Extractor) -> str:
+    """20 hex digits that are equal for equal pixels and settings."""
+    digest = hashlib.sha256(f"{_VERSION} {settings_key(config)}".encode())
+    for image in images:
+        digest.update(np.array(image.shape, np.int64).tobytes())
+        digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()[:20]
+
+
+def settings_key(config: Extractor) -> str:
+    """The extractor's settings, with the content of its weights in place of their path."""
+    if not isinstance(config, SuperPoint):
+        return config.canonical()
+    try:
+        content = hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{config.weights}: cannot be read ({error}); give a file") from None
+    return config.model_copy(update={"weights": content}).canonical()
+
+
+def load_or_extract(
+    folder: Path, images: Sequence[NDArray[np.uint8]], config: Extractor
+) -> Features:
+    """Features from `folder` where they were made before; else made, kept there and returned."""
+    path = folder / f"{feature_key(images, config)}.npz"
+    if path.exists():
+        try:
+            return Features.load(path)
+        except StorageError:
+            path.unlink(missing_ok=True)  # Damaged: made again below.
+    features = extract(images, config)
+    features.save(path)
+    return features
