@@ -55,6 +55,8 @@ class Training(Config):
     photos_per_identity: Annotated[int, Field(ge=2)] = 4
     """K of the identity-balanced sampler."""
     augment: Augment = Augment()
+    validate_every: PositiveInt = 1
+    """Epochs between validations on the slice of the reference set; the last epoch always is."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 autocast on a GPU, fp32 on the CPU."""
     compile: bool = False

@@ -7,7 +7,7 @@ result. A start does only what has no result yet; retries, double starts and res
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +50,10 @@ class Result:
     started_at: float = 0.0
     note: str = ""
 
+    def but(self, **changes: Any) -> "Result":
+        """The same result with some fields changed."""
+        return replace(self, **changes)
+
 
 def method_key(*parts: Any) -> str:
     """Hash of JSON-able `parts` and the schema version: equal work has an equal key."""
@@ -73,11 +77,15 @@ class MethodFolder:
         return self.path / "checkpoint"
 
     def finished(self) -> bool:
-        """Whether a readable result is there; a damaged one counts as unfinished work."""
+        """Whether a readable result of this method is there; a damaged one counts as unfinished."""
         try:
             return self.result().key == self.path.name
         except StorageError:
             return False
+
+    def done(self) -> bool:
+        """Whether there is nothing left to do: what failed is tried again by the next start."""
+        return self.finished() and self.result().status != "failed"
 
     def result(self) -> Result:
         raw = files.read_json(self.path / "result.json")

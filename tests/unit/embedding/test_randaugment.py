@@ -30,7 +30,8 @@ def torchvision(name: str, photo: np.ndarray, magnitude: int, sign: int) -> np.n
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("magnitude", [0, 9, 20, 30])
+# Not 20: a shear of exactly 0.2 puts every fifth pixel on a tie, where either neighbour is right.
+@pytest.mark.parametrize("magnitude", [0, 9, 19, 30])
 @pytest.mark.parametrize("name", list(OPERATIONS))
 def test_each_operation_gives_torchvisions_pixels(
     photo: np.ndarray, name: str, magnitude: int, sign: int

@@ -1,0 +1,61 @@
+"""What all commands share: arguments, one-sentence errors, exit codes 0 done, 1 failed, 2 your input."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+from reid_ray.config.base import Config, load
+from reid_ray.config.named import find
+from reid_ray.errors import ReidError
+
+C = TypeVar("C", bound=Config)
+
+
+def run(
+    command: str,
+    config_class: type[C],
+    action: Callable[[C, argparse.Namespace], int],
+    *,
+    default: str | None,
+    description: str,
+) -> int:
+    """Parse the command line, read the config, act; returns the exit code."""
+    arguments = _parser(command, default, description).parse_args()
+    try:
+        config = load(config_class, find(command, arguments.config), arguments.set)
+        return action(config, arguments)
+    except ReidError as error:
+        if arguments.debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; what is finished is kept, the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if arguments.debug:
+            raise
+        where = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        print(f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr)
+        return 1
+
+
+def _parser(command: str, default: str | None, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m reid_ray.{command}", description=description)
+    parser.add_argument(
+        "config",
+        nargs="?" if default else None,  # type: ignore[arg-type]
+        default=default,
+        help="a YAML file, or the name of one below tune_configs/" + (f" (default: {default})" if default else ""),
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting, e.g. training.epochs=20"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--fresh", action="store_true", help="do everything again; earlier results are put aside")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+

@@ -1,0 +1,117 @@
+"""List everything a study has to do, each with a key that says whether it is done already.
+
+In: the config, the decoded table. Out: plans of trials, encoders, matchers.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reid_ray.config.matching import Matching
+from reid_ray.config.training import Trial
+from reid_ray.config.tune import Study
+from reid_ray.embedding.backbones import native_px, resolve_weights
+from reid_ray.on_ray.baselines import EncoderPlan
+from reid_ray.on_ray.trial import Plan
+from reid_ray.runs.methods import method_key
+
+
+@dataclass(frozen=True)
+class MatchPlan:
+    """One local-feature method over all datasets."""
+
+    key: str
+    config: Matching
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """All methods of a study, in the order they are shown."""
+
+    chance_key: str
+    encoders: list[EncoderPlan]
+    matchers: list[MatchPlan]
+    trials: list[Plan]
+
+    def keys(self) -> list[str]:
+        plans = [*self.encoders, *self.matchers, *self.trials]
+        return [self.chance_key, *(plan.key for plan in plans)]
+
+
+def table_digest(rows: pd.DataFrame, study: Study) -> str:
+    """Changes with any photo, name, split or preparation, so that results of other data are never reused."""
+    columns = ["key", "identity", "content", "split", "validation", "domain"]
+    digest = hashlib.sha256(study.data.images.canonical().encode())
+    digest.update(pd.util.hash_pandas_object(rows[columns], index=False).to_numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def plan_study(study: Study, rows: pd.DataFrame) -> StudyPlan:
+    """Expand the grid and the baselines over the collections."""
+    digest = table_digest(rows, study)
+    return StudyPlan(
+        chance_key=method_key("chance", digest),
+        encoders=_encoders(study, digest),
+        matchers=[
+            MatchPlan(method_key("matching", config.canonical(), study.top_k, digest), config)
+            for config in study.baselines.matching
+        ],
+        trials=_trials(study, rows, digest),
+    )
+
+
+def confirmation(plan: Plan, *, workers: int) -> Plan:
+    """The same training once more, under DDP."""
+    key = method_key("confirmation", plan.key, workers)
+    return Plan(key, "confirmation", plan.trial, plan.datasets, plan.weights, plan.note, plan.top_k)
+
+
+def scopes(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Which datasets each model is trained and evaluated on together."""
+    names = tuple(str(name) for name in pd.unique(rows["dataset"]))
+    if study.scope == "joint":
+        return [names]
+    seen = set(rows.loc[rows["domain"] == "seen", "dataset"])
+    return [(name,) for name in names if name in seen]
+
+
+def _trials(study: Study, rows: pd.DataFrame, digest: str) -> list[Plan]:
+    weights = {name: resolve_weights(name, study.training.weights) for name in study.grid.backbones}
+
+    def plan(trial: Trial, datasets: tuple[str, ...]) -> Plan:
+        source, note = weights[trial.backbone]
+        key = method_key("trial", trial.canonical(), source, datasets, study.top_k, digest)
+        return Plan(key, "trial", trial, datasets, source, note, study.top_k)
+
+    return [plan(trial, scope) for trial in study.trials() for scope in scopes(study, rows)]
+
+
+def _encoders(study: Study, digest: str) -> list[EncoderPlan]:
+    untrained = [
+        EncoderPlan(
+            key=method_key("untrained", name, study.training.input_px, study.training.seed, digest),
+            name=f"{name} untrained",
+            family="untrained",
+            model=name,
+            weights="random",
+            input_px=study.training.input_px,
+            seed=study.training.seed,
+            top_k=study.top_k,
+        )
+        for name in (study.grid.backbones if study.baselines.random_init else ())
+    ]
+    pretrained = [
+        EncoderPlan(
+            key=method_key("pretrained", model.canonical(), study.top_k, digest),
+            name=model.name,
+            family="pre-trained",
+            model=model.model,
+            weights=resolve_weights(model.model, model.weights)[0],
+            input_px=model.input_px or native_px(model.model),
+            seed=study.training.seed,
+            top_k=study.top_k,
+        )
+        for model in study.baselines.pretrained
+    ]
+    return untrained + pretrained

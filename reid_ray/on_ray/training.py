@@ -1,0 +1,96 @@
+"""Place one training on the cluster: inside the calling process, or as Ray Train DDP on several workers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from reid_ray.config.tune import Scaling
+from reid_ray.embedding.context import Worker
+from reid_ray.errors import ResourceError, TrialError
+from reid_ray.on_ray.trial import Materials, Plan, run
+from reid_ray.runs.methods import MethodFolder
+
+PROCESS_GROUP_TIMEOUT_S = 300
+
+
+def train_here(
+    plan: Plan, materials: Materials, folder: MethodFolder, report: Callable[[dict[str, float]], None]
+) -> None:
+    """Train in this process, on the GPU that Ray gave it if it gave one."""
+    device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
+    run(plan, materials, Worker(device=device), folder, report)
+
+
+def train_distributed(
+    plan: Plan,
+    materials: ray.ObjectRef,
+    folder: MethodFolder,
+    *,
+    workers: int,
+    scaling: Scaling,
+    gpus_per_worker: float,
+    storage: Path,
+    callbacks: list[Any],
+) -> None:
+    """Train under DDP on `workers` Ray Train workers, on any nodes.
+
+    A lost worker is replaced and training goes on from the method's own checkpoint.
+
+    Raises:
+        TrialError: workers were lost more often than is retried.
+    """
+    resources = {"CPU": float(scaling.cpus_per_worker)}
+    if gpus_per_worker:
+        resources["GPU"] = gpus_per_worker
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"plan": plan, "materials": materials, "folder": str(folder.path)},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, use_gpu=gpus_per_worker > 0, resources_per_worker=resources
+        ),
+        torch_config=TorchConfig(timeout_s=PROCESS_GROUP_TIMEOUT_S),
+        run_config=ray.train.RunConfig(
+            # Train resumes silently whenever a name comes again, so the name is the trial's key.
+            name=plan.key,
+            storage_path=str(storage),
+            failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=3),
+            callbacks=callbacks,
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise TrialError(f"{plan.trial.label}: {str(error).splitlines()[0]}") from error
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What each Ray Train worker runs."""
+    materials = ray.get(config["materials"])
+    worker = Worker.of_process_group(ray.train.torch.get_device())
+    torch.set_num_threads(1)
+    folder = MethodFolder(Path(config["folder"]))
+    run(config["plan"], materials, worker, folder, ray.train.report)
+
+
+def check_fits(scaling: Scaling, *, workers: int, cpus: int, gpus: int) -> None:
+    """Refuse a trial that the cluster could never place; Ray would wait for ever, without a word.
+
+    Raises:
+        ResourceError: says what one trial needs and what there is.
+    """
+    needed = max(1, workers) * scaling.cpus_per_worker
+    if needed > cpus:
+        raise ResourceError(
+            f"one trial needs {needed} CPUs ({max(1, workers)} worker(s) x {scaling.cpus_per_worker}), "
+            f"the cluster has {cpus}; lower scaling.workers or scaling.cpus_per_worker"
+        )
+    wanted = max(1, workers) * (scaling.gpus_per_worker or 0)
+    if wanted > gpus:
+        raise ResourceError(
+            f"one trial needs {wanted:g} GPUs, the cluster has {gpus}; lower scaling.gpus_per_worker"
+        )

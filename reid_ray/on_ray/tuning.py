@@ -1,0 +1,135 @@
+"""Fan the grid out as Ray Tune trials.
+
+In: plans without a result. Out: a result file for each; which trials failed is told, not raised, so that
+the others are kept.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+from ray.tune.callback import Callback
+
+from reid_ray.config.tune import Scaling
+from reid_ray.on_ray.session import Cluster
+from reid_ray.on_ray.training import check_fits, train_distributed, train_here
+from reid_ray.on_ray.trial import Plan
+from reid_ray.runs.study import StudyFolder
+
+Progress = Callable[[Plan, int, bool], None]
+"""Called with a plan, its epochs so far, and whether it has ended."""
+
+
+def run_trials(
+    plans: Sequence[Plan],
+    materials: ray.ObjectRef,
+    study: StudyFolder,
+    scaling: Scaling,
+    cluster: Cluster,
+    *,
+    progress: Progress,
+) -> None:
+    """Run `plans` as trials, as many at a time as fit; each writes its own result.
+
+    Raises:
+        ResourceError: one trial needs more than the whole cluster has.
+    """
+    if not plans:
+        return
+    check_fits(scaling, workers=scaling.workers, cpus=cluster.cpus, gpus=cluster.gpus)
+    gpus = gpus_per_worker(scaling, cluster)
+    by_key = {plan.key: plan for plan in plans}
+    trainable = tune.with_parameters(
+        _trainable, plans=by_key, materials=[materials], study=str(study.path), scaling=scaling, gpus=gpus
+    )
+    nested = scaling.workers > 0
+    resources = {"CPU": 0.01} if nested else {"CPU": scaling.cpus_per_worker, "GPU": gpus}
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, resources),
+        param_space={"key": tune.grid_search(list(by_key))},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=concurrent_trials(scaling, cluster, gpus),
+            reuse_actors=not nested,
+            trial_name_creator=lambda trial: trial.config["key"],
+            trial_dirname_creator=lambda trial: trial.config["key"],
+        ),
+        run_config=tune.RunConfig(
+            name=f"{time.time_ns():x}",
+            storage_path=str((study.path / "ray" / "tune").absolute()),
+            failure_config=tune.FailureConfig(max_failures=3),
+            callbacks=[_Follow(by_key, progress)],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def gpus_per_worker(scaling: Scaling, cluster: Cluster) -> float:
+    """As configured, else one GPU per worker where there are any."""
+    if scaling.gpus_per_worker is not None:
+        return scaling.gpus_per_worker
+    return 1.0 if cluster.gpus else 0.0
+
+
+def concurrent_trials(scaling: Scaling, cluster: Cluster, gpus: float) -> int:
+    """How many trials run side by side without waiting for each other's resources for ever."""
+    workers = max(1, scaling.workers)
+    fit = cluster.cpus // (workers * scaling.cpus_per_worker)
+    if gpus:
+        fit = min(fit, int(cluster.gpus / (workers * gpus)))
+    return max(1, min(fit, scaling.max_concurrent or fit))
+
+
+def _trainable(
+    config: dict[str, Any],
+    *,
+    plans: dict[str, Plan],
+    materials: list[ray.ObjectRef],
+    study: str,
+    scaling: Scaling,
+    gpus: float,
+) -> None:
+    """One Tune trial."""
+    plan = plans[config["key"]]
+    folder = StudyFolder(Path(study)).method(plan.key)
+    if folder.done():  # an earlier try wrote its result and was lost right after
+        return
+    torch.set_num_threads(scaling.cpus_per_worker)
+    if scaling.workers == 0:
+        train_here(plan, ray.get(materials[0]), folder, tune.report)
+        return
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    train_distributed(
+        plan,
+        materials[0],
+        folder,
+        workers=scaling.workers,
+        scaling=scaling,
+        gpus_per_worker=gpus,
+        storage=(Path(study) / "ray" / "train").absolute(),
+        callbacks=[TuneReportCallback()],
+    )
+
+
+class _Follow(Callback):  # type: ignore[misc]
+    """Tells the driver of every epoch and every end."""
+
+    def __init__(self, plans: dict[str, Plan], progress: Progress) -> None:
+        self._plans = plans
+        self._progress = progress
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
+        if "epoch" in result:
+            self._progress(self._plans[trial.config["key"]], int(result["epoch"]), False)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        plan = self._plans[trial.config["key"]]
+        self._progress(plan, plan.trial.epochs, True)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        self._progress(self._plans[trial.config["key"]], 0, True)

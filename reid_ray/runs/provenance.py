@@ -1,0 +1,48 @@
+"""Say what made a result: code revision, library versions, machine, seeds."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = (
+    "reid-ray", "ray", "torch", "torchvision", "timm", "pytorch-metric-learning",
+    "opencv-python-headless", "kornia", "mlflow", "pyarrow", "pandas", "numpy", "numba", "pillow",
+)  # fmt: skip
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """Versions and revision, with any other facts of the run."""
+    return {
+        "git": git_revision(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
+        **facts,
+    }
+
+
+def git_revision() -> str:
+    """The commit of the code that runs, with `+changes` where files differ; "" outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(here, "status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    return run.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
