@@ -17,7 +17,6 @@ from reid_ray.errors import ResourceError, TrialError
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance, score_encoders
 from reid_ray.on_ray.data import prepare_images
-from reid_ray.on_ray.matching import run_matching
 from reid_ray.on_ray.planning import MatchPlan, StudyPlan, confirmation, plan_study, table_digest
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.session import Cluster, cluster
@@ -25,7 +24,8 @@ from reid_ray.on_ray.training import check_fits, train_distributed
 from reid_ray.on_ray.trial import Materials, Plan
 from reid_ray.on_ray.tuning import gpus_per_worker, run_trials
 from reid_ray.on_ray.winner import choose_winner
-from reid_ray.reporting.gallery import make_gallery
+from reid_ray.reporting.gallery import make_gallery, panels
+from reid_ray.reporting.closing import summary_text
 from reid_ray.reporting.page import write_report
 from reid_ray.reporting.tracking import Tracking
 from reid_ray.runs import files
@@ -98,7 +98,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
             keys.append(_confirm(run, winner, materials, resources))
     _write_study(run, keys, winner.key if winner else None, table_digest(rows, study))
     record = folder.load()
-    make_gallery(record, images, folder.gallery_path)
+    make_gallery(record.rows, images, panels(record), folder.gallery_path)
     report = write_report(record, Path(study.reports) / study.name)
     run.tracking.finish(folder, report.parent, summary_text(record))
     if run.tracking.problem:
@@ -128,8 +128,9 @@ def _open_folder(run: _Run, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: 
     files.write_table(run.folder.quarantine_path, quarantine)
     write_manifest(run.folder.path, rows, run.study.data.split, run.study.data.unseen)
     _write_study(run, plan.keys(), winner=None, digest=table_digest(rows, run.study))
-    for note in sorted({trial.note for trial in plan.trials if trial.weights == "random"}):
-        run.warn(note)
+    if run.study.training.weights == "auto":
+        for note in sorted({trial.note for trial in plan.trials if trial.weights == "random"}):
+            run.warn(note)
 
 
 def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) -> None:
@@ -166,6 +167,8 @@ def _baselines(
 def _match(
     run: _Run, plan: MatchPlan, materials: ray.ObjectRef, rows: pd.DataFrame, resources: Cluster
 ) -> None:
+    from reid_ray.on_ray.matching import run_matching
+
     folder = run.folder.method(plan.key)
     started_at = time.time()
     actors = run.study.scaling.matching_actors or resources.cpus

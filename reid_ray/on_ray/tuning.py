@@ -123,6 +123,10 @@ class _Follow(Callback):  # type: ignore[misc]
         self._plans = plans
         self._progress = progress
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its callbacks for a restore that we never do; a display cannot be saved."""
+        return {}
+
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
         if "epoch" in result:
             self._progress(self._plans[trial.config["key"]], int(result["epoch"]), False)

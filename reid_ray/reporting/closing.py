@@ -11,16 +11,7 @@ UI_PORT = 5000
 
 def closing_words(record: StudyRecord, report: Path, tracking_uri: str, compare: str) -> str:
     """Plain text: best method per domain, the report, and how to compare runs in MLflow."""
-    methods = pooled_methods(record)
-    lines = [""]
-    for verdict in domain_verdicts(methods):
-        low, top1, high = (100 * verdict.figure(name) for name in ("top1_low", "top1", "top1_high"))
-        guess = "" if verdict.chance is None else f", chance {100 * verdict.chance:.1f} %"
-        lines.append(
-            f"Best on {verdict.domain} animals: {verdict.best.name}, top-1 {top1:.1f} % "
-            f"({low:.1f} to {high:.1f}; {verdict.figure('queries'):.0f} query photos{guess})"
-        )
-        lines += [f"  {comparison}" for comparison in verdict.comparisons]
+    lines = ["", *best_lines(record)]
     lines += ["", f"Report:   {report.absolute()}"]
     served = tracking_uri.startswith(("http://", "https://"))
     if not served:
@@ -29,3 +20,22 @@ def closing_words(record: StudyRecord, report: Path, tracking_uri: str, compare:
         host = tracking_uri.rstrip("/") if served else f"http://127.0.0.1:{UI_PORT}"
         lines.append(f"Compare:  {host}{compare}")
     return "\n".join(lines)
+
+
+def summary_text(record: StudyRecord) -> str:
+    """Markdown for the summary run in MLflow."""
+    return "\n".join(f"- {line.strip()}" for line in best_lines(record))
+
+
+def best_lines(record: StudyRecord) -> list[str]:
+    """The best method per domain with its interval, and how it compares with the next."""
+    lines = []
+    for verdict in domain_verdicts(pooled_methods(record)):
+        low, top1, high = (100 * verdict.figure(name) for name in ("top1_low", "top1", "top1_high"))
+        guess = "" if verdict.chance is None else f", chance {100 * verdict.chance:.1f} %"
+        lines.append(
+            f"Best on {verdict.domain} animals: {verdict.best.name}, top-1 {top1:.1f} % "
+            f"({low:.1f} to {high:.1f}; {verdict.figure('queries'):.0f} query photos{guess})"
+        )
+        lines += [f"  {comparison}" for comparison in verdict.comparisons]
+    return lines
