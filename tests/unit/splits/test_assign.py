@@ -145,7 +145,7 @@ def test_a_query_without_a_reference_leaves_the_split() -> None:
 
 def test_the_same_file_on_both_sides_leaves_the_queries() -> None:
     rows = given_rows("train train train test test test", "aaaaaa").assign(
-        content=["p", "q", "r", "q", "s", ""]
+        content=["p", "q", "", "q", "s", ""]
     )
     rows, findings = assign(rows, Split(kind="given", validation_share=0))
     assert list(rows["split"]) == [*["reference"] * 3, "none", "query", "query"]
