@@ -119,7 +119,7 @@ def _box(axes: Axes, y: float, row: Row, best: float) -> None:
         )  # fmt: skip
         spread = np.linspace(-5, 5, points.size) if points.size > 1 else np.zeros(1)
         axes.plot(
-            points, y + spread[np.argsort(np.argsort(points * 7919 % 13))], "o", ms=4.2,
+            points, y + spread[np.argsort(np.argsort(points * 7919 % 13))], "o", ms=5,
             color=colour, mec=PAPER, mew=0.7, zorder=3,
         )  # fmt: skip
         if max(row.points) == best:

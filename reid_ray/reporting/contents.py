@@ -1,4 +1,4 @@
-"""Gather what the report's page says. In: study and methods. Out: plain values for the templates."""
+"""Gather what the report's page says. In: study and methods. Out: values for the templates."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,6 @@ from reid_ray.reporting import boxes, figures, tables, verdict
 from reid_ray.reporting.pooled import (
     TRAINED,
     Method,
-    candidates,
     chosen_trial,
     confirmations,
     standing,
@@ -22,14 +21,15 @@ from reid_ray.reporting.pooled import (
 from reid_ray.runs.study import StudyRecord
 
 _MANY = 25
-"""More methods than this: the page shows baselines and the best trials, all behind a click."""
+"""More methods than this: baselines and the best trials are shown, all on a click."""
 _BEST_TRIALS = 12
 _QUARANTINE_ROWS = 50
 _DATASET_COLUMNS = 5
 
 _SECTIONS = (
     ("verdict", "Verdict"), ("leaderboard", "Leaderboard"), ("transfer", "Seen and unseen species"),
-    ("datasets", "Per collection"), ("settings", "Which settings matter"), ("ranks", "Ranked lists"),
+    ("datasets", "Per collection"), ("settings", "Which settings matter"),
+    ("ranks", "Ranked lists"),
     ("animals", "Per animal"), ("examples", "Right and wrong"), ("training", "Training"),
     ("confirmation", "Confirmation under DDP"), ("data", "Photos"), ("cost", "Cost"),
     ("provenance", "Provenance"), ("reading", "How to read this"),
@@ -167,7 +167,8 @@ def _arms(methods: Sequence[Method]) -> list[dict[str, Any]]:
 def _figures(board: pd.DataFrame, methods: list[Method], chosen: Method | None) -> dict[str, Any]:
     cmc = {}
     for domain in DOMAINS:
-        shown = candidates(methods, domain)
+        # One order for both domains, so that a method keeps its colour.
+        shown = [m for m in standing(methods) if f"{domain}/top1" in m.figures]
         if shown:
             cmc[domain] = _svg(figures.cmc_curves(shown, domain=domain, name=f"cmc-{domain}"))
     histories = any(m.is_trial and m.finished and m.records[0].history for m in methods)
@@ -183,7 +184,7 @@ def _figures(board: pd.DataFrame, methods: list[Method], chosen: Method | None) 
 
 def _svg(text: str) -> Markup:
     """Our own drawing: matplotlib has escaped every name inside."""
-    return Markup(text)  # noqa: S704
+    return Markup(text)
 
 
 def _confirmed(record: StudyRecord, chosen: Method | None) -> list[dict[str, Any]]:
@@ -192,19 +193,21 @@ def _confirmed(record: StudyRecord, chosen: Method | None) -> list[dict[str, Any
     for again in confirmations(record):
         if chosen is None:
             continue
+        same = [r for r in chosen.records if r.result.scope == again.results[0].scope]
+        first = Method(chosen.name, chosen.family, tuple(same) or chosen.records)
         rows = [
-            {"label": label, "first": chosen.figures[name], "again": again.figures[name],
-             "difference": again.figures[name] - chosen.figures[name]}
+            {"label": label, "first": first.figures[name], "again": again.figures[name],
+             "difference": again.figures[name] - first.figures[name]}
             for label, name in (
                 ("Top-1, validation photos", "val/top1"), ("Top-1, seen species", "seen/top1"),
                 ("mAP, seen species", "seen/mAP"), ("Top-1, unseen species", "unseen/top1"),
             )
-            if name in chosen.figures and name in again.figures
+            if name in first.figures and name in again.figures
         ]  # fmt: skip
-        domain = "seen" if "seen/top1" in chosen.figures else "unseen"
+        domain = "seen" if "seen/top1" in first.figures else "unseen"
         pairs.append(
             {"name": again.name, "note": again.note, "status": again.status, "rows": rows,
-             "domain": domain, "test": verdict.compare(chosen, again, domain)}
+             "domain": domain, "test": verdict.compare(first, again, domain)}
         )  # fmt: skip
     return pairs
 

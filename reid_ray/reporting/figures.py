@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from reid_ray.evaluation.metrics import cmc, identity_accuracy
 from reid_ray.reporting.pooled import Method
@@ -157,11 +159,7 @@ def training_curves(methods: Sequence[Method], *, name: str = "training", most: 
         return to_svg(figure, name=name, title="Training curves of the trials that validated best")
 
 
-def _epochs(
-    history: pd.DataFrame, column: str
-) -> tuple[
-    np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]
-]:
+def _epochs(history: pd.DataFrame, column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Epochs at which a column was measured, and its values."""
     if column not in history or "epoch" not in history:
         return np.empty(0), np.empty(0)
@@ -203,10 +201,8 @@ def _identity_panel(axes: Axes, table: pd.DataFrame, colour: str) -> None:
             label.set(parse_math=False, fontsize=10.5, color=MUTED)
 
 
-def _plot_above_legend(figure: object, plot_px: float, top_px: float) -> Axes:
-    from matplotlib.figure import Figure
-
-    assert isinstance(figure, Figure)
+def _plot_above_legend(figure: Figure, plot_px: float, top_px: float) -> Axes:
+    """Axes that end `plot_px` below the top; what is below them is for the legend."""
     height = figure.get_figheight() * 72
     bottom = 1 - plot_px / height
     return figure.add_axes((0.055, bottom, 0.93, 1 - top_px / height - bottom))

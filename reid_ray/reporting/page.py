@@ -65,7 +65,7 @@ def render(record: StudyRecord, methods: list[Method], csv_files: list[str]) -> 
         .get_template("report.html.j2")
         .render(
             **context,
-            css=Markup(css),  # noqa: S704 - our own file
+            css=Markup(css),  # our own file
             policy=_policy(css),
             csv_files=csv_files,
             gallery=gallery,

@@ -75,7 +75,7 @@ def to_svg(figure: Figure, *, name: str, title: str) -> str:
     """The figure as an `<svg>` element, readable to screen readers by its title.
 
     Args:
-        name: unique on the page; begins all identifiers inside.
+        name: unique among figures; begins all identifiers inside.
         title: what the picture shows, in one sentence.
     """
     matplotlib.rcParams["svg.hashsalt"] = name
@@ -106,9 +106,9 @@ def _rename(root: ElementTree.Element, name: str) -> None:
     for element in root.iter():
         for value in element.attrib.values():
             for found in _REFERENCE.findall(value):
-                used.setdefault(found, f"{name}-{len(used)}")
+                used.setdefault(found, f"fig-{name}-{len(used)}")
         if target := element.get(_HREF):
-            used.setdefault(target.removeprefix("#"), f"{name}-{len(used)}")
+            used.setdefault(target.removeprefix("#"), f"fig-{name}-{len(used)}")
     for element in root.iter():
         identifier = element.attrib.pop("id", None)
         if identifier in used:
@@ -169,11 +169,11 @@ def _serialise(root: ElementTree.Element, name: str, title: str) -> str:
         {
             "xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {width} {height}",
             "width": f"{float(width):g}", "height": f"{float(height):g}", "role": "img",
-            "aria-labelledby": f"{name}-title", "stroke-linejoin": "round",
+            "aria-labelledby": f"fig-{name}-title", "stroke-linejoin": "round",
             "font-family": "system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif",
         }
     )  # fmt: skip
-    described = ElementTree.Element("title", {"id": f"{name}-title"})
+    described = ElementTree.Element("title", {"id": f"fig-{name}-title"})
     described.text = title
     root.insert(0, described)
     return ElementTree.tostring(root, encoding="unicode")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from reid_ray.evaluation.metrics import DOMAINS, identity_accuracy
 from reid_ray.reporting.pooled import Method, candidates, pooled_methods, standing
+from reid_ray.reporting.text import visible
 from reid_ray.runs.study import StudyRecord
 
 HYPER_PARAMETERS = ("backbone", "lr", "margin", "scale", "mining")
@@ -158,7 +159,7 @@ def per_identity(methods: Sequence[Method]) -> pd.DataFrame:
 
 
 def answers(methods: Sequence[Method]) -> pd.DataFrame:
-    """The answers of each method that stands for itself: a row per query, with the best reference."""
+    """The answers of methods that stand for themselves: a row per query, with its best match."""
     columns = ["query", "dataset", "domain", "identity", "predicted", "correct", "first_correct"]
     parts = []
     for method in standing(methods):
@@ -203,7 +204,8 @@ def shown(value: Any) -> str:
 def to_csv(table: pd.DataFrame) -> str:
     """CSV that a spreadsheet cannot run: text that begins like a formula gets an apostrophe.
 
-    Only text is touched; negative numbers stay numbers. Floats keep six digits.
+    Hidden characters, which could begin a line or turn it around, are written as their codes. Only
+    text is touched; negative numbers stay numbers. Floats keep six digits.
     """
     safe = table.copy()
     for column in safe.columns:
@@ -216,9 +218,8 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def _disarmed(value: Any) -> Any:
-    """Spreadsheets run what begins with one of these, also after tabs or line ends."""
-    if isinstance(value, str) and value.lstrip("\t\r\n ").startswith(("=", "+", "-", "@")):
-        return f"'{value}"
-    if isinstance(value, str) and value.startswith(("\t", "\r", "\n")):
-        return f"'{value}"
-    return value
+    """Spreadsheets run what begins with one of these, also after blanks or line ends."""
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.strip().startswith(("=", "+", "-", "@")) else text

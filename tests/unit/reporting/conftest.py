@@ -1,5 +1,6 @@
 """A made-up study, complete enough for a whole report: two seen datasets, one unseen."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ DATASETS = (
     ("LeopardHerd", "leopard", "seen", 8),
     ("SealHerd", "ringed_seal", "unseen", 9),
 )
+HOSTILE = (
+    "<script>alert(1)</script>", r"$\frac{a$", "=cmd", "a\u202eb", "x\x00y", "]]>&amp;",
+    "n" * 200,
+)  # fmt: skip
 BACKBONES = ("swin_tiny_patch4_window7_224", "efficientnet_b0")
 
 
@@ -194,6 +199,30 @@ def make_images(rows: pd.DataFrame, size: int = 160) -> PreparedImages:
 @pytest.fixture(scope="session")
 def record(tmp_path_factory) -> StudyRecord:
     return make_record(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="session")
+def hostile_names() -> list[str]:
+    return list(HOSTILE)
+
+
+@pytest.fixture(scope="session")
+def hostile_study(record) -> StudyRecord:
+    """Every method, backbone and animal is named to hurt."""
+    methods = []
+    for number, one in enumerate(record.methods):
+        name = HOSTILE[number % len(HOSTILE)] + str(number)
+        params = {k: HOSTILE[0] if k == "backbone" else v for k, v in one.result.params.items()}
+        table = one.predictions
+        if table is not None:
+            ends = table["identity"].str[-2:]
+            table = table.assign(
+                identity=[HOSTILE[int(end) % len(HOSTILE)] + end for end in ends],
+                dataset=table["dataset"].replace({"ZebraHerd": HOSTILE[1]}),
+            )
+        result = replace(one.result, method=name, params=params)
+        methods.append(replace(one, result=result, predictions=table))
+    return replace(record, methods=methods)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,113 @@
+"""Figures as SVG: safe in a page, whatever the names in the data."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from reid_ray.reporting import boxes, figures, tables
+from reid_ray.reporting.pooled import candidates, chosen_trial, pooled_methods
+from reid_ray.reporting.svg import VARIABLES, new_figure, style, to_svg
+from reid_ray.reporting.text import duration, percent, shorten, visible
+
+
+def draw_all(record) -> dict[str, str]:
+    methods = pooled_methods(record)
+    board = tables.leaderboard(record)
+    return {
+        "forest": figures.forest(board),
+        "backbones": boxes.backbone_by_loss(methods),
+        "arcface": boxes.hyper_parameters(methods, "ArcFace", name="arcface"),
+        "cmc": figures.cmc_curves(candidates(methods, "seen"), domain="seen", name="cmc"),
+        "training": figures.training_curves(methods),
+        "animals": figures.identity_bars(chosen_trial(methods)),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn(record):
+    return draw_all(record)
+
+
+def test_figures_are_well_formed_small_and_speak_to_screen_readers(drawn):
+    for svg in drawn.values():
+        root = ElementTree.fromstring(svg)
+        assert root.get("role") == "img"
+        assert root.find("{http://www.w3.org/2000/svg}title").text
+        assert len(svg) < 60_000
+
+
+def test_figures_bring_no_style_script_or_outside_reference(drawn):
+    for svg in drawn.values():
+        assert not re.search(r"<style|style=|<script|<image|xlink|https?://(?!www\.w3\.org)", svg)
+
+
+def test_identifiers_never_clash_between_figures_and_all_references_resolve(drawn):
+    page = "".join(drawn.values())
+    identifiers = re.findall(r' id="([^"]+)"', page)
+    assert len(identifiers) == len(set(identifiers))
+    references = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page)
+    assert {a or b for a, b in references} <= set(identifiers)
+
+
+def test_every_colour_is_a_variable_that_the_style_sheet_sets_for_light_and_dark(drawn):
+    page = "".join(drawn.values())
+    bare = re.findall(r'(?:fill|stroke)="(#[0-9a-f]+)"', page)
+    assert bare == []
+    from reid_ray.reporting import page as page_module
+
+    css = (page_module._TEMPLATES / "style.css").read_text(encoding="utf-8")
+    for name in VARIABLES.values():
+        assert len(re.findall(rf"--{name}:", css)) >= 2, name
+
+
+def test_the_same_study_gives_the_same_bytes(record, drawn):
+    assert draw_all(record) == drawn
+
+
+def test_hostile_names_are_drawn_as_plain_text(hostile_study):
+    for svg in draw_all(hostile_study).values():
+        root = ElementTree.fromstring(svg)
+        assert not [e for e in root.iter() if "script" in e.tag]
+    forest = figures.forest(tables.leaderboard(hostile_study))
+    texts = [e.text for e in ElementTree.fromstring(forest).iter() if e.tag.endswith("text")]
+    assert any(text.startswith("<script>alert(1)</script>") for text in texts)
+    assert any(text.startswith(r"$\frac{a$") for text in texts)
+    assert any("\u27e8U+202E\u27e9" in text for text in texts)
+
+
+def test_a_forest_of_many_trials_keeps_every_baseline_and_the_chosen_trial(record):
+    board = tables.leaderboard(record)
+    forest = figures.forest(board, most=5)
+    for name in ("SIFT", "Untrained swin_tiny", "chosen trial"):
+        assert name in forest
+    assert forest.count("lr=") < figures.forest(board).count("lr=")
+
+
+def test_a_study_without_trials_has_no_box_plots(record):
+    baselines = [m for m in pooled_methods(record) if not m.is_trial]
+    assert boxes.backbone_by_loss(baselines) == ""
+    assert boxes.hyper_parameters(baselines, "ArcFace", name="x") == ""
+
+
+def test_text_is_never_read_as_mathematics():
+    with style():
+        figure = new_figure(100, 50)
+        figure.add_axes((0, 0, 1, 1)).set_title(r"$\frac{a$ and $x_1$")
+        assert r"$\frac{a$ and $x_1$" in to_svg(figure, name="t", title="t")
+
+
+def test_hidden_characters_are_shown_and_the_scripts_of_the_world_are_kept():
+    assert visible("a\u202eb\x07") == "a\u27e8U+202E\u27e9b\u27e8U+0007\u27e9"
+    assert visible("zèbre شیر 斑马 é") == "zèbre شیر 斑马 é"
+
+
+def test_shortening_keeps_both_ends():
+    assert shorten("abcdefghij", 5) == "ab…ij"
+    assert shorten("abc", 5) == "abc"
+
+
+def test_numbers_are_written_as_people_read_them():
+    assert percent(0.12345) == "12.3"
+    assert percent(float("nan")) == "–"
+    assert [duration(s) for s in (8.44, 125, 12_000)] == ["8.4 s", "2 min 05 s", "3 h 20 min"]

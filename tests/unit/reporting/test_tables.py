@@ -1,0 +1,217 @@
+"""Tables and verdicts of a made-up study."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reid_ray.reporting import tables, verdict
+from reid_ray.reporting.pooled import candidates, chance_of, chosen_trial, pooled_methods
+from reid_ray.runs.methods import Result
+from reid_ray.runs.study import MethodRecord
+
+
+def answered(correct, *, domain="seen", dataset="d") -> pd.DataFrame:
+    """Predictions with the given right and wrong answers, one animal per query."""
+    number = np.arange(len(correct))
+    return pd.DataFrame(
+        {
+            "query": [f"{dataset}/{i}" for i in number], "dataset": dataset, "group": dataset,
+            "domain": domain, "identity": [f"a{i}" for i in number], "predicted": "a0",
+            "correct": correct, "first_correct": np.where(correct, 1, 7),
+            "average_precision": np.where(correct, 1.0, 0.1),
+            "top_keys": [["k"]] * len(number), "top_identities": [["a0"]] * len(number),
+            "top_scores": [[0.5]] * len(number),
+        }
+    )  # fmt: skip
+
+
+def method(name, family="ArcFace", kind="trial", scope="d", key=None, **changes) -> Result:
+    return Result(key or f"{name}/{scope}", name, kind, family, scope, **changes)
+
+
+def study_of(record, *methods, winner=None, **study):
+    return replace(record, methods=list(methods), study={**record.study, "winner": winner, **study})
+
+
+def test_the_leaderboard_lists_the_best_first_and_what_has_no_result_last(record):
+    table = tables.leaderboard(record)
+    finished = table[table["status"] == "finished"]
+    assert finished["seen_top1"].is_monotonic_decreasing
+    assert table["status"].tolist()[-2:] == ["diverged", "failed"]
+    assert table["seen_top1"].tail(2).isna().all()
+    assert "NaN in epoch 4" in table["note"].iloc[-2]
+
+
+def test_figures_of_the_leaderboard_are_those_of_the_answers(record):
+    table = tables.leaderboard(record).set_index("method")
+    sift = next(m for m in record.methods if m.result.method == "SIFT")
+    seen = sift.predictions[sift.predictions["domain"] == "seen"]
+    assert table.loc["SIFT", "seen_top1"] == seen["correct"].mean()
+    assert table.loc["SIFT", "seen_queries"] == len(seen)
+    assert table.loc["Guessing", "seen_top1"] < 0.2
+
+
+def test_one_method_on_several_datasets_is_one_row_with_all_its_answers(record):
+    parts = [
+        MethodRecord(method("m", scope="d"), answered([True, True, False, False]), []),
+        MethodRecord(method("m", scope="e"), answered([True] * 6, dataset="e"), []),
+    ]
+    table = tables.leaderboard(study_of(record, *parts))
+    assert table["seen_top1"].tolist() == [0.8]
+    assert table["seen_queries"].tolist() == [10]
+    assert tables.setting_top1(pooled_methods(study_of(record, *parts))[0]) == 0.75
+
+
+def test_a_method_that_failed_on_one_dataset_is_partial_and_does_not_compete(record):
+    parts = [
+        MethodRecord(method("m", "local features", "baseline"), answered([True] * 4), []),
+        MethodRecord(
+            method("m", "local features", "baseline", "e", status="out_of_memory"), None, []
+        ),
+    ]
+    study = study_of(record, *parts)
+    assert tables.leaderboard(study)["status"].tolist() == ["partial"]
+    assert tables.leaderboard(study)["note"].tolist() == ["finished on 1 of 2 datasets"]
+    assert candidates(pooled_methods(study), "seen") == []
+
+
+def test_only_the_chosen_trial_and_baselines_compete_even_if_another_trial_did_better(record):
+    weak, strong = answered([True, False, False, False]), answered([True] * 4)
+    study = study_of(
+        record,
+        MethodRecord(method("chosen", key="w"), weak, []),
+        MethodRecord(method("lucky"), strong, []),
+        MethodRecord(method("SIFT", "local features", "baseline"), weak, []),
+        winner="w",
+    )
+    methods = pooled_methods(study)
+    assert [m.name for m in candidates(methods, "seen")] == ["chosen", "SIFT"]
+    assert verdict.passed_over(methods).name == "lucky"
+    assert chosen_trial(methods).name == "chosen"
+
+
+def test_the_verdict_names_the_gap_and_the_published_p_value(record):
+    # Fagerland et al. 2013: 1 and 7 disagreements, mid-p 0.039.
+    a = answered([True] + [False] * 7 + [True] * 12)
+    b = answered([False] + [True] * 7 + [True] * 12)
+    study = study_of(
+        record,
+        MethodRecord(method("ArcFace", key="w"), b, []),
+        MethodRecord(method("SIFT", "local features", "baseline"), a, []),
+        winner="w",
+    )
+    (found,) = verdict.domain_verdicts(pooled_methods(study))
+    (pair,) = found.comparisons
+    assert str(pair) == "ArcFace beats SIFT by 30.0 points (p = 0.039, 20 query photos)"
+    assert 0 < pair.low < 0.3 < pair.high
+
+
+def test_small_differences_cannot_be_told_apart(record):
+    study = study_of(
+        record,
+        MethodRecord(method("ArcFace", key="w"), answered([True] * 6 + [False] * 4), []),
+        MethodRecord(
+            method("SIFT", "local features", "baseline"), answered([True] * 5 + [False] * 5), []
+        ),
+        winner="w",
+    )
+    (found,) = verdict.domain_verdicts(pooled_methods(study))
+    assert "cannot be told apart: 10.0 points apart (p = 0.5, 10" in str(found.comparisons[0])
+
+
+def test_the_best_is_tested_against_the_runner_up_and_the_best_of_another_kind(record):
+    records = [
+        MethodRecord(method(name, family, "baseline"), answered([True] * n + [False] * (9 - n)), [])
+        for name, family, n in [
+            ("A", "pre-trained", 8), ("B", "pre-trained", 7), ("C", "pre-trained", 6),
+            ("SIFT", "local features", 5),
+        ]
+    ]  # fmt: skip
+    (found,) = verdict.domain_verdicts(pooled_methods(study_of(record, *records)))
+    assert [(pair.better, pair.other) for pair in found.comparisons] == [("A", "B"), ("A", "SIFT")]
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.2, "had no part in the choice"), (0, "therefore optimistic")]
+)
+def test_the_reader_learns_whether_query_photos_had_a_part_in_the_choice(record, share, said):
+    study = {"config": {"data": {"split": {"validation_share": share}}}}
+    assert said in verdict.choice_sentence(study)
+    assert "do not say" in verdict.choice_sentence({"config": None})
+
+
+def test_the_ablation_counts_what_failed_and_never_takes_it_as_zero(record):
+    table = tables.ablation(pooled_methods(record)).set_index(["family", "parameter", "value"])
+    half = table.loc[("ArcFace", "margin", "0.5")]
+    assert (half["settings"], half["failed"]) == (2, 2)
+    assert half["q1"] > 0.3
+    assert ("Triplet", "margin", "0.2") not in table.index  # it was never varied
+
+
+def test_the_ablation_is_the_median_over_settings_by_hand(record):
+    made = [
+        MethodRecord(
+            method(f"m{n}", params={"backbone": backbone}),
+            answered([True] * n + [False] * (8 - n)),
+            [],
+        )
+        for n, backbone in [(2, "x"), (4, "x"), (8, "x"), (1, "y")]
+    ]
+    table = tables.ablation(pooled_methods(study_of(record, *made))).set_index("value")
+    assert table.loc["x", ["q1", "median", "q3", "best"]].tolist() == [0.375, 0.5, 0.75, 1.0]
+    assert table.loc["y", "median"] == 0.125
+
+
+def test_seen_and_unseen_stand_side_by_side_with_guessing_last(record):
+    table = tables.seen_unseen(pooled_methods(record))
+    assert table["method"].iloc[-1] == "Guessing"
+    assert len(table) == 4  # chosen trial, two baselines, guessing
+    np.testing.assert_allclose(table["difference"], table["unseen_top1"] - table["seen_top1"])
+
+
+def test_the_audit_counts_photos_by_hand(record):
+    zebra = tables.dataset_audit(record).set_index("dataset").loc["ZebraHerd"]
+    # 10 animals x 14 photos, a lone animal and a stranger; 4 queries and 1 validation photo each.
+    assert zebra[["photos", "identities", "singletons", "unknown"]].tolist() == [142, 11, 1, 1]
+    assert zebra[["reference", "query", "validation", "put_aside"]].tolist() == [101, 40, 10, 1]
+
+
+def test_chance_is_known_per_section(record):
+    methods = pooled_methods(record)
+    assert chance_of(methods, "unseen") == pytest.approx(1 / 9)
+    assert chance_of(methods, "test/nowhere") is None
+
+
+def test_every_answer_of_competing_methods_is_exported(record):
+    table = tables.answers(pooled_methods(record))
+    assert len(table) == 3 * (40 + 32 + 36)
+    assert (table["best_reference"].str.split("/").str[0] == table["dataset"]).all()
+
+
+@pytest.mark.parametrize(
+    "text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\n@"]
+)
+def test_a_spreadsheet_cannot_run_text_from_data(text):
+    back = pd.read_csv(io.StringIO(tables.to_csv(pd.DataFrame({"a": [text], "n": [-1.5]}))))
+    assert back["a"].iloc[0] == f"'{text}"
+    assert back["n"].iloc[0] == -1.5
+
+
+def test_a_carriage_return_in_a_name_cannot_begin_a_line_of_csv():
+    text = tables.to_csv(pd.DataFrame({"a": ["x\r=cmd"]}))
+    assert text == "a\nx\u27e8U+000D\u27e9=cmd\n"
+
+
+def test_ordinary_text_and_missing_values_stay_as_they_are_in_csv():
+    table = pd.DataFrame({"a": ["zebra-1", None], "b": [0.1 + 0.2, np.nan]})
+    assert tables.to_csv(table) == "a,b\nzebra-1,0.3\n,\n"
+
+
+def test_a_study_without_any_method_has_empty_tables(record):
+    empty = study_of(record)
+    assert len(tables.leaderboard(empty)) == 0
+    for make in (tables.ablation, tables.answers, tables.per_identity, tables.datasets_table):
+        assert len(make([])) == 0
