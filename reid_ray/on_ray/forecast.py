@@ -1,0 +1,81 @@
+"""Say what a study would do: photos, trials, pairs, memory; no cluster, no photo decoded.
+
+In: the config. Out: text.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from reid_ray.config.tune import Study
+from reid_ray.datasets.catalogue import load_rows
+from reid_ray.embedding.memory import Need, estimate
+from reid_ray.on_ray.planning import scopes
+from reid_ray.splits.assign import assign
+
+_ASPECT = 1.5  # of a typical photo; sizes are not known before decoding
+_GIB = 2**30
+
+
+def forecast(study: Study) -> str:
+    """A table of collections, the list of trials, and estimates of memory."""
+    loaded = load_rows(study.data, made=Path(study.storage).absolute() / "herd")
+    rows, findings = assign(loaded.rows, study.data.split, study.data.unseen)
+    lines = [f"Study {study.name}, {study.scope}", "", *_collections(rows), ""]
+    lines += [f"note: {finding.text}" for finding in findings]
+    if len(loaded.quarantine):
+        lines.append(f"note: {len(loaded.quarantine)} rows put aside before decoding")
+    lines += [*_trials(study, rows), "", *_matching(study, rows), "", *_memory(study, rows)]
+    return "\n".join(lines)
+
+
+def _collections(rows: pd.DataFrame) -> list[str]:
+    lines = [f"{'collection':<20} {'domain':<8} {'animals':>8} {'photos':>8} {'reference':>10} {'query':>8}"]
+    for name, part in rows.groupby("dataset", sort=False):
+        counts = part["split"].value_counts()
+        lines.append(
+            f"{name!s:<20} {part['domain'].iloc[0]:<8} {part['identity'].nunique():>8} {len(part):>8} "
+            f"{counts.get('reference', 0):>10} {counts.get('query', 0):>8}"
+        )
+    return lines
+
+
+def _trials(study: Study, rows: pd.DataFrame) -> list[str]:
+    """One line per trial: where it trains, on how many photos, for how long."""
+    trains = (rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")
+    work = [(trial, scope) for trial in study.trials() for scope in scopes(study, rows)]
+    lines = [f"{len(work)} trials:"]
+    for number, (trial, scope) in enumerate(work, 1):
+        photos = int((trains & rows["dataset"].isin(scope)).sum())
+        where = "all seen" if study.scope == "joint" else scope[0]
+        lines.append(
+            f"{number:>4}  {trial.label:<70} {where:<16} {photos} photos x {trial.epochs} epochs, "
+            f"batch {trial.batch_size}, {trial.input_px} px"
+        )
+    return lines
+
+
+def _matching(study: Study, rows: pd.DataFrame) -> list[str]:
+    counts = rows.groupby(["dataset", "split"]).size().unstack(fill_value=0)
+    pairs = int((counts.get("query", 0) * counts.get("reference", 0)).sum())
+    names = ", ".join(config.name for config in study.baselines.matching) or "none"
+    return [f"Local features: {names}; {pairs} query x reference pairs each"]
+
+
+def _memory(study: Study, rows: pd.DataFrame) -> list[str]:
+    short = study.data.images.short_px
+    photos = len(rows) * short * short * _ASPECT * 3
+    lines = ["Estimated memory:", f"  photos, once per node: {photos / _GIB:.2f} GiB"]
+    for trial in {trial.backbone: trial for trial in study.trials()}.values():
+        need = estimate(trial, workers=max(1, study.scaling.workers))
+        lines.append(f"  {trial.backbone}: {_needed(need)}")
+    return lines
+
+
+def _needed(need: Need) -> str:
+    total = (need.state + need.activations) / _GIB
+    return (
+        f"{need.parameters / 1e6:.1f} M parameters, about {total:.1f} GiB per worker in fp32 "
+        f"({need.state / _GIB:.2f} weights, gradients and momentum, {need.activations / _GIB:.1f} activations; "
+        "bf16 nearly halves the latter)"
+    )
