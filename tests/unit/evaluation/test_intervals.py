@@ -20,6 +20,12 @@ def test_wilson_gives_newcombes_published_figures():
     assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
 
 
+@pytest.mark.parametrize("n", range(1, 60))
+def test_wilson_holds_the_share_itself_and_never_leaves_0_to_1(n):
+    assert wilson(0, n)[0] == 0
+    assert wilson(n, n)[1] == 1
+
+
 def test_nothing_measured_means_anything_is_possible():
     assert wilson(0, 0) == (0.0, 1.0)
     assert bootstrap_mean([], np.random.default_rng(0)) == (0.0, 1.0)

@@ -85,6 +85,11 @@ def test_identifiers_are_unique(page):
     assert len(identifiers) == len(set(identifiers))
 
 
+def test_labels_of_regions_are_unique(page):
+    labels = re.findall(r'role="region" aria-label="([^"]+)"', page)
+    assert len(labels) == len(set(labels)) > 10
+
+
 def test_tables_have_captions_and_scopes_and_pictures_have_descriptions(page):
     assert page.count("<table>") == page.count("<caption>")
     assert not re.search(r"<th(?![^>]*scope=)[ >]", page)
