@@ -19,6 +19,7 @@ _NOTHING = np.uint64(0)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _SIGN = np.uint32(0x80000000)
+_FEW = 48
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,14 @@ def order_keys(scores_qg: ArrayLike, *, first_position: int) -> Keys:
 
     A float's bits order as integers once the sign bit is flipped (all bits, for negative numbers).
     """
-    scores = np.array(scores_qg, np.float32, order="C")
+    scores = np.fmax(np.asarray(scores_qg, np.float32), np.float32(-np.inf))  # NaN becomes -inf
     scores += np.float32(0)  # -0.0 becomes 0.0, so that both tie
-    scores[np.isnan(scores)] = -np.inf
-    bits = scores.view(np.uint32)
-    bits ^= np.where(bits >= _SIGN, np.uint32(0xFFFFFFFF), _SIGN)
+    bits = np.ascontiguousarray(scores).view(np.int32)
+    flips = bits >> 31  # all ones for negative numbers
+    flips |= np.int32(-(2**31))
+    bits ^= flips
     positions = np.arange(first_position, first_position + scores.shape[1], dtype=np.uint64)
-    keys = bits.astype(np.uint64)
+    keys = bits.view(np.uint32).astype(np.uint64)
     keys <<= _HALF
     keys |= _LOW - positions
     return keys
@@ -148,12 +150,18 @@ class RightKeys:
 
         Right references are left out here by position, not by score: their order is known already.
         """
-        wrong_keys = np.where(right_qg, _NOTHING, keys_qg)
         ahead = np.zeros(len(self.keys), np.int64)
         for row, (start, end) in enumerate(zip(self.offsets[:-1], self.offsets[1:], strict=True)):
-            beaten = np.searchsorted(self.keys[start:end], wrong_keys[row])
-            count = np.bincount(beaten, minlength=end - start + 1)
-            ahead[start:end] = beaten.size - np.cumsum(count)[:-1]
+            if start == end:
+                continue
+            right = self.keys[start:end]
+            wrong = np.where(right_qg[row], _NOTHING, keys_qg[row])
+            if len(right) <= _FEW:  # comparing with each is faster than a binary search of all
+                ahead[start:end] = [np.count_nonzero(wrong > key) for key in right]
+            else:
+                beaten = np.searchsorted(right, wrong)
+                count = np.bincount(beaten, minlength=len(right) + 1)
+                ahead[start:end] = beaten.size - np.cumsum(count)[:-1]
         return ahead
 
     def ranked(self, top_keys_qk: Keys, wrong_ahead: NDArray[np.int64]) -> Ranked:

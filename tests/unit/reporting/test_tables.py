@@ -65,6 +65,15 @@ def test_one_method_on_several_datasets_is_one_row_with_all_its_answers(record):
     assert tables.setting_top1(pooled_methods(study_of(record, *parts))[0]) == 0.75
 
 
+def test_a_query_that_two_results_answered_counts_once(record):
+    parts = [
+        MethodRecord(method("m", scope="d"), answered([True, False]), []),
+        MethodRecord(method("m", scope="e"), answered([True, True]), []),
+    ]
+    table = tables.leaderboard(study_of(record, *parts))
+    assert table[["seen_top1", "seen_queries"]].to_numpy().tolist() == [[0.5, 2.0]]
+
+
 def test_a_method_that_failed_on_one_dataset_is_partial_and_does_not_compete(record):
     parts = [
         MethodRecord(method("m", "local features", "baseline"), answered([True] * 4), []),
@@ -120,6 +129,23 @@ def test_small_differences_cannot_be_told_apart(record):
     )
     (found,) = verdict.domain_verdicts(pooled_methods(study))
     assert "cannot be told apart: 10.0 points apart (p = 0.5, 10" in str(found.comparisons[0])
+
+
+def test_many_photos_of_a_single_animal_do_not_make_a_method_better(record):
+    """The paired test alone would say p = 0.002, as if the ten photos were ten animals."""
+    right, wrong = answered([True] * 20), answered([False] * 10 + [True] * 10)
+    identities = ["one"] * 10 + [f"other{i}" for i in range(10)]
+    study = study_of(
+        record,
+        MethodRecord(method("ArcFace", key="w"), right.assign(identity=identities), []),
+        MethodRecord(
+            method("SIFT", "local features", "baseline"), wrong.assign(identity=identities), []
+        ),
+        winner="w",
+    )
+    (found,) = verdict.domain_verdicts(pooled_methods(study))
+    assert found.comparisons[0].p < 0.01
+    assert not found.comparisons[0].told_apart
 
 
 def test_the_best_is_tested_against_the_runner_up_and_the_best_of_another_kind(record):
