@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Name
@@ -33,19 +33,43 @@ class SuperPoint(Config):
 Extractor = Annotated[Sift | SuperPoint, Field(discriminator="kind")]
 
 
+class Verify(Config):
+    """Look at the best candidates again: how many matches agree on one geometric transform."""
+
+    candidates: PositiveInt = 20
+    model: Literal["homography", "affine"] = "affine"
+    reprojection_px: PositiveFloat = 8.0
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Ratio of squared distances below which a match is offered to the transform."""
+
+
 class Matching(Config):
-    """Count descriptor matches that pass the ratio test; most matches wins."""
+    """Compare local features of photos; the reference photo with the highest score names the
+    animal.
+    """
 
     name: Name = "SIFT"
     extractor: Extractor = Sift()
     short_px: PositiveInt | None = None
     """Shorter side of the image that features are taken from; none: as prepared."""
-    thresholds: Annotated[tuple[float, ...], Field(min_length=1)] = (
+    score: Literal["count", "lnbnn"] = "count"
+    """`count`: descriptors that pass the ratio test; `lnbnn`: local naive-Bayes votes."""
+    thresholds: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (
         0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
     )  # fmt: skip
     """Ratios of *squared* L2 distances to choose from, leave-one-out on the reference set alone."""
+    tuning_lookups: PositiveInt = 1000
+    """References looked up to choose the threshold, drawn at random where there are more."""
     mutual: bool = False
     """Count a match only if it is the best in both directions."""
     direction: Literal["reference_to_query", "query_to_reference"] = "reference_to_query"
     """Whose descriptors look for their nearest two: the reference's, among the query's (as the
     paper's wildlife-tools did), or the query's, among the reference's."""
+    neighbours: PositiveInt = 10
+    """Votes per descriptor of `lnbnn`."""
+    per_identity: bool = False
+    """Sum the scores of an identity's photos (`count`), or let only its nearest vote (`lnbnn`)."""
+    verify: Verify | None = None
+    exclude_same_encounter: bool = False
+    """Leave out references of the query's own encounter (column `encounter`): same background."""
+    seed: NonNegativeInt = 0

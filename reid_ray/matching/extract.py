@@ -2,12 +2,23 @@
 
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Extractor, Sift
 from reid_ray.matching import sift
 from reid_ray.matching.features import Features
+
+
+def resized(image: NDArray[np.uint8], short_px: int | None) -> NDArray[np.uint8]:
+    """The image with its shorter side brought to `short_px`; None: as it is."""
+    short = min(image.shape[:2])
+    if short_px is None or short == short_px:
+        return image
+    height, width = (round(side * short_px / short) for side in image.shape[:2])
+    way = cv2.INTER_AREA if short_px < short else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=way), np.uint8)
 
 
 def extract(images: Iterable[NDArray[np.uint8]], config: Extractor) -> Features:

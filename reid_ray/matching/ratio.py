@@ -92,21 +92,22 @@ def count_tile_mutual(  # type: ignore[no-untyped-def]
     Below a ratio of 1 the nearest row is the only one at its distance, so it needs no tie rule.
     """
     highest = thresholds.max()
+    nearest_row = np.empty(product.shape[1], np.int32)
     nearest_column = np.empty(product.shape[0], np.int64)
     for g in range(len(row_bounds) - 1):
         start, stop = row_bounds[g], row_bounds[g + 1]
         if stop - start < 2:
             continue
-        _fold_rows(product, row_norms, start, stop, best, second)
+        _fold_rows_indexed(product, row_norms, start, stop, best, second, nearest_row)
         for s in range(len(column_bounds) - 1):
             first, last = column_bounds[s], column_bounds[s + 1]
             nearest_column[start:stop] = -1
             for c in range(first, last):
                 ratio = (best[c] + column_norms[c]) / (second[c] + column_norms[c])
-                # Few columns pass the ratio test, so rows are searched back only for those.
+                # Few columns pass the ratio test, so only their rows look back.
                 if not ratio < highest:
                     continue
-                r = _row_at(product, row_norms, start, stop, c, best[c])
+                r = nearest_row[c]
                 if nearest_column[r] < 0:
                     nearest_column[r] = _nearest_column(product, column_norms, r, first, last)
                 if nearest_column[r] == c:
@@ -115,25 +116,37 @@ def count_tile_mutual(  # type: ignore[no-untyped-def]
 
 
 @_compile
-def _row_at(product, row_norms, start, stop, column, distance):  # type: ignore[no-untyped-def]
-    """First row of start:stop whose (row norm - 2 product) is `distance`."""
+def _fold_rows_indexed(product, row_norms, start, stop, best, second, nearest):  # type: ignore[no-untyped-def]
+    """As `_fold_rows`, and the (first) row of the best."""
+    columns = product.shape[1]
     two = np.float32(2)
+    for c in range(columns):
+        best[c] = FAR
+        second[c] = FAR
     for r in range(start, stop):
-        if row_norms[r] - two * np.float32(product[r, column]) == distance:
-            return r
-    return start
+        p, n, row = product[r], row_norms[r], np.int32(r)
+        for c in range(columns):
+            d = n - two * np.float32(p[c])
+            old = best[c]
+            losing = d if old < d else old
+            second[c] = losing if losing < second[c] else second[c]
+            nearest[c] = row if d < old else nearest[c]
+            best[c] = d if d < old else old
 
 
-@_compile
+@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "nsz"})
 def _nearest_column(product, column_norms, row, first, last):  # type: ignore[no-untyped-def]
-    """First column of first:last that is nearest to `row`."""
+    """First column of first:last that is nearest to `row`: a vector pass, then a look for it."""
     two = np.float32(2)
-    nearest, distance = first, FAR
+    p = product[row]
+    least = FAR
     for c in range(first, last):
-        d = column_norms[c] - two * np.float32(product[row, c])
-        if d < distance:
-            nearest, distance = c, d
-    return nearest
+        d = column_norms[c] - two * np.float32(p[c])
+        least = d if d < least else least
+    for c in range(first, last):
+        if column_norms[c] - two * np.float32(p[c]) == least:
+            return c
+    return first
 
 
 @_compile

@@ -107,7 +107,7 @@ def keypoints(
     kept = points_xy[_silence(points_xy, height, width, radius)]
     x, y = kept[:, 0], kept[:, 1]
     inside = (x >= border) & (x < width - border) & (y >= border) & (y < height - border)
-    return kept[inside]
+    return np.asarray(kept[inside])
 
 
 @numba.njit(nogil=True, cache=True)

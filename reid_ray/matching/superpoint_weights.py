@@ -59,7 +59,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: no such weights file; give the path of SuperPoint's weights")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return dict(load_file(path))
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

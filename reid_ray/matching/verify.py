@@ -1,0 +1,67 @@
+"""Check a candidate by geometry: matches of one animal move together. In: features of two images.
+
+Out: how many matches agree on one transform, and which (for drawing them).
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_ray.config.matching import Verify
+from reid_ray.matching.features import ImageFeatures
+
+_NEEDED = {"homography": 4, "affine": 3}
+_ITERATIONS = 2000
+_CONFIDENCE = 0.999
+
+
+def match_pair(
+    query: ImageFeatures, reference: ImageFeatures, threshold: float, *, mutual: bool = False
+) -> NDArray[np.int64]:
+    """Matches by the ratio test on squared distances: rows (query, reference keypoint), int64 [m,
+    2].
+
+    Query descriptors look for their nearest two among the reference's. Plain numpy: for few pairs.
+    """
+    if len(query) < 2 or len(reference) < 2:
+        return np.zeros((0, 2), np.int64)
+    a, b = query.descriptors.astype(np.float32), reference.descriptors.astype(np.float32)
+    squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None] - 2 * a @ b.T
+    nearest = squared.argmin(axis=1)
+    two = np.partition(squared, 1, axis=1)[:, :2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        passing = two[:, 0] / two[:, 1] < np.float32(threshold)
+    if mutual:
+        passing &= squared.argmin(axis=0)[nearest] == np.arange(len(a))
+    return np.stack([np.flatnonzero(passing), nearest[passing]], axis=1)
+
+
+def inliers(query: ImageFeatures, reference: ImageFeatures, config: Verify) -> int:
+    """How many matches agree on one homography or affine transform; 0 where none can be found."""
+    return int(inlier_mask(query, reference, config)[1].sum())
+
+
+def inlier_mask(
+    query: ImageFeatures, reference: ImageFeatures, config: Verify
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The matches [m, 2] and which of them agree on one transform (MAGSAC, fixed seed), bool [m].
+    """
+    matches = match_pair(query, reference, config.threshold)
+    nothing = np.zeros(len(matches), bool)
+    if len(matches) < _NEEDED[config.model]:
+        return matches, nothing
+    source = reference.points_xy[matches[:, 1]]
+    target = query.points_xy[matches[:, 0]]
+    if config.model == "homography":
+        found, mask = cv2.findHomography(
+            source, target, cv2.USAC_MAGSAC, config.reprojection_px,
+            maxIters=_ITERATIONS, confidence=_CONFIDENCE,
+        )  # fmt: skip
+    else:
+        found, mask = cv2.estimateAffine2D(
+            source, target, method=cv2.USAC_MAGSAC, ransacReprojThreshold=config.reprojection_px,
+            maxIters=_ITERATIONS, confidence=_CONFIDENCE,
+        )  # fmt: skip
+    if found is None or mask is None:
+        return matches, nothing
+    return matches, mask.ravel().astype(bool)

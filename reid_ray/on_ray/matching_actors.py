@@ -1,0 +1,211 @@
+"""Workers that match, and a pool that replaces the ones that die. In: calls. Out: their results."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
+
+from reid_ray.config.matching import Matching
+from reid_ray.errors import ReidError, ResourceError, TrialError
+
+ATTEMPTS = 5
+"""A call that lost so many workers is given up: it is what kills them."""
+OUTSTANDING = 2
+"""Calls per actor at a time: one runs, one waits, so that no actor idles."""
+START_TIMEOUT_S = 300.0
+QUERIES_AT_ONCE = 8
+"""Their scores [8, g] are all that an actor holds beside one tile."""
+
+Arrays = dict[str, NDArray[Any]]
+_LOST = (RayActorError, WorkerCrashedError, ObjectLostError)
+
+
+@ray.remote(num_cpus=1, max_retries=ATTEMPTS)
+def extract_chunk(shared: Any, positions: NDArray[np.int64], config: Matching) -> Any:
+    """`Features` of a few photos; see `run_matching` for `shared`."""
+    from reid_ray.datasets.prepared import PreparedImages
+    from reid_ray.matching.engine import use_one_thread
+    from reid_ray.matching.extract import extract, resized
+
+    use_one_thread()
+    photos = shared if isinstance(shared, PreparedImages) else shared.images
+    images = (resized(photos[int(position)], config.short_px) for position in positions)
+    return extract(images, config.extractor)
+
+
+@ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
+class Matcher:
+    """Matches on one CPU; keeps nothing between calls, so any may be lost at any time."""
+
+    def __init__(self) -> None:
+        from reid_ray.matching.engine import fastest_product, use_one_thread
+
+        use_one_thread()
+        fastest_product()
+
+    def ready(self) -> bool:
+        """Whether it has been started."""
+        return True
+
+    def tune(self, references: Any, config: Matching, lookups: NDArray[np.int64]) -> Arrays:
+        """Right answers of some references per threshold, leave-one-out."""
+        from reid_ray.matching.threshold import right_per_threshold
+
+        return {"right": right_per_threshold(references, config, lookups)}
+
+    def rank(
+        self,
+        references: Any,
+        looking: Any,
+        start: int,
+        stop: int,
+        config: Matching,
+        threshold: float,
+        k: int,
+    ) -> Arrays:
+        """The fields of `Ranked` for queries start:stop, a few at a time."""
+        from reid_ray.evaluation.ranking import concat, rank_block
+        from reid_ray.matching.scoring import EXCLUDED, score_block
+
+        queries, labels, encounters = looking
+        step = 1 if config.exclude_same_encounter else QUERIES_AT_ONCE
+        parts = []
+        for at in range(start, stop, step):
+            block = np.arange(at, min(at + step, stop))
+            scores = score_block(
+                queries.take(block), encounters[block], references, config, threshold
+            )
+            # A reference that is left out must not count as a right answer at the end of the list.
+            possible = np.where(scores[0] == EXCLUDED, -1, references.identities_g)
+            parts.append(rank_block(scores, labels[block], possible, k=k))
+        return dict(vars(concat(parts)))
+
+
+def task_result(ref: ray.ObjectRef) -> Any:
+    """What a task returned; where it raised an error of ours, that error as it was."""
+    try:
+        return ray.get(ref)
+    except RayTaskError as error:
+        raise error.cause if isinstance(error.cause, ReidError) else error from None
+
+
+@dataclass(frozen=True)
+class Call:
+    """A method of `Matcher` and its arguments, object references among them."""
+
+    method: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass
+class _Worker:
+    """An actor, its start while that has not ended, and the calls it was given."""
+
+    actor: Any
+    starting: ray.ObjectRef | None
+    calls: dict[ray.ObjectRef, str] = field(default_factory=dict)
+    lost: bool = False
+
+    @property
+    def free(self) -> bool:
+        return self.starting is None and not self.lost and len(self.calls) < OUTSTANDING
+
+
+class Pool:
+    """Up to `size` actors. Calls go only to actors that run, so one that cannot start harms none.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.workers: list[_Worker] = []
+        self._failed_starts = 0
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self.workers:
+            ray.kill(worker.actor)
+        self.workers = []
+
+    def run(self, calls: dict[str, Call]) -> Iterator[tuple[str, Arrays]]:
+        """Results by name, as they end.
+
+        Raises:
+            ResourceError: no actor runs after `START_TIMEOUT_S`. TrialError: a call lost its worker
+                `ATTEMPTS` times. What the work itself raises is raised here, once.
+        """
+        waiting = deque(calls)
+        losses = dict.fromkeys(calls, 0)
+        left = len(calls)
+        idle_since = time.monotonic()
+        while left:
+            self._fill(calls, waiting, left)
+            for worker, ref in self._ended():
+                name, arrays = self._take(worker, ref)
+                if arrays is not None:
+                    left -= 1
+                    yield name, arrays
+                elif name:
+                    losses[name] += 1
+                    if losses[name] >= ATTEMPTS:
+                        raise TrialError(f"matching {name}: its process died {ATTEMPTS} times")
+                    waiting.appendleft(name)
+            if any(worker.starting is None for worker in self.workers):
+                idle_since = time.monotonic()
+            self._refuse_to_wait(time.monotonic() - idle_since)
+
+    def _refuse_to_wait(self, idle_s: float) -> None:
+        if idle_s > START_TIMEOUT_S or self._failed_starts >= ATTEMPTS:
+            raise ResourceError(
+                f"no matching process could start ({self._failed_starts} starts failed, "
+                f"{idle_s:.0f} s waited); is a CPU free? lower scaling.matching_actors"
+            )
+
+    def _fill(self, calls: dict[str, Call], waiting: deque[str], left: int) -> None:
+        """Start missing actors, and give each that runs its share of calls."""
+        while len(self.workers) < min(self.size, left):
+            actor = Matcher.remote()
+            self.workers.append(_Worker(actor, actor.ready.remote()))
+        for _ in range(OUTSTANDING):
+            for worker in self.workers:
+                if waiting and worker.free:
+                    name = waiting.popleft()
+                    call = calls[name]
+                    ref = getattr(worker.actor, call.method).remote(*call.arguments)
+                    worker.calls[ref] = name
+
+    def _ended(self) -> list[tuple[_Worker, ray.ObjectRef]]:
+        """What ends first within a second, a start or a call, with its worker."""
+        owners = {ref: worker for worker in self.workers for ref in worker.calls}
+        owners |= {w.starting: w for w in self.workers if w.starting is not None}
+        ended, _ = ray.wait(list(owners), num_returns=1, timeout=1.0)
+        return [(owners[ref], ref) for ref in ended]
+
+    def _take(self, worker: _Worker, ref: ray.ObjectRef) -> tuple[str, Arrays | None]:
+        """(name, result) of a call; (name, None) if its worker was lost; ("", None) of a start."""
+        name = worker.calls.pop(ref, "")
+        try:
+            value = task_result(ref)
+        except _LOST:
+            self._failed_starts += not name
+            worker.starting, worker.lost = None, True
+            if not worker.calls:
+                self.workers.remove(worker)
+            return name, None
+        if not name:
+            worker.starting, self._failed_starts = None, 0
+            return "", None
+        return name, value
