@@ -1,4 +1,4 @@
-"""Find a command's config: a path, or the name of one that comes with the package."""
+"""Find files: a command's config by path or name, and the folder that relative results go to."""
 
 from pathlib import Path
 
@@ -29,3 +29,13 @@ def find(command: str, name: str) -> Path:
 
 def _names(command: str) -> list[str]:
     return sorted({path.stem for folder in _FOLDERS for path in (folder / command).glob("*.yaml")})
+
+
+def results_folder(name: str) -> Path:
+    """`name` as an absolute path; relative ones are taken from the current folder.
+
+    A job that was submitted with `--working-dir` runs in a copy of that folder which Ray deletes later, so
+    there they are taken from `~/reid_ray`.
+    """
+    inside_job_copy = "working_dir_files" in Path.cwd().parts
+    return (Path.home() / "reid_ray" if inside_job_copy else Path.cwd()) / Path(name).expanduser()

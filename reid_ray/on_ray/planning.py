@@ -61,6 +61,22 @@ def plan_study(study: Study, rows: pd.DataFrame) -> StudyPlan:
     )
 
 
+def dataset_inputs(rows: pd.DataFrame) -> list[dict[str, str]]:
+    """Each collection as a tracking input; the digest is that of its photos and names."""
+    inputs = []
+    for name, part in rows.groupby("dataset", sort=False):
+        content = pd.util.hash_pandas_object(part[["image_id", "identity", "content"]], index=False)
+        inputs.append(
+            {
+                "name": str(name),
+                "digest": hashlib.sha256(content.to_numpy().tobytes()).hexdigest()[:16],
+                "source": str(part["root"].iloc[0]),
+                "context": str(part["domain"].iloc[0]),
+            }
+        )
+    return inputs
+
+
 def confirmation(plan: Plan, *, workers: int) -> Plan:
     """The same training once more, under DDP."""
     key = method_key("confirmation", plan.key, workers)

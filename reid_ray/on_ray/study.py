@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import ray
 
+from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
 from reid_ray.datasets.prepared import PreparedImages
@@ -17,7 +18,14 @@ from reid_ray.errors import ResourceError, TrialError
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance, score_encoders
 from reid_ray.on_ray.data import prepare_images
-from reid_ray.on_ray.planning import MatchPlan, StudyPlan, confirmation, plan_study, table_digest
+from reid_ray.on_ray.planning import (
+    MatchPlan,
+    StudyPlan,
+    confirmation,
+    dataset_inputs,
+    plan_study,
+    table_digest,
+)
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.session import Cluster, cluster
 from reid_ray.on_ray.training import check_fits, train_distributed
@@ -74,7 +82,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     Args:
         fresh: put earlier results of this study aside and do everything again.
     """
-    storage = Path(study.storage).absolute()
+    storage = results_folder(study.storage)
     folder = StudyFolder(storage / study.name)
     if fresh and folder.path.exists():
         folder.path.rename(folder.path.with_name(f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"))
@@ -89,6 +97,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
         stages = plan_study(study, rows)
         _open_folder(run, rows, quarantine, stages)
+        run.tracking.describe(dataset_inputs(rows))
         materials = ray.put(Materials(images, rows))
         _baselines(run, stages, materials, rows, resources)
         _trials(run, stages.trials, materials, resources)
@@ -99,7 +108,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     _write_study(run, keys, winner.key if winner else None, table_digest(rows, study))
     record = folder.load()
     make_gallery(record.rows, images, panels(record), folder.gallery_path)
-    report = write_report(record, Path(study.reports) / study.name)
+    report = write_report(record, results_folder(study.reports) / study.name)
     run.tracking.finish(folder, report.parent, summary_text(record))
     if run.tracking.problem:
         display.say(f"note: {run.tracking.problem}; the runs are safe, the same command copies them later")

@@ -190,7 +190,10 @@ def identity_bars(method: Method, *, name: str = "animals", most: int = 8) -> st
 def _identity_panel(axes: Axes, table: pd.DataFrame, colour: str) -> None:
     places, top1 = np.arange(len(table)), 100 * table["top1"].to_numpy(float)
     size = 6 if len(table) <= 80 else 3
-    axes.vlines(places, 0, top1, color=colour, lw=2.5 if len(table) <= 80 else 1, alpha=0.45)
+    above = top1 > 0
+    axes.vlines(
+        places[above], 0, top1[above], color=colour, lw=2.5 if len(table) <= 80 else 1, alpha=0.45
+    )
     axes.plot(places, top1, "o", color=colour, ms=size, mec=colour, clip_on=False)
     axes.set(ylim=(0, 100), yticks=[0, 50, 100], xlim=(-0.7, len(table) - 0.3), xticks=[])
     axes.grid(axis="x", visible=False)

@@ -6,8 +6,9 @@ Files are named by a hash of the photo's key, never by a name from data.
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image, ImageDraw
 
 from reid_ray.config.matching import Sift
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.errors import ConfigError
 from reid_ray.matching import sift
 from reid_ray.reporting.pooled import pooled_methods, standing
 from reid_ray.runs import files
@@ -30,19 +32,20 @@ Matcher = Callable[[Photo, Photo, float], tuple[Points, Points]]
 THUMBNAIL_PX = 200
 _PAIR_PX = 220
 _QUALITY = 80
-_MOST_LINES = 60
+MOST_LINES = 60
 _DEFAULT_RATIO = 0.6
 """Ratio of squared distances where a method names none; Lowe's 0.8 on plain ones is 0.64."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One method's answers, and the ratio its matches are drawn with (None: not drawn)."""
+    """One method's answers, and the ratio and features its matches are drawn with (None: none are)."""
 
     method: str
     family: str
     predictions: pd.DataFrame
     threshold: float | None = None
+    extractor: Sift = Sift()
 
 
 def panels(record: StudyRecord) -> list[Panel]:
@@ -56,7 +59,8 @@ def panels(record: StudyRecord) -> list[Panel]:
         if local and any(panel.threshold is not None for panel in found):
             continue
         ratio = float(method.params.get("threshold", _DEFAULT_RATIO)) if local else None
-        found.append(Panel(method.name, method.family, method.predictions, ratio))
+        extractor = _extractor(method.params)
+        found.append(Panel(method.name, method.family, method.predictions, ratio, extractor))
     return found
 
 
@@ -82,9 +86,10 @@ def make_gallery(
     """
     place = {key: position for position, key in enumerate(rows["key"])}
     identity = dict(zip(rows["key"], rows["identity"].astype(str), strict=True))
-    writer = _Writer(images, place, folder, matcher or matched_points)
     described = []
     for panel in shown:
+        default = partial(matched_points, config=panel.extractor)
+        writer = _Writer(images, place, folder, matcher or default)
         cases = [
             _case(row, identity, writer, panel.threshold)
             for row in pick(panel.predictions, each=each, rng=np.random.default_rng(seed))
@@ -109,10 +114,10 @@ def pick(predictions: pd.DataFrame, *, each: int, rng: np.random.Generator) -> l
 
 
 def matched_points(
-    query_rgb: Photo, reference_rgb: Photo, threshold: float
+    query_rgb: Photo, reference_rgb: Photo, threshold: float, config: Sift | None = None
 ) -> tuple[Points, Points]:
     """SIFT points [m, 2] of both photos whose best two squared distances pass the ratio test."""
-    features = sift.extract([query_rgb, reference_rgb], Sift())
+    features = sift.extract([query_rgb, reference_rgb], config or Sift())
     query, reference = features.image(0), features.image(1)
     if len(query) == 0 or len(reference) < 2:
         return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
@@ -124,6 +129,15 @@ def matched_points(
     kept = np.flatnonzero(first < threshold * second)
     kept = kept[np.argsort((first / np.maximum(second, 1))[kept], kind="stable")]
     return query.points_xy[kept], reference.points_xy[best[kept, 0]]
+
+
+def _extractor(params: Mapping[str, Any]) -> Sift:
+    """SIFT as the method's settings say, as far as they name it."""
+    given = {name: params[name] for name in Sift.model_fields if name in params}
+    try:
+        return Sift.parse(given, where="settings of the method")
+    except ConfigError:  # another extractor: OpenCV's SIFT shows the same parts of the animal
+        return Sift()
 
 
 @dataclass(frozen=True)
@@ -147,7 +161,7 @@ class _Writer:
         left, right = self.images[self.place[query]], self.images[self.place[reference]]
         points_l, points_r = self.matcher(left, right, threshold)
         name = f"{_digest(query, reference, str(threshold))}.jpg"
-        picture = _side_by_side(left, right, points_l[:_MOST_LINES], points_r[:_MOST_LINES])
+        picture = _side_by_side(left, right, points_l[:MOST_LINES], points_r[:MOST_LINES])
         files.write_bytes(self.folder / name, _jpeg(picture))
         return name, len(points_l)
 

@@ -46,6 +46,8 @@ class Store:
     uri: str
     study: str
     experiment_id: str
+    datasets: tuple[dict[str, str], ...] = ()
+    """Inputs of every run: name, digest, source, context."""
 
     @classmethod
     def open(cls, uri: str, *, study: str, artifacts: Path) -> "Store":
@@ -78,7 +80,7 @@ class Store:
             raise TrackingError(f"MLflow at {uri}: {_first_line(error)}; check tracking_uri") from error
         return cls(client, uri, study, experiment_id)
 
-    def sync_method(self, folder: MethodFolder, datasets: Iterable[dict[str, str]] = ()) -> str:
+    def sync_method(self, folder: MethodFolder) -> str:
         """Copy one method; returns the id of its run.
 
         Raises:
@@ -89,7 +91,7 @@ class Store:
             run = self._find(result.key) or self._create(result)
             if run.data.tags.get("reid_ray.synced") == _version(folder):
                 return str(run.info.run_id)
-            self._copy(run.info.run_id, result, folder, list(datasets))
+            self._copy(run.info.run_id, result, folder)
             return str(run.info.run_id)
         except Exception as error:
             raise TrackingError(f"MLflow at {self.uri}: {_first_line(error)}") from error
@@ -136,21 +138,23 @@ class Store:
                 KIND: result.kind,
                 STUDY: self.study,
                 "reid_ray.family": result.family,
+                "mlflow.source.name": "reid_ray",
+                "mlflow.source.type": "LOCAL",
                 "reid_ray.scope": result.scope,
             },
         )
 
-    def _copy(
-        self, run_id: str, result: Result, folder: MethodFolder, datasets: list[dict[str, str]]
-    ) -> None:
+    def _copy(self, run_id: str, result: Result, folder: MethodFolder) -> None:
         ended = _ms(result.started_at + result.seconds)
         params = [entities.Param(name, str(value)[:6000]) for name, value in result.params.items()]
         self.client.log_batch(run_id, params=params)
-        metrics = [*_epochs(result, folder), *_figures(result, ended)]
+        # The comparison page starts from whichever metric came first.
+        metrics = [*_figures(result, ended), *_epochs(result, folder)]
         for start in range(0, len(metrics), _BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
-        if datasets:
-            self.client.log_inputs(run_id, [_dataset(**dataset) for dataset in datasets])
+        used = [_dataset(**item) for item in self.datasets if item["name"] in result.scope.split("+")]
+        if used:
+            self.client.log_inputs(run_id, used)
         for name in ("result.json", "predictions.parquet", "history.jsonl"):
             if (folder.path / name).exists():
                 self.client.log_artifact(run_id, str(folder.path / name))
@@ -161,8 +165,13 @@ class Store:
         self.client.set_tag(run_id, "reid_ray.synced", _version(folder))
 
 
+def _shown_first(name: str) -> tuple[bool, bool, str]:
+    return (name != "seen/top1", not name.endswith("top1"), name)
+
+
 def _figures(result: Result, ended: int) -> list[Any]:
     figures = {**result.metrics, "seconds": result.seconds}
+    figures = {name: figures[name] for name in sorted(figures, key=_shown_first)}
     return [entities.Metric(name, value, ended, 0) for name, value in figures.items()]
 
 

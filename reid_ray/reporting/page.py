@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from reid_ray.errors import StorageError
 from reid_ray.reporting import contents, tables
+from reid_ray.reporting.gallery import MOST_LINES
 from reid_ray.reporting.pooled import Method, pooled_methods
 from reid_ray.reporting.text import duration, percent, shorten, visible
 from reid_ray.runs import files
@@ -69,6 +70,7 @@ def render(record: StudyRecord, methods: list[Method], csv_files: list[str]) -> 
             policy=_policy(css),
             csv_files=csv_files,
             gallery=gallery,
+            most_lines=MOST_LINES,
             sections=contents.sections(context, bool(gallery)),
         )
     )

@@ -3,7 +3,9 @@
 In: method folders as they finish. Out: MLflow runs; what could not be copied is copied by the next try.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,10 @@ class Tracking:
         # Importing MLflow takes seconds, so it starts at once, beside Ray's own start.
         self._store: Future[Store] = self._thread.submit(self._open, storage / "mlartifacts", study)
 
+    def describe(self, datasets: Sequence[dict[str, str]]) -> None:
+        """Name the inputs of all runs that follow: name, digest, source, context of each collection."""
+        self._thread.submit(self._describe, tuple(datasets))
+
     def sync(self, folder: MethodFolder) -> None:
         """Copy a finished method soon."""
         self._thread.submit(self._sync, folder)
@@ -47,6 +53,10 @@ class Tracking:
         from reid_ray.reporting.mlflow_store import Store
 
         return Store.open(self.uri, study=study, artifacts=artifacts)
+
+    def _describe(self, datasets: tuple[dict[str, str], ...]) -> None:
+        with suppress(TrackingError):  # told by `finish`, which tries again
+            self._store.result().datasets = datasets
 
     def _sync(self, folder: MethodFolder) -> None:
         try:
