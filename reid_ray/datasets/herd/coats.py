@@ -7,6 +7,7 @@ the layout of the pattern is independent from flank to flank. Legend: n identiti
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ class Growth:
     stretch: float
     quadratic: float
     drive: float
-    wavelength_spread: float = 0.3
+    wavelength_spread: float = 0.45
     direction_spread_rad: float = 0.3
 
 
@@ -111,13 +112,13 @@ def paint_zebra(body: Body, pattern: Pattern, side: int) -> Image:
     x, y = body.x, body.y
     u = x + 0.75 * _rise(0.40, 0.24, x) * (y - 0.30) + 0.9 * _rise(0.55, 0.80, x) * (y - 0.25)
     legs = _rise(body.plan.legs_y - 0.03, body.plan.legs_y + 0.05, y)
-    u = u * (1 - legs) + (0.35 * x + 1.15 * y) * legs
+    u = np.asarray(u * (1 - legs) + (0.35 * x + 1.15 * y) * legs, np.float32)
     bend = 0.03 * _sample(flank.coarse, x, y)
     wave = _sample(flank.pattern, u + bend, y + bend)
-    bold = 0.35 * traits.boldness + 0.35 * _sample(flank.coarse, y, x) - 0.1
+    bold = 0.75 * traits.boldness + 0.70 * _sample(flank.coarse, y, x) - 0.1
     stripe = _step(wave + bold, sharpness=7) * (1 - 0.7 * body.pale)
-    white = _rgb(0.93, 0.90, 0.84 - 0.05 * traits.warmth) * (0.93 + 0.05 * traits.tone)
-    black = _rgb(0.12 + 0.03 * traits.warmth, 0.105, 0.10)
+    white = _between(_rgb(0.96, 0.96, 0.95), _rgb(0.88, 0.76, 0.56), traits.tone)
+    black = _between(_rgb(0.08, 0.08, 0.09), _rgb(0.30, 0.19, 0.12), traits.warmth)
     return _finish(body, _mix(np.broadcast_to(white, (*x.shape, 3)), black, stripe), tuft=black)
 
 
@@ -126,7 +127,7 @@ def paint_leopard(body: Body, pattern: Pattern, side: int) -> Image:
     traits, flank = pattern.traits, pattern.flanks[side]
     x, y = body.x, body.y
     dx, dy = _wobble(flank, x, y, coarse=0.022, fine=0.005)
-    rose = _sample(flank.pattern, x + dx, y + dy) + 0.3 * _sample(flank.coarse, x, y)
+    rose = _sample(flank.pattern, x + dx, y + dy) + 0.55 * _sample(flank.coarse, x, y)
     rose += 0.25 * _sample(flank.fine, x, y + 0.5)
     inner = _step(rose - 1.25 + 0.35 * traits.boldness, sharpness=6)
     outer = _step(rose - 0.05 + 0.15 * traits.boldness, sharpness=6)
@@ -134,7 +135,7 @@ def paint_leopard(body: Body, pattern: Pattern, side: int) -> Image:
     spot = _step(_sample(flank.pattern, 1.6 * x + dx, 1.6 * y + dy) - 0.5, sharpness=6)
     limbs = np.maximum(_rise(0.47, 0.52, y), np.maximum(_rise(0.27, 0.20, x), _rise(0.74, 0.78, x)))
     dark = ring * (1 - limbs) + spot * limbs
-    fur = _rgb(0.86 + 0.05 * traits.tone, 0.66 + 0.05 * traits.tone, 0.36 - 0.06 * traits.warmth)
+    fur = _between(_rgb(0.94, 0.84, 0.62), _rgb(0.76, 0.47, 0.19), traits.tone)
     belly = np.maximum(body.pale, 0.8 * _rise(0.38, 0.52, y) * (1 - 0.5 * limbs))
     coat = _mix(np.broadcast_to(fur, (*x.shape, 3)), _rgb(0.95, 0.90, 0.80), belly)
     coat = _mix(coat, fur * np.float32(0.72), inner * (1 - limbs) * 0.9)
@@ -148,16 +149,17 @@ def paint_giraffe(body: Body, pattern: Pattern, side: int) -> Image:
     x, y = body.x, body.y
     gap, shade = _cells(flank.pattern, np.random.default_rng([pattern.rng_seed, 3, side]))
     dx, dy = _wobble(flank, x, y, coarse=0.028, fine=0.004)
-    width = 0.017 + 0.007 * traits.boldness + 0.003 * _sample(flank.coarse, x, y)
+    width = 0.018 + 0.009 * traits.boldness + 0.006 * _sample(flank.coarse, x, y)
     seam = np.minimum(y - 0.62 + 0.5 * (x - 0.38), 0.93 - y)
     shrink = np.where(seam > 0, 1.0, 1.45).astype(np.float32)
     gaps = _sample(gap, shrink * x + dx, shrink * y + dy) / shrink
     gaps = np.minimum(gaps, 1.2 * np.abs(seam))
     patch = _step((gaps - np.maximum(width, 0.006)) * 120, sharpness=2)
     patch *= (1 - _rise(1.0, 1.10, y)) * (1 - body.pale)
-    net = _rgb(0.93, 0.84, 0.66 - 0.05 * traits.warmth)
-    brown = _rgb(0.56 + 0.08 * traits.tone, 0.34 + 0.05 * traits.tone, 0.17 - 0.03 * traits.warmth)
+    net = _between(_rgb(0.95, 0.92, 0.84), _rgb(0.90, 0.74, 0.48), traits.warmth)
+    brown = _between(_rgb(0.74, 0.46, 0.23), _rgb(0.30, 0.17, 0.11), traits.tone)
     tone = 1 + 0.16 * _sample(shade, shrink * x + dx, shrink * y + dy, nearest=True)
+    tone += 0.12 * _sample(flank.coarse, x + 0.5, y + 0.5)
     coat = _mix(np.broadcast_to(net, (*x.shape, 3)), brown * tone[..., None], patch)
     return _finish(body, coat, tuft=_rgb(0.25, 0.15, 0.09))
 
@@ -174,10 +176,12 @@ def paint_whale(body: Body, pattern: Pattern, side: int) -> Image:
     for share, flank in zip((1 - right, right), pattern.flanks, strict=True):
         dx, dy = _wobble(flank, x, y, coarse=0.05, fine=0.008)
         grown = _sample(flank.pattern, x + dx, y + dy)
-        blotch += share * (0.8 * grown + 0.9 * _sample(flank.coarse, x, y) + 0.35 * _sample(flank.fine, x, y))
+        blotch += share * (
+            0.8 * grown + 0.9 * _sample(flank.coarse, x, y) + 0.25 * _sample(flank.fine, x, y)
+        )
     rim = np.minimum(_soften(body.alpha, 0.02 * x.shape[1]) * 2 - 1.1, 0.8)
-    white = _step(blotch + 0.9 * traits.boldness - 0.2 + 1.2 * (rim - 0.6), sharpness=4)
-    black = _rgb(0.13 + 0.02 * traits.warmth, 0.15, 0.18)
+    white = _step(blotch + 1.2 * traits.boldness - 0.2 + 1.2 * (rim - 0.6), sharpness=4)
+    black = _between(_rgb(0.10, 0.12, 0.15), _rgb(0.26, 0.27, 0.29), traits.tone)
     coat = _mix(np.broadcast_to(black, (*x.shape, 3)), _rgb(0.88, 0.90, 0.91), white * 0.92)
     rng = np.random.default_rng([pattern.rng_seed, 4])
     coat = _mix(coat, _rgb(0.72, 0.74, 0.76), 0.9 * _scars(rng, x.shape))
@@ -191,10 +195,10 @@ def paint_seal(body: Body, pattern: Pattern, side: int) -> Image:
     x, y = body.x, body.y
     dx, dy = _wobble(flank, x, y, coarse=0.035, fine=0.004)
     bump = _sample(flank.pattern, x + dx, y + dy) + 0.45 * _sample(flank.coarse, x, y)
-    centre = 0.55 - 0.3 * traits.boldness
+    centre = 0.6 - 0.45 * traits.boldness
     ring = np.exp(-(((bump - centre) / 0.5) ** 2)) * (0.85 + 0.25 * _sample(flank.coarse, y, x))
     belly = _rise(0.42, 0.56, y)
-    back = _rgb(0.33, 0.32, 0.31 - 0.03 * traits.warmth) * (1.0 + 0.18 * traits.tone)
+    back = _between(_rgb(0.20, 0.20, 0.21), _rgb(0.50, 0.47, 0.42), traits.tone)
     coat = _mix(np.broadcast_to(back, (*x.shape, 3)), _rgb(0.66, 0.65, 0.63), belly * 0.85)
     coat = _mix(coat, back * np.float32(0.6), _step(bump - 1.6, sharpness=4) * 0.7)
     coat = _mix(coat, _rgb(0.86, 0.84, 0.79), np.clip(ring, 0, 1) * (1 - 0.55 * belly) * 0.9)
@@ -234,7 +238,10 @@ def _scars(rng: np.random.Generator, shape: tuple[int, ...]) -> Image:
         centre = np.round(rng.uniform((0.1, 0.15), (0.9, 0.4)) * 2 * width).astype(int)
         radius = round(rng.uniform(0.006, 0.015) * 2 * width)
         cv2.circle(sheet, (int(centre[0]), int(centre[1])), radius, (220,), max(1, radius // 2))
-    return np.asarray(cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA), np.float32) / 255
+    return np.asarray(
+        cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255),
+        np.float32,
+    )
 
 
 def _notches(rng: np.random.Generator, body: Body) -> Image:
@@ -248,7 +255,10 @@ def _notches(rng: np.random.Generator, body: Body) -> Image:
         row = float(edge[column])
         bite = np.array([(column - half, row - 6), (column + half, row - 6), (column, row + depth)])
         cv2.fillPoly(sheet, [np.round(2 * bite).astype(np.int32)], (255,))
-    return np.asarray(cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA), np.float32) / 255
+    return np.asarray(
+        cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255),
+        np.float32,
+    )
 
 
 def _finish(body: Body, coat: NDArray[np.float32], *, tuft: NDArray[np.float32]) -> Image:
@@ -279,7 +289,7 @@ def _rise(start: float, end: float, value: Image) -> Image:
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def _step(value: Image, *, sharpness: float) -> Image:
+def _step(value: NDArray[np.floating[Any]], *, sharpness: float) -> Image:
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * sharpness * value), np.float32)
 
 
@@ -287,7 +297,16 @@ def _rgb(red: float, green: float, blue: float) -> NDArray[np.float32]:
     return np.array([red, green, blue], np.float32)
 
 
-def _mix(below: NDArray[np.float32], above: NDArray[np.float32], share: Image) -> NDArray[np.float32]:
+def _between(
+    low: NDArray[np.float32], high: NDArray[np.float32], trait: float
+) -> NDArray[np.float32]:
+    """`low` at -1, `high` at 1."""
+    return np.asarray(low + (high - low) * np.float32(0.5 + 0.5 * trait), np.float32)
+
+
+def _mix(
+    below: NDArray[np.float32], above: NDArray[np.float32], share: Image
+) -> NDArray[np.float32]:
     return np.asarray(below + (above - below) * share[..., None], np.float32)
 
 

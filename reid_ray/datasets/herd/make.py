@@ -24,9 +24,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reid_ray.config.datasets import HerdDataset
-from reid_ray.datasets.herd.bodies import draw_body
+from reid_ray.datasets.herd.bodies import Image, draw_body
 from reid_ray.datasets.herd.census import Shot, by_animal, plan_shots
-from reid_ray.datasets.herd.coats import Image, grow_patterns
+from reid_ray.datasets.herd.coats import grow_patterns
 from reid_ray.datasets.herd.photo import take_photo
 from reid_ray.datasets.herd.scene import draw_encounter
 from reid_ray.datasets.herd.species import SPECIES
@@ -68,7 +68,14 @@ def make_herd(folder: Path, dataset: HerdDataset) -> Path:
 
 def herd_digest(dataset: HerdDataset) -> str:
     """12 hex digits of what decides the photos; name and group do not."""
-    parts = [RECIPE, dataset.species, dataset.identities, dataset.photos, dataset.size_px, dataset.seed]
+    parts = [
+        RECIPE,
+        dataset.species,
+        dataset.identities,
+        dataset.photos,
+        dataset.size_px,
+        dataset.seed,
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -169,7 +176,11 @@ def render(
 
 def _photo_size(aspect: float, short_px: int) -> tuple[int, int]:
     """Height and width."""
-    return (short_px, round(short_px * aspect)) if aspect >= 1 else (round(short_px / aspect), short_px)
+    return (
+        (short_px, round(short_px * aspect))
+        if aspect >= 1
+        else (round(short_px / aspect), short_px)
+    )
 
 
 def _seed(dataset: HerdDataset, purpose: int, number: int) -> int:

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.datasets.herd.bodies import Body, Image
-from reid_ray.datasets.herd.scene import MARGIN, Encounter
+from reid_ray.datasets.herd.scene import MARGIN, Encounter, Habitat
+
+
+_DAPPLE_CELLS: dict[Habitat, tuple[int, int]] = {
+    "savanna": (4, 5),
+    "bush": (14, 18),
+    "sea": (9, 12),
+    "ice": (6, 8),
+}
+"""How finely light and shade alternate: leaves, glitter of water, clouds."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +32,18 @@ class Camera:
         roll_rad, pitch_rad: standard deviations.
         scale: smallest and largest share of the photo's width that the canvas fills.
         shift: largest offset from the middle, in photo widths.
+        hasty: share of photos that are shaken or out of focus: what is coarse survives, what is fine not.
         neck_rad, stride: how far head and legs move.
     """
 
-    yaw_rad: float = 0.45
+    yaw_rad: float = 0.55
     lean_rad: float = 0.0
     """Least yaw; above 0 the side that is shown is turned towards the camera."""
     roll_rad: float = 0.08
     pitch_rad: float = 0.12
-    scale: tuple[float, float] = (0.92, 1.18)
+    scale: tuple[float, float] = (1.0, 1.3)
     shift: float = 0.05
+    hasty: float = 0.5
     neck_rad: float = 0.10
     stride: float = 0.35
 
@@ -68,7 +79,7 @@ def take_photo(
     image = image + (flesh - image) * alpha[..., None]
     image, hidden = _occlude(rng, image, alpha, encounter)
     mask = ((alpha * (1 - hidden)) > 0.5).astype(np.uint8) * np.uint8(255)
-    return _develop(rng, image), mask
+    return _develop(rng, image, hasty=rng.random() < camera.hasty), mask
 
 
 def _pose(
@@ -82,7 +93,9 @@ def _pose(
     scale = rng.uniform(*camera.scale)
     shift = rng.uniform(-camera.shift, camera.shift, 2) * (1, 0.7)
     to_photo = _homography(yaw, pitch, roll, middle=(0.5, body.plan.height / 2))
-    place = np.array([[scale, 0, 0.5 + shift[0]], [0, scale, height / width / 2 + shift[1]], [0, 0, 1]])
+    place = np.array(
+        [[scale, 0, 0.5 + shift[0]], [0, scale, height / width / 2 + shift[1]], [0, 0, 1]]
+    )
     back = np.linalg.inv(place @ to_photo)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / np.float32(width)
     seen = np.stack([x, y, np.ones_like(x)], axis=-1) @ back.T.astype(np.float32)
@@ -117,16 +130,20 @@ def _move(
     swing, phase = rng.uniform(-1, 1) * camera.stride, rng.uniform(0, 2 * np.pi)
     below = np.maximum(v - body.plan.legs_y, 0)
     u = u + swing * below * np.sin(9 * u + phase)
-    waves = rng.uniform(0, 2 * np.pi, 2), rng.uniform(-0.012, 0.012, 2)
-    u = u + waves[1][0] * np.sin(5 * v + waves[0][0])
-    v = v + waves[1][1] * np.sin(5 * u + waves[0][1])
+    for per_width, reach in ((5, 0.016), (17, 0.007)):
+        phase_u, phase_v = rng.uniform(0, 2 * np.pi, 2)
+        reach_u, reach_v = rng.uniform(-reach, reach, 2)
+        u = u + reach_u * np.sin(per_width * (v + 0.4 * u) + phase_u)
+        v = v + reach_v * np.sin(per_width * (u - 0.4 * v) + phase_v)
     return u, v
 
 
 def _lift(canvas: Image, at_x: Image, at_y: Image) -> Image:
     """What the canvas shows at the given pixels; nothing outside."""
     at = np.ascontiguousarray(at_x), np.ascontiguousarray(at_y)
-    return np.asarray(cv2.remap(canvas, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
+    return np.asarray(
+        cv2.remap(canvas, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32
+    )
 
 
 def _pan(rng: np.random.Generator, background: Image, size_hw: tuple[int, int]) -> Image:
@@ -156,14 +173,16 @@ def _shade(
     nz = np.sqrt(np.maximum(1 - nx * nx - ny * ny, 0.05))
     lit = np.maximum(nx * light[0] + ny * light[1] + nz * light[2], 0)
     shade = encounter.ambient + (1.15 - encounter.ambient) * lit
-    grid = rng.standard_normal((3, 4) if encounter.habitat != "bush" else (5, 7), dtype=np.float32)
+    grid = rng.standard_normal(_DAPPLE_CELLS[encounter.habitat], dtype=np.float32)
     dapple = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
-    depth = 0.16 if encounter.habitat == "bush" else 0.07
-    shade = shade * (1 + np.float32(depth) * np.clip(dapple, -1.5, 1.5))
+    depth = rng.uniform(0.05, 0.22)
+    shade = shade * (1 + np.float32(depth) * np.clip(dapple, -1.5, 1.2))
     return np.asarray(coat * encounter.tint * shade[..., None], np.float32)
 
 
-def _cast_shadow(rng: np.random.Generator, image: Image, alpha: Image, encounter: Encounter) -> Image:
+def _cast_shadow(
+    rng: np.random.Generator, image: Image, alpha: Image, encounter: Encounter
+) -> Image:
     """A soft shadow on the ground beside the feet; on the sea, foam around the stem instead."""
     height, width = alpha.shape
     if encounter.habitat == "sea":
@@ -204,9 +223,16 @@ def _occlude(
 
 
 def _stroke(
-    rng: np.random.Generator, paint: Image, cover: Image, line: NDArray[np.float64], colours: Image, thick: int
+    rng: np.random.Generator,
+    paint: Image,
+    cover: Image,
+    line: NDArray[np.float64],
+    colours: Image,
+    thick: int,
 ) -> None:
-    shade = tuple(float(c) for c in colours[int(rng.integers(len(colours)))] * rng.uniform(0.8, 1.15))
+    shade = tuple(
+        float(c) for c in colours[int(rng.integers(len(colours)))] * rng.uniform(0.8, 1.15)
+    )
     points = [np.round(line * 8).astype(np.int32)]
     cv2.polylines(paint, points, False, shade, thick, cv2.LINE_AA, 3)
     cv2.polylines(cover, points, False, (1.0,), thick, cv2.LINE_AA, 3)
@@ -217,7 +243,15 @@ def _branch(rng: np.random.Generator, paint: Image, cover: Image, colours: Image
     height, width = cover.shape
     start = np.array([rng.choice([0.0, 1.0]) * width, rng.uniform(0, 0.7) * height])
     end = np.array([rng.uniform(0.25, 0.75) * width, start[1] + rng.normal(0, 0.25) * height])
-    _stroke(rng, paint, cover, np.stack([start, (start + end) / 2 + (0, 0.03 * height), end]), colours[2:], max(2, height // 70))
+    thick = max(2, height // 70)
+    _stroke(
+        rng,
+        paint,
+        cover,
+        np.stack([start, (start + end) / 2 + (0, 0.03 * height), end]),
+        colours[2:],
+        thick,
+    )
     for t in rng.uniform(0.1, 1, 14):
         at = start + (end - start) * t + rng.normal(0, 0.03, 2) * height
         axes = (int(height * rng.uniform(0.015, 0.035)), int(height * rng.uniform(0.007, 0.015)))
@@ -232,11 +266,15 @@ def _veil(
 ) -> tuple[Image, Image]:
     """A soft bank across the foot of the photo (spray, snow) and flakes or drops anywhere."""
     height, width = cover.shape
-    bank = cv2.resize(rng.standard_normal((1, 9), dtype=np.float32), (width, 1), interpolation=cv2.INTER_CUBIC)
+    bank = cv2.resize(
+        rng.standard_normal((1, 9), dtype=np.float32), (width, 1), interpolation=cv2.INTER_CUBIC
+    )
     level = rng.uniform(0.84, 0.93) + 0.025 * bank
     y = np.arange(height, dtype=np.float32)[:, None] / height
     ragged = cv2.resize(
-        rng.standard_normal((height // 6, width // 6), dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+        rng.standard_normal((height // 6, width // 6), dtype=np.float32),
+        (width, height),
+        interpolation=cv2.INTER_CUBIC,
     )
     cover += np.clip((y - level) * 18 + 0.35 * ragged, 0, 1)
     tone = encounter.blade_rgb[1] * (1 + 0.05 * ragged[..., None])
@@ -248,21 +286,32 @@ def _veil(
     return paint, cover
 
 
-def _develop(rng: np.random.Generator, image: Image) -> NDArray[np.uint8]:
+def _develop(rng: np.random.Generator, image: Image, *, hasty: bool) -> NDArray[np.uint8]:
     """Vignette and exposure, defocus or camera shake, sensor noise, eight bits."""
     height, width = image.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     slope = rng.normal(0, 0.06, 2)
-    gain = rng.uniform(0.9, 1.1) * (1 - 0.08 * (x * x + y * y) + slope[0] * x + slope[1] * y)
+    gain = rng.uniform(0.94, 1.06) * (1 - 0.08 * (x * x + y * y) + slope[0] * x + slope[1] * y)
     image = image * gain[..., None].astype(np.float32)
-    if rng.random() < 0.25:
-        length = max(2, round(height * rng.uniform(0.006, 0.018)))
-        kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
-        angle = rng.uniform(0, np.pi)
-        reach = round(length * np.cos(angle) / 2), round(length * np.sin(angle) / 2)
-        cv2.line(kernel, (length - reach[0], length - reach[1]), (length + reach[0], length + reach[1]), (1.0,))
-        image = cv2.filter2D(image, -1, kernel / kernel.sum())
+    if hasty and rng.random() < 0.6:
+        image = _shake(
+            image, length_px=height * rng.uniform(0.04, 0.08), angle_rad=rng.uniform(0, np.pi)
+        )
     else:
-        image = cv2.GaussianBlur(image, (0, 0), height * rng.uniform(0.0016, 0.006))
-    image = image + rng.normal(0, rng.uniform(0.004, 0.018), (height, width, 1)).astype(np.float32)
+        sigma = rng.uniform(0.013, 0.022) if hasty else rng.uniform(0.002, 0.005)
+        image = cv2.GaussianBlur(image, (0, 0), height * sigma)
+    grain = rng.uniform(0.012, 0.030) if hasty else rng.uniform(0.004, 0.014)
+    image = image + rng.normal(0, grain, (height, width, 1)).astype(np.float32)
     return np.asarray(np.round(np.clip(image, 0, 1) * 255), np.uint8)
+
+
+def _shake(image: Image, *, length_px: float, angle_rad: float) -> Image:
+    """Blur along a line, as a camera does that moves while the shutter is open."""
+    reach = int(np.ceil(length_px / 2)) + 1
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    for t in np.linspace(-0.5, 0.5, 4 * reach):
+        x, y = reach + t * length_px * np.cos(angle_rad), reach + t * length_px * np.sin(angle_rad)
+        kernel[round(y), round(x)] += 1
+    return np.asarray(
+        cv2.filter2D(image, -1, cv2.GaussianBlur(kernel, (0, 0), 0.7) / kernel.sum()), np.float32
+    )

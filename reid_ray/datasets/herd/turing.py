@@ -47,14 +47,17 @@ def grow(
 
 
 def _damping(
-    shape: tuple[int, ...], wavelength: NDArray[np.float64], direction_rad: NDArray[np.float64], stretch: float
+    shape: tuple[int, ...],
+    wavelength: NDArray[np.float64],
+    direction_rad: NDArray[np.float64],
+    stretch: float,
 ) -> NDArray[np.float64]:
     """[n, h, w // 2 + 1]: 0 for the chosen wave, growing with the distance from it."""
     ky = scipy.fft.fftfreq(shape[1])[:, None]
     kx = scipy.fft.rfftfreq(shape[2])[None, :]
     relative = (kx**2 + ky**2) * wavelength[:, None, None] ** 2
     turn = np.arctan2(ky, kx) - direction_rad[:, None, None]
-    return (1 - relative) ** 2 + stretch * np.sin(turn) ** 2 * np.minimum(relative, 1)
+    return np.asarray((1 - relative) ** 2 + stretch * np.sin(turn) ** 2 * np.minimum(relative, 1))
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], *, cells: float) -> Fields:

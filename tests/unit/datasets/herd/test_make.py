@@ -1,0 +1,139 @@
+"""The herd on disk: what is written, that it is the same every time, and that it survives crashes."""
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from reid_ray.config.datasets import HerdDataset
+from reid_ray.datasets.herd import make_herd
+from reid_ray.datasets.herd.make import herd_digest
+from reid_ray.errors import DatasetError
+
+ALL_SPECIES = ("zebra", "leopard", "giraffe", "whale", "ringed_seal")
+
+
+def herd(**changes: object) -> HerdDataset:
+    settings = {
+        "source": "herd",
+        "name": "h",
+        "species": "zebra",
+        "identities": 4,
+        "photos": 3,
+        "size_px": 64,
+    }
+    return HerdDataset.parse(settings | changes, where="test")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_herd(tmp_path_factory.mktemp("herd"), herd())
+
+
+def table(home: Path) -> pd.DataFrame:
+    return pd.read_csv(home / "metadata.csv", dtype=str, keep_default_na=False)
+
+
+def digests(home: Path) -> dict[str, str]:
+    files = sorted(path for path in home.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
+
+
+def test_the_same_settings_give_the_same_bytes(home: Path, tmp_path: Path) -> None:
+    assert digests(make_herd(tmp_path, herd(name="other", group="equids"))) == digests(home)
+
+
+def test_another_seed_gives_other_photos(home: Path, tmp_path: Path) -> None:
+    other = make_herd(tmp_path, herd(seed=1))
+    assert other.name != home.name
+    photos = {digest for name, digest in digests(home).items() if name.endswith(".jpg")}
+    assert not photos & set(digests(other).values())
+
+
+def test_metadata_has_a_row_per_photo_in_the_stated_columns(home: Path) -> None:
+    rows = table(home)
+    assert list(rows.columns) == [
+        "image_id", "identity", "path", "orientation", "date", "encounter", "species", "mask",
+    ]  # fmt: skip
+    assert rows.image_id.is_unique
+    assert len(rows) == 4 * 3
+    assert rows.identity.nunique() == 4
+    assert rows.groupby("identity").size().min() >= 2
+    assert set(rows.species) == {"zebra"}
+    assert set(rows.orientation) <= {"left", "right"}
+    assert list(rows.date) == sorted(rows.date)
+    assert {name for name in digests(home) if name != "metadata.csv"} == {*rows.path, *rows["mask"]}
+
+
+def test_photos_lie_in_the_folder_of_their_identity(home: Path) -> None:
+    assert all(
+        path == f"images/{who}/{image}.jpg"
+        for path, who, image in table(home)[["path", "identity", "image_id"]].values
+    )
+
+
+@pytest.mark.parametrize("species", ALL_SPECIES)
+def test_photo_and_mask_fit_together(species: str, tmp_path: Path) -> None:
+    rows = table(home := make_herd(tmp_path, herd(species=species, identities=2, photos=2)))
+    for path, mask_path in rows[["path", "mask"]].to_numpy():
+        photo, mask = (
+            cv2.imread(str(home / path)),
+            cv2.imread(str(home / mask_path), cv2.IMREAD_UNCHANGED),
+        )
+        assert photo is not None and mask is not None
+        assert min(photo.shape[:2]) == 64
+        assert mask.shape == photo.shape[:2]
+        assert set(np.unique(mask)) == {0, 255}
+        assert 0.1 < (mask > 0).mean() < 0.8
+
+
+def test_a_whole_collection_is_not_written_again(home: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in home.rglob("*")}
+    assert make_herd(home.parent, herd()) == home
+    assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before
+
+
+@pytest.mark.parametrize("damage", ["photo", "mask", "metadata", "cut"])
+def test_a_half_collection_is_made_again(damage: str, home: Path, tmp_path: Path) -> None:
+    whole = digests(home)
+    broken = make_herd(tmp_path, herd())
+    first = table(broken).iloc[0]
+    {
+        "photo": (broken / first["path"]).unlink,
+        "mask": lambda: (broken / first["mask"]).write_bytes(b""),
+        "metadata": (broken / "metadata.csv").unlink,
+        "cut": lambda: (broken / "metadata.csv").write_text("image_id,ide"),
+    }[damage]()
+    assert digests(make_herd(tmp_path, herd())) == whole
+    assert [path.name for path in tmp_path.iterdir()] == [broken.name]
+
+
+def test_a_crash_while_writing_leaves_no_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def full_disk(path: Path, data: bytes) -> int:
+        written.append(path)
+        if len(written) > 5:
+            raise OSError(28, "No space left on device")
+        return len(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full_disk)
+        with pytest.raises(DatasetError, match="No space left"):
+            make_herd(tmp_path, herd())
+    assert list(tmp_path.iterdir()) == []
+    assert len(table(make_herd(tmp_path, herd()))) == 12
+
+
+def test_the_digest_ignores_name_and_group_and_nothing_else() -> None:
+    base = herd_digest(herd())
+    assert herd_digest(herd(name="x", group="y")) == base
+    changes = ({"seed": 1}, {"size_px": 65}, {"photos": 4}, {"identities": 5}, {"species": "whale"})
+    assert len({base, *(herd_digest(herd(**change)) for change in changes)}) == 6
