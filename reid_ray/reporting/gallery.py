@@ -7,7 +7,7 @@ Files are named by a hash of the photo's key, never by a name from data.
 import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,13 @@ _DEFAULT_RATIO = 0.6
 
 @dataclass(frozen=True)
 class Panel:
-    """One method's answers, and the ratio and features its matches are drawn with (None: none are)."""
+    """One method's answers; the ratio (None: no lines) and features its matches are drawn with."""
 
     method: str
     family: str
     predictions: pd.DataFrame
     threshold: float | None = None
-    extractor: Sift = Sift()
+    extractor: Sift = field(default_factory=Sift)
 
 
 def panels(record: StudyRecord) -> list[Panel]:

@@ -1,11 +1,13 @@
 """Examples: the right ones, encoded anew, with real matches."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from reid_ray.config.matching import Sift
 from reid_ray.reporting.gallery import make_gallery, matched_points, panels, pick
 from reid_ray.runs import files
 
@@ -20,6 +22,20 @@ def test_the_chosen_trial_and_the_local_features_are_shown(record):
     found = panels(record)
     assert {panel.family for panel in found} == {"Triplet", "local features"}
     assert next(p for p in found if p.family == "local features").threshold == 0.6
+
+
+def test_matches_are_drawn_with_the_features_of_the_method(record):
+    def local(params):
+        changed = [
+            replace(m, result=replace(m.result, params=params)) if m.result.method == "SIFT" else m
+            for m in record.methods
+        ]
+        found = panels(replace(record, methods=changed))
+        return next(p for p in found if p.family == "local features")
+
+    assert local({"kind": "sift", "root": True, "contrast_threshold": 0.02}).extractor.root
+    assert local({"kind": "superpoint", "nms_px": 4}).extractor == Sift()
+    assert local({"threshold": 0.7}).threshold == 0.7
 
 
 def test_right_and_wrong_answers_are_what_the_predictions_say(record, made):

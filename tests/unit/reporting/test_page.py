@@ -67,6 +67,12 @@ def test_every_section_is_there_and_linked(page):
     assert titles[0] == "Verdict"
 
 
+def test_figures_and_thumbnails_are_inside_the_page(page):
+    tags = Outline(page).tags
+    assert tags.count("svg") == 8
+    assert tags.count("img") > 12
+
+
 def test_nothing_is_loaded_or_run_and_the_policy_says_so(page):
     outline = Outline(page)
     assert not {"script", "link", "iframe", "object", "form"} & set(outline.tags)

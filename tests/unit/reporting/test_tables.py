@@ -131,8 +131,20 @@ def test_small_differences_cannot_be_told_apart(record):
     assert "cannot be told apart: 10.0 points apart (p = 0.5, 10" in str(found.comparisons[0])
 
 
+def test_a_comparison_names_the_better_first_whatever_the_order(record):
+    study = study_of(
+        record,
+        MethodRecord(method("worse"), answered([True, False, False]), []),
+        MethodRecord(method("better"), answered([True, True, False]), []),
+    )
+    worse, better = pooled_methods(study)
+    assert verdict.compare(worse, better, "seen") == verdict.compare(better, worse, "seen")
+    assert verdict.compare(worse, better, "seen").better == "better"
+    assert verdict.compare(worse, better, "unseen") is None
+
+
 def test_many_photos_of_a_single_animal_do_not_make_a_method_better(record):
-    """The paired test alone would say p = 0.002, as if the ten photos were ten animals."""
+    """The paired test alone would say p = 0.001, as if the ten photos were ten animals."""
     right, wrong = answered([True] * 20), answered([False] * 10 + [True] * 10)
     identities = ["one"] * 10 + [f"other{i}" for i in range(10)]
     study = study_of(
@@ -224,6 +236,10 @@ def test_a_spreadsheet_cannot_run_text_from_data(text):
     back = pd.read_csv(io.StringIO(tables.to_csv(pd.DataFrame({"a": [text], "n": [-1.5]}))))
     assert back["a"].iloc[0] == f"'{text}"
     assert back["n"].iloc[0] == -1.5
+
+
+def test_names_of_columns_are_disarmed_too():
+    assert tables.to_csv(pd.DataFrame({"=cmd": [1]})) == "'=cmd\n1\n"
 
 
 def test_a_carriage_return_in_a_name_cannot_begin_a_line_of_csv():
