@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from reid_ray.config.base import Config
 
@@ -47,6 +47,8 @@ class Training(Config):
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Global batch of one optimiser step, over all workers and accumulation steps."""
     accumulation: PositiveInt = 1
+    """Parts of a batch that are passed through the model one after another, to save memory.
+    Gradients are those of the whole batch; Triplet pays one more forward pass for it."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     lr_floor: Annotated[float, Field(ge=0, le=1)] = 1e-3
     """Cosine schedule ends at lr times this."""
@@ -57,10 +59,17 @@ class Training(Config):
     augment: Augment = Augment()
     validate_every: PositiveInt = 1
     """Epochs between validations on the slice of the reference set; the last epoch always is."""
+    select: Literal["last", "best"] = "last"
+    """Which epoch's weights are kept: the last (the paper), or the best on the validation slice;
+    without a slice the last."""
+    patience: PositiveInt | None = None
+    """Stop after so many validations without a better one; none: train all epochs (the paper)."""
+    checkpoint_every_s: NonNegativeFloat = 30.0
+    """Least time between two checkpoints; the last epoch is always kept."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 autocast on a GPU, fp32 on the CPU."""
     compile: bool = False
-    """`torch.compile` the backbone (GPU)."""
+    """`torch.compile` the backbone; worth its minutes on a GPU. On a CPU it needs a C++ compiler."""
     seed: NonNegativeInt = 0
 
 

@@ -1,6 +1,7 @@
 """Cut model inputs out of prepared photos: at random for training, squashed for evaluation.
 
-In: uint8 [H, W, 3] of any size. Out: uint8 [n, 3, px, px]. No flip, which would swap an animal's flanks.
+In: uint8 [H, W, 3] of any size. Out: uint8 [n, 3, px, px]. No flip, which would swap an animal's
+flanks.
 """
 
 import math
@@ -22,8 +23,8 @@ _LOG_RATIOS = (math.log(3 / 4), math.log(4 / 3))
 class TrainCut:
     """RandomResizedCrop and RandAugment, as the paper trains.
 
-    What is drawn for a photo depends on (seed, epoch, its place in the epoch) alone, so it is the same on
-    any number of workers and after a resume.
+    What is drawn for a photo depends on (seed, epoch, its place in the epoch) alone, so it is the
+    same on any number of workers and after a resume.
     """
 
     def __init__(self, augment: Augment, *, px: int, seed: int) -> None:
@@ -42,7 +43,9 @@ class TrainCut:
         return _to_batch(cuts)
 
     def _cut(self, image: Pixels, rng: np.random.Generator) -> Pixels:
-        top, left, height, width = random_crop(image.shape, rng, scale_min=self.augment.crop_scale_min)
+        top, left, height, width = random_crop(
+            image.shape, rng, scale_min=self.augment.crop_scale_min
+        )
         cut = resize(image[top : top + height, left : left + width], self.px)
         return rand_augment(cut, rng, ops=self.augment.ops, magnitude=self.augment.magnitude)
 
@@ -64,9 +67,10 @@ def resize(image: Pixels, px: int) -> Pixels:
 def random_crop(
     shape: tuple[int, ...], rng: np.random.Generator, *, scale_min: float
 ) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a crop with `scale_min`..1 of the area and a side ratio of 3/4..4/3.
+    """(top, left, height, width) of a crop: `scale_min`..1 of the area, side ratio 3/4..4/3.
 
-    After ten tries that do not fit, the largest central crop of an allowed ratio (torchvision's rule).
+    After ten tries that do not fit, the largest central crop of an allowed ratio (torchvision's
+    rule).
     """
     height, width = shape[:2]
     for _ in range(_TRIES):

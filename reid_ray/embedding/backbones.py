@@ -1,7 +1,7 @@
 """Make a timm backbone that turns photos into feature vectors.
 
-In: a timm name and where weights come from. Out: a module [n, 3, H, W] -> [n, d], and a sentence that
-says which weights it has.
+In: a timm name and where weights come from. Out: a module [n, 3, H, W] -> [n, d], and a sentence
+that says which weights it has.
 """
 
 import socket
@@ -55,8 +55,8 @@ def resolve_weights(name: str, weights: str) -> tuple[str, str]:
     if _cached(hub_id) or _hub_answers():
         return "hub", f"pre-trained weights {hub_id}"
     return "random", (
-        f"{name} starts from RANDOM weights: {hub_id} is neither in the local cache nor can the model hub "
-        "be reached; set training.weights to a local file for the paper's protocol"
+        f"{name} starts from RANDOM weights: {hub_id} is neither in the local cache nor can the "
+        "model hub be reached; set training.weights to a local file for the paper's protocol"
     )
 
 
@@ -65,8 +65,8 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
 
     Args:
         name: a timm model name, optionally with a tag (`name.tag`).
-        weights: `hub` (timm's own), `random`, a safetensors file, a timm folder, or an `hf-hub:` id.
-        input_px: side of the square input; fixed-size models are made for it.
+        weights: `hub` (timm's own), `random`, a safetensors file, a timm folder, or an `hf-hub:`
+        id. input_px: side of the square input; fixed-size models are made for it.
 
     Raises:
         ConfigError: no such timm model.
@@ -83,14 +83,16 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
     if path.is_dir():
         if not any((path / file).exists() for file in _WEIGHTS_FILES):
             raise WeightsError(f"{path}: no {' or '.join(_WEIGHTS_FILES)} in this folder")
-        return _describe(_create(f"local-dir:{path}", pretrained=True, **options), f"local folder {path.name}")
+        return _describe(
+            _create(f"local-dir:{path}", pretrained=True, **options), f"local folder {path.name}"
+        )
     module = _create(name, pretrained=False, **options)
     _load_safetensors(module, path)
     return _describe(module, f"local file {path.name}")
 
 
 def native_px(name: str) -> int:
-    """Side of the input that the model's published weights were made for; 224 where that is not known."""
+    """Side of the input of the model's published weights; 224 where that is not known."""
     config = get_pretrained_cfg(name, allow_unregistered=True) if ":" not in name else None
     return int(config.input_size[-1]) if config is not None else 224
 
@@ -125,15 +127,15 @@ def _load_safetensors(module: torch.nn.Module, path: Path) -> None:
     shapes = [key for key, value in kept.items() if value.shape != wanted[key].shape]
     if missing or shapes:
         raise WeightsError(
-            f"{path}: made for another architecture; missing {missing[:3]} ({len(missing)} in all), "
-            f"of another shape {shapes[:3]}"
+            f"{path}: made for another architecture; missing {missing[:3]} "
+            f"({len(missing)} in all), of another shape {shapes[:3]}"
         )
     module.load_state_dict(kept)
 
 
 def _describe(module: torch.nn.Module, weights: str) -> Backbone:
     config = module.pretrained_cfg
-    return Backbone(module, tuple(config["mean"]), tuple(config["std"]), weights)  # type: ignore[index,arg-type]
+    return Backbone(module, tuple(config["mean"]), tuple(config["std"]), weights)  # type: ignore[index]
 
 
 def _hub_id(name: str) -> str | None:

@@ -1,45 +1,69 @@
 """Save and resume training so that a killed run ends with the same weights.
 
-A checkpoint is a folder whose manifest is written last and holds the sha256 of every file: a folder that
-is half written, cut short or has a flipped bit is not used.
+A checkpoint is a folder whose manifest is written last and holds the sha256 of every file: a folder
+that is half written, cut short or has a flipped bit is not used.
 """
 
 import hashlib
 import io
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save as to_bytes
-from torch import nn
+from safetensors.torch import load
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from reid_ray.config.training import Trial
+from reid_ray.embedding.selection import Selection
 from reid_ray.errors import StorageError
 from reid_ray.runs import files
 
-MODEL, STATE, MANIFEST = "model.safetensors", "training.pt", "manifest.json"
+MODEL, CHOSEN, STATE, MANIFEST = (
+    "model.safetensors",
+    "chosen.safetensors",
+    "training.pt",
+    "manifest.json",
+)
+
+_KEYS = {"trial", "epoch", "selection", "files", "sha256"}
 
 log = logging.getLogger(__name__)
 
 
-def save(
-    folder: Path, trial: Trial, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, *, epoch: int
-) -> None:
+@dataclass(frozen=True)
+class Training:
+    """Everything that a training goes on from."""
+
+    trial: Trial
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    selection: Selection
+
+
+def save(folder: Path, training: Training, *, epoch: int) -> None:
     """Replace the checkpoint by the state after `epoch` epochs."""
     state = io.BytesIO()
-    torch.save({"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}, state)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    contents = {MODEL: to_bytes(weights), STATE: state.getvalue()}
+    torch.save(
+        {"optimizer": training.optimizer.state_dict(), "schedule": training.schedule.state_dict()},
+        state,
+    )
+    contents = {MODEL: _bytes(training.model.state_dict()), STATE: state.getvalue()}
+    if training.selection.weights is not None:
+        contents[CHOSEN] = _bytes(training.selection.weights)
     # Names carry the epoch, so that the files of the manifest in force are never overwritten.
     names = {name: f"{epoch:04d}-{name}" for name in contents}
     for name, data in contents.items():
         files.write_bytes(folder / names[name], data)
     manifest = {
-        "trial": trial.digest(),
+        "trial": training.trial.digest(),
         "epoch": epoch,
+        "selection": training.selection.state(),
         "files": names,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
     }
@@ -49,10 +73,12 @@ def save(
             path.unlink(missing_ok=True)
 
 
-def resume(
-    folder: Path, trial: Trial, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler
-) -> int:
-    """Load the checkpoint if there is a whole one of this very trial; the number of epochs it has."""
+def resume(folder: Path, training: Training) -> int:
+    """Load the checkpoint if there is a whole one of this very trial; the number of epochs it has.
+
+    Raises:
+        StorageError: it is of another trial.
+    """
     if not (folder / MANIFEST).exists():
         return 0
     try:
@@ -60,36 +86,51 @@ def resume(
     except StorageError as error:
         log.warning("%s; training starts over", error)
         return 0
-    if manifest["trial"] != trial.digest():
-        raise StorageError(f"{folder}: checkpoint of another trial; use another folder or delete this one")
-    model.load_state_dict(load(contents[MODEL]))
+    if manifest["trial"] != training.trial.digest():
+        raise StorageError(
+            f"{folder}: checkpoint of another trial; use another folder or delete this one"
+        )
+    training.model.load_state_dict(load(contents[MODEL]))
     state = torch.load(io.BytesIO(contents[STATE]), weights_only=True)
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
+    training.optimizer.load_state_dict(state["optimizer"])
+    training.schedule.load_state_dict(state["schedule"])
+    chosen = load(contents[CHOSEN]) if CHOSEN in contents else None
+    training.selection.restore(manifest["selection"], chosen)
     return int(manifest["epoch"])
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:
-    """Load the weights of a whole checkpoint.
+    """Load the chosen weights of a whole checkpoint.
 
     Raises:
         StorageError: none there, damaged, or of another architecture.
     """
     _, contents = _read(folder)
     try:
-        model.load_state_dict(load(contents[MODEL]))
+        model.load_state_dict(load(contents.get(CHOSEN, contents[MODEL])))
     except RuntimeError as error:
-        raise StorageError(f"{folder}: weights of another architecture ({str(error)[:200]})") from None
+        raise StorageError(
+            f"{folder}: weights of another architecture ({str(error)[:200]})"
+        ) from None
+
+
+def _bytes(weights: dict[str, Tensor]) -> bytes:
+    data: bytes = to_bytes(
+        {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    )
+    return data
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     manifest = files.read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or not set(manifest) >= _KEYS:
+        raise StorageError(f"{folder / MANIFEST}: not a checkpoint's manifest")
     contents = {}
     for name, file in manifest["files"].items():
         try:
             contents[name] = (folder / file).read_bytes()
         except OSError as error:
             raise StorageError(f"{folder / file}: cannot be read ({error})") from None
-        if hashlib.sha256(contents[name]).hexdigest() != manifest["sha256"][name]:
+        if hashlib.sha256(contents[name]).hexdigest() != manifest["sha256"].get(name):
             raise StorageError(f"{folder / file}: damaged, its sha256 is not the manifest's")
     return manifest, contents

@@ -5,39 +5,69 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+_MOST_CUTTERS = 8
 
 
 @dataclass(frozen=True)
 class Worker:
-    """One of `world` training processes. Alone by default."""
+    """One of `world` training processes. Alone by default.
+
+    Attributes:
+        cpus: cores that this process may keep busy.
+    """
 
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    cpus: int = 1
 
     @classmethod
-    def of_process_group(cls, device: torch.device) -> "Worker":
+    def of_process_group(cls, device: torch.device, *, cpus: int = 1) -> "Worker":
         """The worker that torch.distributed, already initialised, says this process is."""
-        return cls(dist.get_rank(), dist.get_world_size(), device)
+        return cls(dist.get_rank(), dist.get_world_size(), device, cpus)
+
+    @property
+    def cutters(self) -> int:
+        """Threads that prepare batches ahead: none where the model itself needs the only core."""
+        return (
+            min(self.cpus, _MOST_CUTTERS) if self.device.type == "cuda" else min(self.cpus - 1, 1)
+        )
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """DDP where there are others.
 
-        BatchNorm: on GPUs its statistics are those of the global batch (SyncBatchNorm); PyTorch has no
-        such layer for the CPU, so there each worker normalises by its own part of the batch.
+        BatchNorm: on GPUs its statistics are those of the global batch (SyncBatchNorm); PyTorch has
+        no such layer for the CPU, so there each worker normalises by its own part of the batch.
         """
         if self.world == 1:
             return model
         if self.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
             return DistributedDataParallel(model, device_ids=[self.device.index])
         return DistributedDataParallel(model)
 
     def no_sync(self, model: nn.Module, *, when: bool) -> AbstractContextManager[None]:
-        """Leave gradients unsynchronised inside, for all but the last of several backward passes."""
+        """Leave gradients unsynchronised inside; for all but the last of several passes."""
         if when and isinstance(model, DistributedDataParallel):
             context: AbstractContextManager[None] = model.no_sync()
             return context
         return nullcontext()
+
+    def agreed(self, decision: bool) -> bool:
+        """Rank 0's decision, on every rank."""
+        if self.world == 1:
+            return decision
+        told = torch.tensor(float(decision), device=self.device)
+        dist.broadcast(told, src=0)
+        return bool(told)
+
+    def mean(self, value: Tensor) -> float:
+        """Mean over ranks, equal on all of them; not a number where it is none on any."""
+        if self.world > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+            value /= self.world
+        return float(value)

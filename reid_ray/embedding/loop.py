@@ -1,13 +1,14 @@
 """Train one setting of the grid.
 
-In: prepared photos with identity numbers, and a `Worker`. Out: the trained model, one report per epoch.
-The same function runs alone, under plain torch.distributed and under Ray Train.
+In: prepared photos with identity numbers, and a `Worker`. Out: the trained model, one report per
+epoch. The same function runs alone, under plain torch.distributed and under Ray Train.
 """
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,18 @@ from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding import backbones, checkpoint
 from reid_ray.embedding.augment import TrainCut
 from reid_ray.embedding.context import Worker
+from reid_ray.embedding.feeding import Waiting, ahead
 from reid_ray.embedding.model import Encoder, ReidModel
 from reid_ray.embedding.samplers import epoch_plan
+from reid_ray.embedding.selection import Selection
+from reid_ray.embedding.step import backward
 from reid_ray.errors import ConfigError, ReidError
 
 Row = dict[str, float]
 Index = NDArray[np.int64]
+
+_CHECK_EVERY = 50
+"""Steps between looks at the loss, each of which makes a GPU wait."""
 
 
 class Diverged(ReidError):
@@ -51,6 +58,21 @@ class TrainSet:
         return int(self.labels.max()) + 1
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves in memory.
+
+    Attributes:
+        model: in evaluation mode; on rank 0 with the chosen epoch's weights.
+        epoch: 1-based, the one chosen.
+        validation: its figures; empty where there was nothing to validate on.
+    """
+
+    model: ReidModel
+    epoch: int
+    validation: Row
+
+
 def train(
     trial: Trial,
     data: TrainSet,
@@ -60,39 +82,40 @@ def train(
     report: Callable[[Row], None],
     validate: Callable[[Encoder], Row] = lambda _: {},
     folder: Path | None = None,
-    save_every_s: float = 30.0,
-) -> ReidModel:
+) -> Trained:
     """Train for all epochs, going on from the last whole checkpoint in `folder` if there is one.
 
     Args:
         weights: as `backbones.resolve_weights` decided.
-        report: called on every rank after each epoch with epoch (1-based), loss, lr, seconds, and what
-            `validate` gave.
-        validate: called on rank 0 with the encoder every `validate_every` epochs and after the last;
-            it may look at a slice of the reference set, never at the query set.
+        report: called on every rank after each epoch with epoch (1-based), loss, lr, seconds, the
+            share of them spent waiting for input, and what `validate` gave.
+        validate: called on rank 0 with the encoder every `validate_every` epochs and after the
+            last; it may look at a slice of the reference set, never at the query set.
         folder: where rank 0 keeps the checkpoint; None: nowhere.
 
     Raises:
-        Diverged: the loss became NaN or infinite.
+        Diverged: the loss became NaN or infinite; on all ranks alike.
     """
     session = _Session.start(trial, data, worker, weights)
-    optimizer, schedule = session.optimizer, session.schedule
-    first = checkpoint.resume(folder, trial, session.model, optimizer, schedule) if folder else 0
+    state, selection = session.state, session.state.selection
+    first = checkpoint.resume(folder, state) if folder else 0
     saved_at = time.monotonic()
     for epoch in range(first, trial.epochs):
-        started = time.monotonic()
-        row = {"epoch": float(epoch + 1), "lr": optimizer.param_groups[0]["lr"], "loss": session.epoch(epoch)}
-        schedule.step()
-        row["seconds"] = time.monotonic() - started
+        if worker.agreed(selection.stop):
+            break
+        row = session.epoch(epoch)
+        last = epoch + 1 == trial.epochs
         if worker.rank == 0:
-            last = epoch + 1 == trial.epochs
             if last or (epoch + 1) % trial.validate_every == 0:
-                row |= validate(session.model.encoder)
-            if folder and (last or time.monotonic() - saved_at >= save_every_s):
-                checkpoint.save(folder, trial, session.model, optimizer, schedule, epoch=epoch + 1)
+                row |= (found := validate(session.model.encoder))
+                selection.see(epoch + 1, found, session.model)
+            due = time.monotonic() - saved_at >= trial.checkpoint_every_s
+            if folder and (last or due or selection.stop):
+                checkpoint.save(folder, state, epoch=epoch + 1)
                 saved_at = time.monotonic()
         report(row)
-    return session.model.eval()
+    selection.apply(session.model)
+    return Trained(session.model.eval(), selection.epoch, selection.validation)
 
 
 @dataclass(frozen=True)
@@ -104,9 +127,7 @@ class _Session:
     worker: Worker
     model: ReidModel
     wrapped: nn.Module
-    step: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    state: checkpoint.Training
     cut: TrainCut
 
     @classmethod
@@ -114,71 +135,80 @@ class _Session:
         _check_divisible(trial, worker)
         torch.manual_seed(trial.seed)
         backbone = backbones.build(trial.backbone, weights=weights, input_px=trial.input_px)
+        on_gpu = worker.device.type == "cuda"
         model = ReidModel(trial, backbone, classes=data.classes).to(worker.device)
-        if worker.device.type == "cuda":
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if on_gpu:
+            model = model.to(memory_format=torch.channels_last)
+        if trial.compile:
+            model.encoder.backbone.compile()  # in place, so that the names of its weights stay
         wrapped = worker.wrap(model)
-        optimizer = torch.optim.SGD(wrapped.parameters(), lr=trial.lr, momentum=trial.momentum)
-        return cls(
-            trial=trial,
-            data=data,
-            worker=worker,
-            model=model,
-            wrapped=wrapped,
-            step=torch.compile(wrapped) if trial.compile else wrapped,  # type: ignore[arg-type]
-            optimizer=optimizer,
-            schedule=torch.optim.lr_scheduler.CosineAnnealingLR(
-                optimizer, trial.epochs, eta_min=trial.lr * trial.lr_floor
-            ),
-            cut=TrainCut(trial.augment, px=trial.input_px, seed=trial.seed),
+        optimizer = torch.optim.SGD(
+            wrapped.parameters(), lr=trial.lr, momentum=trial.momentum, fused=on_gpu
         )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, trial.epochs, eta_min=trial.lr * trial.lr_floor
+        )
+        state = checkpoint.Training(trial, model, optimizer, schedule, Selection(trial))
+        cut = TrainCut(trial.augment, px=trial.input_px, seed=trial.seed)
+        return cls(trial, data, worker, model, wrapped, state, cut)
 
-    def epoch(self, epoch: int) -> float:
-        """One pass over the plan; the mean loss."""
-        trial, worker = self.trial, self.worker
-        # Drop-path and dropout draw from here; set anew each epoch so that a resumed run goes on exactly.
-        torch.manual_seed((trial.seed * 1_000_003 + epoch) * 65_537 + worker.rank)
+    def epoch(self, epoch: int) -> Row:
+        """One pass over the plan."""
+        trial, optimizer = self.trial, self.state.optimizer
+        # Dropout and drop-path draw from here; set anew each epoch, so a resumed run goes on exactly.
+        torch.manual_seed((trial.seed * 1_000_003 + epoch) * 65_537 + self.worker.rank)
         self.wrapped.train()
-        k = trial.photos_per_identity if trial.balanced else None
-        plan = epoch_plan(
-            self.data.labels, batch_size=trial.batch_size, seed=trial.seed, epoch=epoch, photos_per_identity=k
+        plan = self._plan(epoch)
+        lr, total = optimizer.param_groups[0]["lr"], torch.zeros((), device=self.worker.device)
+        batches = Waiting(
+            ahead(partial(self._cut, plan, epoch), len(plan), threads=self.worker.cutters)
         )
-        mine = np.arange(worker.rank, trial.batch_size, worker.world)
-        total = 0.0
-        for number, batch in enumerate(plan):
-            photos, labels = self._load(batch[mine], mine + number * trial.batch_size, epoch)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self._backward(photos, labels)
-            if not math.isfinite(loss):
-                raise Diverged(f"loss became {loss} in epoch {epoch + 1}")
-            self.optimizer.step()
-            total += loss
-        return total / len(plan)
+        for number, (photos, labels) in enumerate(batches, 1):
+            optimizer.zero_grad(set_to_none=True)
+            total += self._backward(photos, labels)
+            optimizer.step()
+            if number % _CHECK_EVERY == 0 or number == len(plan):
+                self._check(total, epoch)
+        self.state.schedule.step()
+        return {
+            "epoch": float(epoch + 1),
+            "lr": lr,
+            "loss": self.worker.mean(total) / len(plan),
+            "seconds": batches.seconds,
+            "input_wait": batches.waited / max(batches.seconds, 1e-9),
+        }
 
-    def _load(self, rows: Index, places: Index, epoch: int) -> tuple[Tensor, Tensor]:
-        """Inputs uint8 [n, 3, px, px] and labels [n] on the worker's device."""
+    def _check(self, total: Tensor, epoch: int) -> None:
+        """Once a loss is not finite, the sum of losses never is again."""
+        loss = self.worker.mean(total)
+        if not math.isfinite(loss):
+            raise Diverged(f"loss became {loss} in epoch {epoch + 1}")
+
+    def _plan(self, epoch: int) -> Index:
+        trial = self.trial
+        return epoch_plan(
+            self.data.labels,
+            batch_size=trial.batch_size,
+            seed=trial.seed,
+            epoch=epoch,
+            photos_per_identity=trial.photos_per_identity if trial.balanced else None,
+        )
+
+    def _cut(self, plan: Index, epoch: int, number: int) -> tuple[Tensor, Tensor]:
+        """This rank's inputs uint8 [n, 3, px, px] and labels [n] of batch `number`."""
+        mine = np.arange(self.worker.rank, self.trial.batch_size, self.worker.world)
+        rows, places = plan[number][mine], mine + number * self.trial.batch_size
         positions = self.data.positions[rows].tolist()
         photos = self.cut(self.data.images, positions, epoch=epoch, places=places.tolist())
         labels = torch.from_numpy(self.data.labels[rows])
-        return photos.to(self.worker.device), labels.to(self.worker.device)
+        if self.worker.device.type == "cuda":
+            return photos.pin_memory(), labels.pin_memory()
+        return photos, labels
 
-    def _backward(self, photos: Tensor, labels: Tensor) -> float:
-        """Gradients of the mean loss over the micro-batches of one optimiser step.
-
-        The released research code summed them, so that its effective learning rate grew with the number
-        of accumulation steps; dividing makes k micro-batches equal to one large batch for ArcFace.
-        Triplet mining sees one micro-batch of all workers at a time.
-        """
-        parts = self.trial.accumulation
-        total = 0.0
-        for part in range(parts):
-            mine = slice(part * len(photos) // parts, (part + 1) * len(photos) // parts)
-            with self.worker.no_sync(self.wrapped, when=part + 1 < parts):
-                with _autocast(self.trial, self.worker):
-                    loss = self.step(photos[mine], labels[mine]) / parts
-                loss.backward()
-            total += float(loss.detach())
-        return total
+    def _backward(self, photos: Tensor, labels: Tensor) -> Tensor:
+        photos = photos.to(self.worker.device, non_blocking=True)
+        labels = labels.to(self.worker.device, non_blocking=True)
+        return backward(self.trial, self.worker, self.model, photos, labels, wrapped=self.wrapped)
 
 
 def _check_divisible(trial: Trial, worker: Worker) -> None:
@@ -188,8 +218,3 @@ def _check_divisible(trial: Trial, worker: Worker) -> None:
             f"batch_size {trial.batch_size} cannot be divided over {worker.world} workers x "
             f"{trial.accumulation} accumulation steps; choose a multiple of {parts}"
         )
-
-
-def _autocast(trial: Trial, worker: Worker) -> torch.autocast:
-    bf16 = trial.precision == "bf16" or (trial.precision == "auto" and worker.device.type == "cuda")
-    return torch.autocast(worker.device.type, dtype=torch.bfloat16, enabled=bf16)

@@ -5,7 +5,6 @@ In: embeddings [n, d] and labels [n] of the whole batch. Out: a scalar.
 
 import math
 
-import torch
 from pytorch_metric_learning.losses import ArcFaceLoss, TripletMarginLoss
 from pytorch_metric_learning.miners import TripletMarginMiner
 from torch import Tensor, nn
@@ -36,13 +35,16 @@ class ArcFaceHead(nn.Module):
 class TripletHead(nn.Module):
     """Mean hinge over mined triplets of unit vectors (Schroff et al. 2015), without parameters.
 
-    With d_ap and d_an the distances of anchor to positive and to negative: `all` takes every triplet with
-    d_an - d_ap <= margin, `semi` those of them with d_an > d_ap, `hard` those with d_an <= d_ap.
+    With d_ap and d_an the distances of anchor to positive and to negative: `all` takes every
+    triplet with d_an - d_ap <= margin, `semi` those of them with d_an > d_ap, `hard` those with
+    d_an <= d_ap.
     """
 
     def __init__(self, config: Triplet) -> None:
         super().__init__()
-        self.miner = TripletMarginMiner(margin=config.margin, type_of_triplets=MINERS[config.mining])
+        self.miner = TripletMarginMiner(
+            margin=config.margin, type_of_triplets=MINERS[config.mining]
+        )
         self.loss = TripletMarginLoss(margin=config.margin)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Estimate what a training needs before a machine is claimed, without weights or data.
 
-In: a `Trial`. Out: bytes, from a forward pass on PyTorch's meta device, where tensors have shapes only.
+In: a `Trial`. Out: bytes, from a forward pass on PyTorch's meta device, where tensors have shapes
+only.
 """
 
 from dataclasses import dataclass

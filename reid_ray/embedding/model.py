@@ -1,4 +1,4 @@
-"""Backbone and loss in one module, so that DDP sees every parameter and the loss sees the global batch."""
+"""Backbone and loss in one module: DDP sees every parameter, the loss sees the global batch."""
 
 from typing import Any
 
@@ -20,8 +20,12 @@ class Encoder(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone.module
-        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(backbone.mean).view(1, 3, 1, 1) * 255, persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(backbone.std).view(1, 3, 1, 1) * 255, persistent=False
+        )
 
     def forward(self, photos: Tensor) -> Tensor:
         features: Tensor = self.backbone((photos.float() - self.mean) / self.std).float()
@@ -33,22 +37,27 @@ class Encoder(nn.Module):
 
 
 class ReidModel(nn.Module):
-    """Encoder and loss head: photos and labels of this rank in, loss of the global batch out."""
+    """Encoder and loss head: photos and labels of this rank in, loss of the global batch out.
+
+    All that DDP has to see passes through `forward`.
+    """
 
     def __init__(self, trial: Trial, backbone: Backbone, *, classes: int) -> None:
         super().__init__()
         self.encoder = Encoder(backbone)
         self.head = make_head(trial.loss, classes=classes, dims=backbone.dims)
 
-    def forward(self, photos: Tensor, labels: Tensor) -> Tensor:
-        """Equal on every rank."""
-        features = self.encoder(photos)
+    def forward(self, photos: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The loss, equal on every rank; without labels the features [n, d] of this rank."""
+        features: Tensor = self.encoder(photos)
+        if labels is None:
+            return features
         loss: Tensor = self.head(gather(features), gather(labels))
         return loss
 
 
 def gather(values: Tensor) -> Tensor:
-    """Concatenate equal-sized tensors of all ranks in rank order; gradients flow back to their rank."""
+    """Concatenate equal-sized tensors of all ranks in rank order; gradients flow back."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return values
     if values.is_floating_point():
@@ -70,7 +79,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(_all_gather(values))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         start = dist.get_rank() * ctx.rows

@@ -1,8 +1,8 @@
 """RandAugment (Cubuk et al. 2020) on one uint8 photo, with torchvision's operations and ranges.
 
-In: uint8 [H, W, 3] and a generator. Out: the same shape. Drawn from an explicit generator, so that it can
-run in threads and be repeated exactly, and several times as fast as the original: colour operations are
-table look-ups, geometric ones a single warp.
+In: uint8 [H, W, 3] and a generator. Out: the same shape. Drawn from an explicit generator, so that
+it can run in threads and be repeated exactly, and several times as fast as the original: colour
+operations are table look-ups, geometric ones a single warp.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,8 @@ _RAMP = np.arange(256, dtype=np.float32)
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 
 
-def rand_augment(
-    image: Pixels, rng: np.random.Generator, *, ops: int, magnitude: int
-) -> Pixels:
-    """Apply `ops` operations drawn with replacement, each at `magnitude` (0..30) with a random sign."""
+def rand_augment(image: Pixels, rng: np.random.Generator, *, ops: int, magnitude: int) -> Pixels:
+    """Apply `ops` operations drawn with replacement, at `magnitude` 0..30 with a random sign."""
     names = list(OPERATIONS)
     for choice in rng.integers(len(names), size=ops):
         sign = 1 if rng.random() > 0.5 else -1
@@ -61,7 +59,7 @@ def _rotate(image: Pixels, strength: float, sign: int) -> Pixels:
 
 
 def _brightness(image: Pixels, strength: float, sign: int) -> Pixels:
-    return cv2.LUT(image, _to_bytes(_RAMP * (1 + 0.9 * strength * sign)))
+    return _look_up(image, _to_bytes(_RAMP * (1 + 0.9 * strength * sign)))
 
 
 def _colour(image: Pixels, strength: float, sign: int) -> Pixels:
@@ -73,7 +71,7 @@ def _colour(image: Pixels, strength: float, sign: int) -> Pixels:
 def _contrast(image: Pixels, strength: float, sign: int) -> Pixels:
     factor = 1 + 0.9 * strength * sign
     grey = np.floor(cv2.transform(image.astype(np.float32), _GREY.reshape(1, 3)))
-    return cv2.LUT(image, _to_bytes(_RAMP * factor + float(grey.mean()) * (1 - factor)))
+    return _look_up(image, _to_bytes(_RAMP * factor + float(grey.mean()) * (1 - factor)))
 
 
 def _sharpness(image: Pixels, strength: float, sign: int) -> Pixels:
@@ -92,24 +90,25 @@ def _posterize(image: Pixels, strength: float, sign: int) -> Pixels:
 
 
 def _solarize(image: Pixels, strength: float, sign: int) -> Pixels:
-    return cv2.LUT(image, _to_bytes(np.where(_RAMP >= 255 * (1 - strength), 255 - _RAMP, _RAMP)))
+    return _look_up(image, _to_bytes(np.where(255 * (1 - strength) > _RAMP, _RAMP, 255 - _RAMP)))
 
 
 def _auto_contrast(image: Pixels, strength: float, sign: int) -> Pixels:
-    flat = image.reshape(-1, 3)
-    low, high = flat.min(0).astype(np.float32), flat.max(0).astype(np.float32)
+    # Rows first: numpy is ten times as fast on long lines as on columns of three.
+    low = image.min(axis=0).min(axis=0).astype(np.float32)
+    high = image.max(axis=0).max(axis=0).astype(np.float32)
     span = np.where(high > low, high - low, 255)
     low = np.where(high > low, low, 0)
-    return cv2.LUT(image, _to_bytes((_RAMP[:, None] - low) * 255 / span).reshape(256, 1, 3))
+    return _look_up(image, _to_bytes((_RAMP[:, None] - low) * 255 / span).reshape(256, 1, 3))
 
 
 def _equalize(image: Pixels, strength: float, sign: int) -> Pixels:
     table = np.stack([_equal_table(image, channel) for channel in range(3)], axis=-1)
-    return cv2.LUT(image, table.reshape(256, 1, 3))
+    return _look_up(image, table.reshape(256, 1, 3))
 
 
 def _equal_table(image: Pixels, channel: int) -> Pixels:
-    """Pillow's table: cumulated counts of the darker values over a step, so that value 0 stays 0."""
+    """Pillow's table: cumulated counts of the darker values over a step, so that 0 stays 0."""
     counts = cv2.calcHist([image], [channel], None, [256], [0, 256]).reshape(-1).astype(np.int64)
     step = int(counts.sum() - counts[np.flatnonzero(counts)[-1]]) // 255
     if step == 0:
@@ -119,7 +118,7 @@ def _equal_table(image: Pixels, channel: int) -> Pixels:
 
 
 def _warp(image: Pixels, inverse: list[list[float]], *, centre: tuple[float, float]) -> Pixels:
-    """Nearest-neighbour warp, black outside; `inverse` maps result to source coordinates about `centre`.
+    """Nearest-neighbour warp, black outside; `inverse` maps result to source about `centre`.
 
     Coordinates are those of pixel corners, as torchvision's, so centres of pixels lie at halves.
     """
@@ -127,7 +126,15 @@ def _warp(image: Pixels, inverse: list[list[float]], *, centre: tuple[float, flo
     middle = np.array(centre) - 0.5
     matrix[:, 2] += middle - matrix[:, :2] @ middle
     size = (image.shape[1], image.shape[0])
-    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    warped: Pixels = cv2.warpAffine(
+        image, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    )
+    return warped
+
+
+def _look_up(image: Pixels, table: Pixels) -> Pixels:
+    found: Pixels = cv2.LUT(image, table)
+    return found
 
 
 def _to_bytes(values: NDArray[np.floating] | NDArray[np.int64]) -> Pixels:

@@ -1,7 +1,8 @@
 """Plan which photos make up each batch of an epoch.
 
-The plan is a pure function of (labels, seed, epoch): every rank makes the same one and takes its part,
-so the same global batches are trained on whatever the number of workers, and a resumed run goes on exactly.
+The plan is a pure function of (labels, seed, epoch): every rank makes the same one and takes its
+part, so the same global batches are trained on whatever the number of workers, and a resumed run
+goes on exactly.
 """
 
 import numpy as np
@@ -20,8 +21,9 @@ def epoch_plan(
         photos_per_identity: K of identity-balanced batches of P x K; None: plain shuffling.
 
     Returns:
-        [batches, batch_size]. Every photo comes at least once; where the last batch is not full, it is
-        filled from the start of the order, so that all batches (and all ranks) are equal in size.
+        [batches, batch_size]. Every photo comes at least once; where the last batch is not full, it
+        is filled from the start of the order, so that all batches (and all ranks) are equal in
+        size.
     """
     rng = np.random.default_rng([seed, epoch])
     if photos_per_identity is None:
@@ -35,8 +37,9 @@ def epoch_plan(
 def _balanced_order(labels: Index, k: int, rng: np.random.Generator) -> Index:
     """Groups of K photos of one identity, shuffled so that a batch mixes identities.
 
-    Identities with fewer than K photos (or a remainder) repeat some of their own, so that each anchor
-    has a positive; identities of one photo repeat it and serve as negatives only by their label's rarity.
+    Identities with fewer than K photos (or a remainder) repeat some of their own, so that each
+    anchor has a positive; identities of one photo repeat it and serve as negatives only by their
+    label's rarity.
     """
     by_label = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[by_label], prepend=-1))

@@ -23,7 +23,7 @@ def train_here(
 ) -> None:
     """Train in this process, on the GPU that Ray gave it if it gave one."""
     device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
-    run(plan, materials, Worker(device=device), folder, report)
+    run(plan, materials, Worker(device=device, cpus=torch.get_num_threads()), folder, report)
 
 
 def train_distributed(
@@ -44,12 +44,19 @@ def train_distributed(
     Raises:
         TrialError: workers were lost more often than is retried.
     """
+    if not folder.done():
+        folder.forget()  # workers take a result for one of this start
     resources = {"CPU": float(scaling.cpus_per_worker)}
     if gpus_per_worker:
         resources["GPU"] = gpus_per_worker
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"plan": plan, "materials": materials, "folder": str(folder.path)},
+        train_loop_config={
+            "plan": plan,
+            "materials": materials,
+            "folder": str(folder.path),
+            "cpus": scaling.cpus_per_worker,
+        },
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=gpus_per_worker > 0, resources_per_worker=resources
         ),
@@ -70,10 +77,12 @@ def train_distributed(
 
 def _worker(config: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
-    materials = ray.get(config["materials"])
-    worker = Worker.of_process_group(ray.train.torch.get_device())
-    torch.set_num_threads(1)
     folder = MethodFolder(Path(config["folder"]))
+    if folder.finished():  # a worker of an earlier try wrote the result and ended the try by its error
+        return
+    materials = ray.get(config["materials"])
+    torch.set_num_threads(config["cpus"])
+    worker = Worker.of_process_group(ray.train.torch.get_device(), cpus=config["cpus"])
     run(config["plan"], materials, worker, folder, ray.train.report)
 
 

@@ -20,7 +20,7 @@ from reid_ray.embedding.context import Worker
 from reid_ray.embedding.embed import embed
 from reid_ray.embedding.loop import Diverged, Row, TrainSet, train
 from reid_ray.embedding.model import Encoder
-from reid_ray.errors import DatasetError, ReidError
+from reid_ray.errors import DatasetError, ReidError, TrialError
 from reid_ray.evaluation.knn import cosine_knn
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.evaluation.predictions import Search, answer_queries
@@ -91,7 +91,11 @@ def run(
     folder: MethodFolder,
     report: Callable[[Row], None],
 ) -> Result:
-    """Train, answer the queries, write the result; divergence and lack of memory are results too."""
+    """Train, answer the queries, write the result; divergence and lack of memory are results too.
+
+    Raises:
+        TrialError: this worker failed, and the others must not wait for it; the result says why.
+    """
     started = time.monotonic()
     rows, images = _within(materials.rows, plan.datasets), materials.images
     result = plan.empty_result()
@@ -105,14 +109,24 @@ def run(
             result = result.but(metrics=summarise(predictions) | validation)
     except Diverged as error:
         result = result.but(status="diverged", note=str(error))
-    except torch.OutOfMemoryError:
-        result = result.but(status="out_of_memory", note=OUT_OF_MEMORY)
     except ReidError as error:
         result = result.but(status="failed", note=str(error))
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+        result = result.but(status="out_of_memory", note=OUT_OF_MEMORY)
     result = result.but(seconds=time.monotonic() - started)
-    if worker.rank == 0:
+    alone_in_this = worker.world > 1 and result.status in ("failed", "out_of_memory")
+    if worker.rank == 0 or alone_in_this:
         folder.finish(result, predictions)
+    if alone_in_this:
+        raise TrialError(f"{plan.trial.label}: {result.note}")
     return result
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """On a GPU it has a type of its own, on the CPU only a message."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def embedding_search(
@@ -140,23 +154,21 @@ def _train(
     folder: MethodFolder,
     report: Callable[[Row], None],
 ) -> tuple[Encoder, Row]:
-    """The trained encoder and its last validation figures; the history goes to the method's folder."""
+    """The trained encoder and its validation figures; the history goes to the method's folder."""
     search = partial(
         embedding_search, images=images, px=plan.trial.input_px, device=worker.device, k=1
     )
-    last: Row = {}
 
     def validate(encoder: Encoder) -> Row:
         answers = answer_queries(rows, search(encoder), validation=True)
         return {"val/top1": float(answers["correct"].mean())} if len(answers) else {}
 
     def keep(row: Row) -> None:
-        last.update(row)
         if worker.rank == 0:
             folder.append_history(row)
         report(row)
 
-    model = train(
+    trained = train(
         plan.trial,
         training_set(rows, images),
         worker,
@@ -165,7 +177,7 @@ def _train(
         validate=validate,
         folder=folder.checkpoint_path,
     )
-    return model.encoder, {name: value for name, value in last.items() if name.startswith("val/")}
+    return trained.model.encoder, trained.validation
 
 
 def training_set(rows: pd.DataFrame, images: PreparedImages) -> TrainSet:

@@ -111,6 +111,10 @@ class MethodFolder:
                 break
         return rows
 
+    def forget(self) -> None:
+        """Take the result away, so that the method counts as not finished."""
+        (self.path / "result.json").unlink(missing_ok=True)
+
     def append_history(self, row: dict[str, float]) -> None:
         """Add one epoch; non-finite values are left out, as JSON has none."""
         finite = {name: value for name, value in row.items() if math.isfinite(value)}
