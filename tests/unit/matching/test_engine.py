@@ -1,0 +1,194 @@
+"""The engine against OpenCV's brute-force matcher and plain loops."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from feature_images import byte_images, image_of
+from numpy.typing import NDArray
+
+from reid_ray.config.matching import Sift
+from reid_ray.matching import engine, sift
+from reid_ray.matching.engine import Packed, count_block, nearest_images
+from reid_ray.matching.features import Features
+
+THRESHOLDS = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
+DIRECTIONS: tuple[engine.Direction, ...] = ("reference_to_query", "query_to_reference")
+
+
+def opencv_count(
+    looking: NDArray[Any], searched: NDArray[Any], threshold: float, *, mutual: bool
+) -> int:
+    """Matches by OpenCV: knnMatch, ratio of squared distances, and the best match back."""
+    if len(looking) < 2 or len(searched) < 2:
+        return 0
+    matcher = cv2.BFMatcher(cv2.NORM_L2SQR)
+    a, b = looking.astype(np.float32), searched.astype(np.float32)
+    back = [pair[0].trainIdx for pair in matcher.knnMatch(b, a, k=1)]
+    count = 0
+    for first, second in matcher.knnMatch(a, b, k=2):
+        if first.distance == second.distance == 0:
+            continue
+        passes = np.float32(first.distance) / np.float32(second.distance) < np.float32(threshold)
+        count += passes and (not mutual or back[first.trainIdx] == first.queryIdx)
+    return int(count)
+
+
+def by_opencv(
+    queries: Features, references: Features, *, mutual: bool, direction: engine.Direction
+) -> NDArray[np.int32]:
+    counts = np.zeros((len(queries), len(references), len(THRESHOLDS)), np.int32)
+    for q in range(len(queries)):
+        for g in range(len(references)):
+            pair = queries.image(q).descriptors, references.image(g).descriptors
+            looking, searched = pair if direction == "query_to_reference" else pair[::-1]
+            for t, threshold in enumerate(THRESHOLDS):
+                counts[q, g, t] = opencv_count(looking, searched, threshold, mutual=mutual)
+    return counts
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("mutual", [False, True])
+@pytest.mark.parametrize("values", [256, 3])
+def test_counts_are_opencvs_also_with_ties_and_near_empty_images(
+    direction: engine.Direction, mutual: bool, values: int
+) -> None:
+    queries = byte_images([30, 0, 7, 1, 2, 61], seed=1, values=values)
+    references = byte_images([25, 3, 1, 0, 40, 2, 5], seed=2, values=values)
+    expected = by_opencv(queries, references, mutual=mutual, direction=direction)
+    found = count_block(
+        Packed.of(queries), 0, 6, Packed.of(references), THRESHOLDS,
+        mutual=mutual, direction=direction,
+    )  # fmt: skip
+    assert expected.sum() > 20
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("root", [False, True])
+def test_counts_of_200_real_pairs_are_opencvs(
+    real_photos: list[NDArray[np.uint8]], root: bool
+) -> None:
+    features = sift.extract(real_photos, Sift(root=root))
+    queries, references = features.take(np.arange(10)), features.take(np.arange(10, 30))
+    for mutual in (False, True):
+        for direction in DIRECTIONS:
+            found = count_block(
+                Packed.of(queries), 0, 10, Packed.of(references), (0.8,),
+                mutual=mutual, direction=direction,
+            )  # fmt: skip
+            expected = np.zeros_like(found)
+            for q in range(10):
+                for g in range(20):
+                    pair = queries.image(q).descriptors, references.image(g).descriptors
+                    looking, searched = pair if direction == "query_to_reference" else pair[::-1]
+                    expected[q, g, 0] = opencv_count(looking, searched, 0.8, mutual=mutual)
+            assert expected.sum() > 1000
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_the_float_product_gives_the_same_counts(mutual: bool) -> None:
+    queries, references = byte_images([50, 9], seed=3), byte_images([20, 64, 3], seed=4)
+    blocks = [
+        count_block(
+            Packed.of(queries), 0, 2, Packed.of(references), THRESHOLDS,
+            mutual=mutual, product=product,
+        )
+        for product in ("int8", "float32")
+    ]  # fmt: skip
+    assert blocks[0].sum() > 0
+    np.testing.assert_array_equal(*blocks)
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_tile_sizes_do_not_change_counts(
+    monkeypatch: pytest.MonkeyPatch, mutual: bool, direction: engine.Direction
+) -> None:
+    queries = Packed.of(byte_images([50, 9, 0, 33], seed=5))
+    references = Packed.of(byte_images([20, 64, 3, 1, 0, 17], seed=6))
+    kwargs: dict[str, Any] = {"mutual": mutual, "direction": direction}
+    whole = count_block(queries, 0, 4, references, THRESHOLDS, **kwargs)
+    for rows, columns in [(1, 1), (5, 7), (64, 10), (23, 64)]:
+        monkeypatch.setattr(engine, "TILE_ROWS", rows)
+        monkeypatch.setattr(engine, "TILE_COLUMNS", columns)
+        np.testing.assert_array_equal(
+            count_block(queries, 0, 4, references, THRESHOLDS, **kwargs), whole
+        )
+
+
+def test_float_descriptors_are_counted_as_by_double_precision() -> None:
+    rng = np.random.default_rng(7)
+
+    def units(count: int) -> NDArray[np.float32]:
+        raw = rng.normal(size=(count, 256)).astype(np.float32)
+        return np.asarray(raw / np.linalg.norm(raw, axis=1, keepdims=True))
+
+    b = units(60)
+    a = np.concatenate([b[:20] + 0.3 * units(20), units(15)]).astype(np.float32)
+    squared = ((a[:, None].astype(np.float64) - b[None]) ** 2).sum(-1)
+    two = np.sort(squared, axis=1)[:, :2]
+    expected = [(two[:, 0] / two[:, 1] < t).sum() for t in THRESHOLDS]
+    found = count_block(
+        Packed.of(Features.pack([image_of(a)])), 0, 1, Packed.of(Features.pack([image_of(b)])),
+        THRESHOLDS, direction="query_to_reference",
+    )  # fmt: skip
+    assert 15 <= expected[2] <= 34
+    assert found[0, 0].tolist() == expected
+
+
+def test_a_part_of_the_queries_gives_the_rows_of_the_whole() -> None:
+    queries, references = (
+        Packed.of(byte_images([5, 9, 12], seed=8)),
+        Packed.of(byte_images([8, 30], seed=9)),
+    )
+    whole = count_block(queries, 0, 3, references, THRESHOLDS)
+    np.testing.assert_array_equal(count_block(queries, 1, 3, references, THRESHOLDS), whole[1:])
+
+
+def test_read_only_arrays_of_a_shared_store_are_taken_as_they_are() -> None:
+    packed = Packed.of(byte_images([20, 30], seed=10))
+    expected = count_block(packed, 0, 1, packed, (0.8,))
+    for array in (packed.descriptors, packed.norms, packed.offsets):
+        array.flags.writeable = False
+    np.testing.assert_array_equal(count_block(packed, 0, 1, packed, (0.8,)), expected)
+
+
+def test_packed_bytes_keep_distances_and_take_copies_whole_images() -> None:
+    features = byte_images([4, 0, 6], seed=11)
+    packed = Packed.of(features)
+    shifted = features.descriptors.astype(int) - 128
+    np.testing.assert_array_equal(packed.descriptors, shifted)
+    np.testing.assert_array_equal(packed.norms, (shifted**2).sum(1))
+    taken = packed.take([2, 1, 0])
+    assert taken.offsets.tolist() == [0, 6, 6, 10]
+    np.testing.assert_array_equal(taken.descriptors[6:], packed.descriptors[:4])
+
+
+def test_nearest_images_are_those_of_a_plain_sort() -> None:
+    queries, references = (
+        byte_images([9, 4], seed=12, values=4),
+        byte_images([7, 0, 5, 11, 3], seed=13, values=4),
+    )
+    distances, images = nearest_images(Packed.of(queries), 0, 2, Packed.of(references), kept=4)
+    for row, descriptor in enumerate(queries.descriptors.astype(np.int64)):
+        nearest = sorted(
+            (int(((references.image(g).descriptors - descriptor) ** 2).sum(1).min()), g)
+            for g in (0, 2, 3, 4)
+        )
+        assert [
+            (int(d), int(g)) for d, g in zip(distances[row], images[row], strict=True)
+        ] == nearest
+
+
+def test_a_wrong_int8_product_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = engine.torch._int_mm
+    monkeypatch.setattr(engine.torch, "_int_mm", lambda a, b: right(a, b) + 1)
+    assert engine.fastest_product.__wrapped__() == "float32"
+
+    def missing(a: Any, b: Any) -> Any:
+        raise RuntimeError("not implemented")
+
+    monkeypatch.setattr(engine.torch, "_int_mm", missing)
+    assert engine.fastest_product.__wrapped__() == "float32"

@@ -1,0 +1,172 @@
+"""Threshold choice, LNBNN and scoring against plain loops."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from feature_images import byte_images
+from numpy.typing import NDArray
+
+from reid_ray.config.matching import Matching, Verify
+from reid_ray.matching import scoring, threshold
+from reid_ray.matching.engine import Packed, count_block
+from reid_ray.matching.features import Features
+from reid_ray.matching.lnbnn import lnbnn_block
+from reid_ray.matching.scoring import EXCLUDED, References, score_block
+
+NOWHERE = np.full(20, -1)
+
+
+def references_of(features: Features, identities: list[int], encounters: list[int]) -> References:
+    return References(Packed.of(features), np.array(identities), np.array(encounters), features)
+
+
+@pytest.mark.parametrize("per_identity", [False, True])
+@pytest.mark.parametrize("exclude", [False, True])
+def test_the_threshold_is_the_one_a_plain_leave_one_out_loop_finds(
+    per_identity: bool, exclude: bool
+) -> None:
+    features = byte_images([12, 20, 9, 15, 3, 30, 1, 18], seed=1, values=16)
+    identities, encounters = [0, 0, 1, 1, 2, 2, 0, 3], [5, 5, 6, -1, -1, 8, 5, 9]
+    config = Matching(
+        thresholds=(0.9, 0.5, 0.7), per_identity=per_identity, exclude_same_encounter=exclude
+    )
+    references = references_of(features, identities, encounters)
+    counts = count_block(references.packed, 0, 8, references.packed, config.thresholds)
+    right = np.zeros(3)
+    for i in range(8):
+        others = [
+            j for j in range(8)
+            if j != i and not (exclude and encounters[i] >= 0 and encounters[i] == encounters[j])
+        ]  # fmt: skip
+        for t in range(3):
+            sums = Counter[int]()
+            for j in others:
+                sums[identities[j]] += int(counts[i, j, t])
+            most = max(counts[i, j, t] for j in others)
+
+            def score(
+                j: int, t: int = t, i: int = i, sums: Counter[int] = sums, most: int = most
+            ) -> float:
+                own = float(counts[i, j, t])
+                return sums[identities[j]] + own / (1 + most) if per_identity else own
+
+            best = max(score(j) for j in others)
+            tied = [j for j in others if score(j) == best]
+            right[t] += sum(identities[j] == identities[i] for j in tied) / len(tied)
+    tuned = threshold.choose(references, config)
+    np.testing.assert_allclose(np.array(tuned.top1) * 8, right)
+    best = [
+        t for t, value in zip(config.thresholds, right, strict=True) if value >= right.max() - 1e-9
+    ]
+    assert tuned.threshold == min(best)
+
+
+def test_of_equally_good_thresholds_the_lowest_is_taken_whatever_their_order() -> None:
+    assert threshold.best_of([0.9, 0.5, 0.7], np.array([2.0, 2.0 + 1e-12, 2.0]), 4).threshold == 0.5
+    assert threshold.best_of([0.9, 0.5, 0.7], np.array([3.0, 2.0, 2.0]), 4).threshold == 0.9
+
+
+def test_look_ups_are_all_or_a_seeded_draw() -> None:
+    assert threshold.sample(5, most=5, seed=0).tolist() == [0, 1, 2, 3, 4]
+    drawn = threshold.sample(1000, most=50, seed=3)
+    assert len(set(drawn.tolist())) == 50
+    assert (
+        drawn.tolist() == sorted(drawn.tolist()) == threshold.sample(1000, most=50, seed=3).tolist()
+    )
+    assert drawn.tolist() != threshold.sample(1000, most=50, seed=4).tolist()
+
+
+def naive_lnbnn(
+    query: NDArray[np.uint8], references: Features, neighbours: int, groups: list[int]
+) -> list[float]:
+    """McCann and Lowe's algorithm, descriptor by descriptor."""
+    totals = Counter[int]()
+    for descriptor in query.astype(np.int64):
+        nearest = sorted(
+            (int(((references.image(g).descriptors - descriptor) ** 2).sum(1).min()), g)
+            for g in range(len(references))
+            if len(references.image(g))
+        )[: neighbours + 1]
+        background = nearest[-1][0]
+        voted = set()
+        for distance, g in nearest[:-1]:
+            if groups[g] not in voted:
+                totals[groups[g]] += background - distance
+                voted.add(groups[g])
+    return [totals[group] for group in groups]
+
+
+@pytest.mark.parametrize("per_identity", [False, True])
+@pytest.mark.parametrize("neighbours", [1, 3, 10])
+def test_lnbnn_is_that_of_a_naive_loop(neighbours: int, per_identity: bool) -> None:
+    queries, references = (
+        byte_images([9, 0, 14], seed=2, values=5),
+        byte_images([7, 3, 5, 11, 3], seed=3, values=5),
+    )
+    identities = [0, 1, 0, 2, 1]
+    groups = identities if per_identity else [0, 1, 2, 3, 4]
+    found = lnbnn_block(
+        Packed.of(queries), 0, 3, Packed.of(references), neighbours=neighbours,
+        identities_g=np.array(identities) if per_identity else None,
+    )  # fmt: skip
+    expected = [
+        naive_lnbnn(queries.image(q).descriptors, references, min(neighbours, 4), groups)
+        for q in range(3)
+    ]
+    assert np.sum(expected) > 0
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_lnbnn_of_a_single_reference_is_silent() -> None:
+    one = Packed.of(byte_images([5], seed=4))
+    assert lnbnn_block(one, 0, 1, one, neighbours=3).tolist() == [[0.0]]
+
+
+def test_an_identitys_photos_share_their_sum_and_keep_their_own_order() -> None:
+    scores = np.array([[3.0, 1.0, 2.0, 0.0, 2.0]])
+    found = scoring.summed_per_identity(scores, np.array([7, 2, 2, 7, 2]))
+    np.testing.assert_allclose(found, [[3.75, 5.25, 5.5, 3.0, 5.5]])
+
+
+@pytest.mark.parametrize("score", ["count", "lnbnn"])
+@pytest.mark.parametrize("per_identity", [False, True])
+def test_references_of_the_same_encounter_are_as_if_they_were_not_there(
+    score: str, per_identity: bool
+) -> None:
+    queries, features = (
+        byte_images([20, 11], seed=5, values=6),
+        byte_images([15, 18, 7, 22, 9], seed=6, values=6),
+    )
+    identities, encounters = [0, 0, 1, 2, 1], [4, -1, 4, 3, -1]
+    config = Matching.parse(
+        {"score": score, "per_identity": per_identity, "exclude_same_encounter": True}, where="test"
+    )
+    references = references_of(features, identities, encounters)
+    found = score_block(queries, np.array([4, -1]), references, config, 0.9)
+    kept = [1, 3, 4]
+    smaller = references_of(features.take(kept), [0, 2, 1], [-1, 3, -1])
+    np.testing.assert_allclose(
+        found[0, kept], score_block(queries.take([0]), NOWHERE[:1], smaller, config, 0.9)[0]
+    )
+    assert (found[0, [0, 2]] == EXCLUDED).all()
+    free = config.model_copy(update={"exclude_same_encounter": False})
+    np.testing.assert_array_equal(
+        found[1], score_block(queries, NOWHERE[:2], references, free, 0.9)[1]
+    )
+
+
+def test_verified_candidates_rank_by_inliers_and_before_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queries, features = (
+        byte_images([20], seed=7, values=6),
+        byte_images([15, 18, 7, 22], seed=8, values=6),
+    )
+    references = references_of(features, [0, 1, 2, 3], [-1] * 4)
+    monkeypatch.setattr(scoring, "_scores", lambda *_: np.array([[4.0, 9.0, 7.0, 8.0]]))
+    seen = iter([2, 5])  # inliers of the best (1) and second best (3)
+    monkeypatch.setattr(scoring, "inliers", lambda *_: next(seen))
+    config = Matching(verify=Verify(candidates=2))
+    found = score_block(queries, NOWHERE[:1], references, config, 0.5)[0]
+    assert np.argsort(-found).tolist() == [3, 1, 2, 0]
