@@ -1,4 +1,4 @@
-"""The herd: procedural photo collections of animals that are really re-identified by their coats."""
+"""The herd: procedural photo collections of animals, really re-identified by their coats."""
 
 from reid_ray.datasets.herd.make import make_herd
 

@@ -1,8 +1,9 @@
-"""Draw the body of a species: silhouette, relief and zones, on a canvas that a coat is painted on.
+"""Draw the body of a species: silhouette, relief and zones, on a canvas that a coat is painted
+on.
 
 In: a species and a canvas width in pixels. Out: a `Body`, all animals of a species share it.
-Coordinates are in canvas widths: x to the right, y down; the head is at the left, so what is seen is the
-left flank. Legend: h, w canvas height and width in pixels.
+Coordinates are in canvas widths: x to the right, y down; the head is at the left, so what is
+seen is the left flank. Legend: h, w canvas height and width in pixels.
 """
 
 from collections.abc import Sequence
@@ -97,7 +98,8 @@ def draw_body(plan: Plan, *, width_px: int) -> Body:
 
 
 class _Pen:
-    """Fills shapes at three times the resolution and averages, which antialiases every edge alike."""
+    """Fills shapes at three times the resolution and averages, which antialiases every edge alike.
+    Fills shapes at three times the resolution and averages, which antialiases every edge alike."""
 
     def __init__(self, width_px: int, height_px: int) -> None:
         self._size = (width_px, height_px)
@@ -148,7 +150,8 @@ def limb_outline(limb: Limb) -> NDArray[np.float64]:
 
 
 def _relief(mask: Image, width_px: int) -> Image:
-    """Height of a rounded body above its outline, about 0..1: the root of the distance to the edge."""
+    """Height of a rounded body above its outline, about 0..1: the root of the distance to the
+    edge."""
     distance = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / width_px
     return _soften(np.sqrt(np.minimum(distance / 0.12, 1)).astype(np.float32), width_px * 0.012)
 

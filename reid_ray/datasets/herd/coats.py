@@ -1,8 +1,9 @@
 """Paint the two flanks of an animal: its own pattern, on the body of its species.
 
-In: a body and grown patterns. Out: RGBA float32 [h, w, 4] in 0..1 per flank. What makes an individual is
-coarse as well as fine: wavelength, direction, boldness and tone are shared by both flanks (as in nature);
-the layout of the pattern is independent from flank to flank. Legend: n identities, f the 2 flanks.
+In: a body and grown patterns. Out: RGBA float32 [h, w, 4] in 0..1 per flank. What makes an
+individual is coarse as well as fine: wavelength, direction, boldness and tone are shared by both
+flanks (as in nature); the layout of the pattern is independent from flank to flank. Legend: n
+identities, f the 2 flanks.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,7 +51,8 @@ class Flank:
 
     Attributes:
         pattern: the grown one.
-        coarse: smooth noise as wide as a quarter of the body, for what varies from shoulder to rump.
+        coarse: smooth noise as wide as a quarter of the body, for what varies from shoulder to
+        rump.
         fine: smooth noise as wide as a wavelength, for irregular edges.
     """
 
@@ -144,7 +146,8 @@ def paint_leopard(body: Body, pattern: Pattern, side: int) -> Image:
 
 
 def paint_giraffe(body: Body, pattern: Pattern, side: int) -> Image:
-    """Brown polygons in a pale net: cells around the peaks of the grown pattern, each its own brown."""
+    """Brown polygons in a pale net: cells around the peaks of the grown pattern, each its own
+    brown."""
     traits, flank = pattern.traits, pattern.flanks[side]
     x, y = body.x, body.y
     gap, shade = _cells(flank.pattern, np.random.default_rng([pattern.rng_seed, 3, side]))
@@ -209,7 +212,8 @@ Painter = Callable[[Body, Pattern, int], Image]
 
 
 def _cells(field: Fields, rng: np.random.Generator) -> tuple[Fields, Fields]:
-    """Polygons around the peaks: [h, w] margin to the next polygon in canvas widths, and a shade each."""
+    """Polygons around the peaks: [h, w] margin to the next polygon in canvas widths, and a shade
+    each."""
     height, width = field.shape
     peaks = np.argwhere(field >= cv2.dilate(field, np.ones((5, 5), np.uint8)))
     tree = cKDTree(peaks, boxsize=(height, width))
@@ -270,7 +274,8 @@ def _finish(body: Body, coat: NDArray[np.float32], *, tuft: NDArray[np.float32])
 
 
 def _wobble(flank: Flank, x: Image, y: Image, *, coarse: float, fine: float) -> tuple[Image, Image]:
-    """Displacements in canvas widths: `coarse` crowds the pattern here and there, `fine` frays its edges."""
+    """Displacements in canvas widths: `coarse` crowds the pattern here and there, `fine` frays its
+    edges."""
     dx = coarse * _sample(flank.coarse, x + 0.5, y) + fine * _sample(flank.fine, x, y)
     dy = coarse * _sample(flank.coarse, y, x) + fine * _sample(flank.fine, y, x)
     return dx, dy

@@ -2,11 +2,11 @@
 
 In: a `HerdDataset`. Out: a folder of photos, masks and `metadata.csv`.
 
-Each animal has its own coat (see `coats`), different on both flanks; 80 % of the photos show the left
-flank, so that nearly every query has a reference of the same side. An encounter is one photo: place,
-weather and light are drawn anew for each, independently of who stands in it, so the background cannot
-tell who it is, and no split can divide an encounter. The same settings give the same bytes with the same
-library versions, and nearly the same pixels anywhere.
+Each animal has its own coat (see `coats`), different on both flanks; 80 % of the photos show the
+left flank, so that nearly every query has a reference of the same side. An encounter is one
+photo: place, weather and light are drawn anew for each, independently of who stands in it, so
+the background cannot tell who it is, and no split can divide an encounter. The same settings
+give the same bytes with the same library versions, and nearly the same pixels anywhere.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from reid_ray.datasets.herd.scene import draw_encounter
 from reid_ray.datasets.herd.species import SPECIES
 from reid_ray.errors import DatasetError
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever the same settings would give other photos."""
 
 METADATA = "metadata.csv"
@@ -59,7 +59,8 @@ def make_herd(folder: Path, dataset: HerdDataset) -> Path:
         _put_in_place(beside, home)
     except OSError as error:
         raise DatasetError(
-            f"{home}: the herd cannot be written ({error}); check space and permissions, or choose another folder"
+            f"{home}: the herd cannot be written ({error}); "
+            "check space and permissions, or choose another folder"
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)

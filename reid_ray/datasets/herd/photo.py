@@ -1,7 +1,8 @@
-"""Take one photo: pose the painted animal, put it into its encounter, and spoil it as cameras do.
+"""Take one photo: pose the painted animal, put it into its encounter, and spoil it as cameras
+do.
 
-In: a painted flank, its body, an encounter. Out: uint8 RGB [h, w, 3] and the mask of the visible animal.
-Legend: canvas = where the animal is painted, photo = where it ends up.
+In: a painted flank, its body, an encounter. Out: uint8 RGB [h, w, 3] and the mask of the visible
+animal. Legend: canvas = where the animal is painted, photo = where it ends up.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from reid_ray.datasets.herd.bodies import Body, Image
 from reid_ray.datasets.herd.scene import MARGIN, Encounter, Habitat
-
 
 _DAPPLE_CELLS: dict[Habitat, tuple[int, int]] = {
     "savanna": (4, 5),
@@ -32,7 +32,8 @@ class Camera:
         roll_rad, pitch_rad: standard deviations.
         scale: smallest and largest share of the photo's width that the canvas fills.
         shift: largest offset from the middle, in photo widths.
-        hasty: share of photos that are shaken or out of focus: what is coarse survives, what is fine not.
+        hasty: share of photos that are shaken or out of focus: what is coarse survives, what is
+        fine not.
         neck_rad, stride: how far head and legs move.
     """
 
@@ -204,7 +205,8 @@ def _cast_shadow(
 def _occlude(
     rng: np.random.Generator, image: Image, alpha: Image, encounter: Encounter
 ) -> tuple[Image, Image]:
-    """Grass, a branch, drifting snow or spray in front of the animal; returns also what they hide."""
+    """Grass, a branch, drifting snow or spray in front of the animal; returns also what they hide.
+    Grass, a branch, drifting snow or spray in front of the animal; returns also what they hide."""
     height, width = alpha.shape
     cover = np.zeros((height, width), np.float32)
     paint = np.ascontiguousarray(image)

@@ -1,7 +1,7 @@
 """Draw the place and the light of an encounter; they know nothing of who is photographed in it.
 
-In: a habitat and a random generator. Out: an `Encounter`: a background larger than a photo, light and what
-stands in front of the animal. Legend: h, w photo height and width in pixels.
+In: a habitat and a random generator. Out: an `Encounter`: a background larger than a photo,
+light and what stands in front of the animal. Legend: h, w photo height and width in pixels.
 """
 
 from collections.abc import Callable

@@ -18,7 +18,8 @@ class Species:
     Attributes:
         number: part of every seed, so that species never share randomness.
         photo_aspect: width by height of a photo.
-        sides_by_turn: both flanks are in every photo and `orientation` says which one is turned to the
+        sides_by_turn: both flanks are in every photo and `orientation` says which one is turned to
+        the
             camera (a fluke); otherwise the animal shows one flank and looks that way.
     """
 
@@ -35,24 +36,34 @@ class Species:
 
 
 _SWAHILI = (
-    "Asali", "Baraka", "Chui", "Dalila", "Enzi", "Faraja", "Goma", "Habiba", "Imani", "Jabali", "Kito", "Lulu",
-    "Malaika", "Nuru", "Ombeni", "Pendo", "Rehema", "Safari", "Tumaini", "Upendo", "Visiwa", "Wema", "Yusra", "Zawadi",
+    "Asali", "Baraka", "Chui", "Dalila", "Enzi", "Faraja", "Goma", "Habiba", "Imani", "Jabali",
+    "Kito", "Lulu",
+    "Malaika", "Nuru", "Ombeni", "Pendo", "Rehema", "Safari", "Tumaini", "Upendo", "Visiwa",
+    "Wema", "Yusra", "Zawadi",
 )  # fmt: skip
 _SOUTHERN = (
-    "Amara", "Bheki", "Chipo", "Dumisani", "Farai", "Gugu", "Hlengi", "Jabu", "Khaya", "Lindiwe", "Mandla", "Naledi",
-    "Onika", "Phila", "Rudo", "Sipho", "Thandi", "Unathi", "Vuyo", "Xola", "Zodwa", "Tatenda", "Nandi", "Kagiso",
+    "Amara", "Bheki", "Chipo", "Dumisani", "Farai", "Gugu", "Hlengi", "Jabu", "Khaya", "Lindiwe",
+    "Mandla", "Naledi",
+    "Onika", "Phila", "Rudo", "Sipho", "Thandi", "Unathi", "Vuyo", "Xola", "Zodwa", "Tatenda",
+    "Nandi", "Kagiso",
 )  # fmt: skip
 _SOMALI = (
-    "Abdi", "Bisharo", "Caano", "Deeqa", "Ebla", "Filsan", "Geedi", "Hodan", "Idil", "Jamila", "Kaltun", "Ladan",
-    "Magan", "Nasra", "Qorrax", "Rooble", "Sagal", "Tusmo", "Ubax", "Warsame", "Xidigo", "Yasmin", "Zahra", "Ayaan",
+    "Abdi", "Bisharo", "Caano", "Deeqa", "Ebla", "Filsan", "Geedi", "Hodan", "Idil", "Jamila",
+    "Kaltun", "Ladan",
+    "Magan", "Nasra", "Qorrax", "Rooble", "Sagal", "Tusmo", "Ubax", "Warsame", "Xidigo",
+    "Yasmin", "Zahra", "Ayaan",
 )  # fmt: skip
 _ATLANTIC = (
-    "Anchor", "Bolt", "Comet", "Domino", "Ember", "Fathom", "Gravel", "Harpa", "Islay", "Jigsaw", "Kelpie", "Lagoon",
-    "Marble", "Nimbus", "Orkney", "Pepper", "Quill", "Ripple", "Salt", "Tempest", "Umbra", "Vesper", "Whisk", "Zephyr",
+    "Anchor", "Bolt", "Comet", "Domino", "Ember", "Fathom", "Gravel", "Harpa", "Islay", "Jigsaw",
+    "Kelpie", "Lagoon",
+    "Marble", "Nimbus", "Orkney", "Pepper", "Quill", "Ripple", "Salt", "Tempest", "Umbra",
+    "Vesper", "Whisk", "Zephyr",
 )  # fmt: skip
 _NORDIC = (
-    "Aino", "Birta", "Dagny", "Eira", "Freyja", "Gunnar", "Helmi", "Ilves", "Jorunn", "Kaisa", "Lumi", "Mikko",
-    "Nanuk", "Oona", "Pinja", "Runa", "Saara", "Tuuli", "Ulla", "Venla", "Ylva", "Aapo", "Toivo", "Sisu",
+    "Aino", "Birta", "Dagny", "Eira", "Freyja", "Gunnar", "Helmi", "Ilves", "Jorunn", "Kaisa",
+    "Lumi", "Mikko",
+    "Nanuk", "Oona", "Pinja", "Runa", "Saara", "Tuuli", "Ulla", "Venla", "Ylva", "Aapo", "Toivo",
+    "Sisu",
 )  # fmt: skip
 
 SPECIES: dict[str, Species] = {

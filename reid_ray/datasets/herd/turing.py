@@ -1,8 +1,9 @@
 """Grow coat patterns by a Turing-type process, for many animals at once.
 
-The Swift-Hohenberg equation is the normal form of Turing's instability (Cross and Hohenberg, Reviews of
-Modern Physics 65, 1993): one wavelength grows out of noise and saturates; a quadratic term turns stripes
-into spots. Solved semi-implicitly in Fourier space. Legend: n patterns, h, w grid cells.
+The Swift-Hohenberg equation is the normal form of Turing's instability (Cross and Hohenberg,
+Reviews of Modern Physics 65, 1993): one wavelength grows out of noise and saturates; a quadratic
+term turns stripes into spots. Solved semi-implicitly in Fourier space. Legend: n patterns, h, w
+grid cells.
 """
 
 import numpy as np

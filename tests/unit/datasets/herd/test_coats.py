@@ -1,4 +1,5 @@
-"""Coats are individual: they differ between animals and between flanks, and depend on nothing else."""
+"""Coats are individual: they differ between animals and between flanks, and depend on nothing
+else."""
 
 from itertools import combinations
 

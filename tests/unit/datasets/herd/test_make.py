@@ -1,4 +1,6 @@
-"""The herd on disk: what is written, that it is the same every time, and that it survives crashes."""
+"""The herd on disk: what is written, that it is the same every time, and that it survives
+crashes. The herd on disk: what is written, that it is the same every time, and that it survives
+crashes."""
 
 import hashlib
 from pathlib import Path
