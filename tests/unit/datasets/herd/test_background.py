@@ -51,7 +51,8 @@ def histogram_similarity(
     for image, where in zip(images, shown, strict=True):
         counts = [np.histogram(image[..., c][where], 16, (0, 256))[0] for c in range(3)]
         features.append(np.concatenate(counts) / max(int(where.sum()), 1))
-    return -np.abs(np.array(features)[:, None] - np.array(features)[None]).sum(axis=2)
+    table = np.array(features)
+    return np.asarray(-np.abs(table[:, None] - table[None]).sum(axis=2))
 
 
 def pixel_similarity(
@@ -74,7 +75,7 @@ def sift_similarity(
     images: list[NDArray[np.uint8]], shown: list[NDArray[np.bool_]]
 ) -> NDArray[np.float64]:
     """SIFT matches that pass the ratio test (0.8 on plain distances)."""
-    sift, matcher = cv2.SIFT_create(), cv2.BFMatcher()
+    sift, matcher = cv2.SIFT.create(), cv2.BFMatcher()
     found = []
     for image, where in zip(images, shown, strict=True):
         flat = np.where(
