@@ -28,7 +28,7 @@ def likeness(first: NDArray[np.float32], second: NDArray[np.float32], body: Body
     def details(image: NDArray[np.float32]) -> NDArray[np.float64]:
         grey = image[..., :3].mean(axis=2)[inside].astype(np.float64)
         means = np.bincount(rows, grey) / np.maximum(np.bincount(rows), 1)
-        return grey - means[rows]
+        return np.asarray(grey - means[rows])
 
     return float(np.corrcoef(details(first), details(second))[0, 1])
 
@@ -83,6 +83,6 @@ def test_any_two_species_differ_clearly_in_colour_or_in_outline() -> None:
         looks[name] = histogram, outline
     for name, other in combinations(ALL_SPECIES, 2):
         (colour, outline), (their_colour, their_outline) = looks[name], looks[other]
-        colours = float(np.minimum(colour, their_colour).sum())
+        colour_share = float(np.minimum(colour, their_colour).sum())
         outlines = float((outline & their_outline).sum() / (outline | their_outline).sum())
-        assert colours < 0.6 or outlines < 0.6, (name, other, colours, outlines)
+        assert colour_share < 0.6 or outlines < 0.6, (name, other, colour_share, outlines)
