@@ -1,0 +1,233 @@
+"""Matching on Ray gives the plain loop's answers, also after actors and drivers were killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import ray
+
+from reid_ray.config.matching import Matching, Sift, SuperPoint
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.errors import TrialError, WeightsError
+from reid_ray.evaluation.ranking import rank_block
+from reid_ray.matching import sift
+from reid_ray.matching.engine import Packed, count_block
+from reid_ray.on_ray import matching, matching_actors
+from reid_ray.on_ray.session import cluster
+from reid_ray.runs.methods import MethodFolder
+
+pytestmark = pytest.mark.ray
+
+CONFIG = Matching(extractor=Sift(max_keypoints=60), thresholds=(0.5, 0.7, 0.9))
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    with cluster():
+        yield
+
+
+def photos() -> tuple[PreparedImages, pd.DataFrame]:
+    """Two datasets of five and four animals, six noisy photos each; two of each six are queries."""
+    rng = np.random.default_rng(0)
+    images, rows = [], []
+    for dataset, animals in [("one", 5), ("two", 4)]:
+        for animal in range(animals):
+            coat = rng.integers(0, 256, (16, 18, 3), dtype=np.uint8)
+            coat = cv2.resize(coat, (108, 96), interpolation=cv2.INTER_CUBIC)
+            for photo in range(6):
+                noise = rng.normal(0, 25, coat.shape)
+                images.append(np.clip(coat + noise, 0, 255).astype(np.uint8))
+                rows.append((f"{dataset}/{animal}-{photo}", dataset, str(animal), photo // 2))
+    table = pd.DataFrame(rows, columns=["key", "dataset", "identity", "encounter"])
+    table["split"] = np.where(np.arange(len(table)) % 3 == 1, "query", "reference")
+    table["group"], table["domain"] = table["dataset"], "seen"
+    table["encounter"] = table["identity"] + "-" + table["encounter"].astype(str)
+    return PreparedImages.pack(images), table
+
+
+@pytest.fixture(scope="module")
+def expected() -> pd.DataFrame:
+    """What a loop without Ray finds."""
+    images, rows = photos()
+    found = []
+    for dataset in ("one", "two"):
+        own = np.flatnonzero(rows["dataset"] == dataset)
+        packed = Packed.of(sift.extract([images[i] for i in own], Sift(max_keypoints=60)))
+        names = rows["identity"].to_numpy(str)[own]
+        is_query = rows["split"].to_numpy(str)[own] == "query"
+        q, g = np.flatnonzero(is_query), np.flatnonzero(~is_query)
+        leave = count_block(packed.take(g), 0, len(g), packed.take(g), CONFIG.thresholds)
+        leave[np.arange(len(g)), np.arange(len(g))] = -1
+        best = leave == leave.max(axis=1, keepdims=True)
+        right = (best & (names[g][:, None] == names[g][None])[:, :, None]).sum(1) / best.sum(1)
+        threshold = CONFIG.thresholds[int(np.argmax(np.round(right.sum(0), 9)))]
+        scores = count_block(packed.take(q), 0, len(q), packed.take(g), [threshold])[:, :, 0]
+        ranked = rank_block(scores, names[q], names[g], k=3)
+        keys = rows["key"].to_numpy(str)[own]
+        for row in range(len(q)):
+            found.append(
+                (keys[q[row]], list(keys[g][ranked.top_index[row]]), ranked.first_correct[row])
+            )
+    return pd.DataFrame(found, columns=["query", "top_keys", "first_correct"])
+
+
+def run(
+    tmp_path: Path, config: Matching = CONFIG, **changes: Any
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    images, rows = photos()
+    kwargs: dict[str, Any] = {"actors": 1, "k": 3, **changes}
+    return matching.run_matching(ray.put(images), rows, config, MethodFolder(tmp_path), **kwargs)
+
+
+def same_answers(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    assert found["query"].tolist() == expected["query"].tolist()
+    assert found["top_keys"].tolist() == expected["top_keys"].tolist()
+    assert found["first_correct"].tolist() == expected["first_correct"].tolist()
+
+
+def test_answers_are_those_of_a_plain_loop_and_progress_reaches_the_total(
+    started: None, tmp_path: Path, expected: pd.DataFrame
+) -> None:
+    told: list[tuple[int, int]] = []
+    found, params = run(tmp_path, progress=lambda done, total: told.append((done, total)))
+    same_answers(found, expected)
+    assert found["correct"].mean() > 0.5
+    assert told[-1] == (10 * 20 + 8 * 16, 10 * 20 + 8 * 16)
+    assert set(params) >= {
+        "threshold/one",
+        "threshold/two",
+        "keypoints_per_photo",
+        "pairs_per_second",
+    }
+
+
+def test_a_second_start_reads_chunks_and_makes_damaged_ones_again(
+    started: None, tmp_path: Path, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "PAIRS_PER_CHUNK", 40)
+    run(tmp_path)
+    kept = sorted(tmp_path.glob("chunks/*/ranked-*.npz"))
+    assert len(kept) == 5 + 4
+    kept[3].write_bytes(kept[3].read_bytes()[:40])
+    kept[5].unlink()
+    asked: list[str] = []
+    pool_run = matching_actors.Pool.run
+
+    def watched(self: matching_actors.Pool, calls: dict[str, Any]) -> Any:
+        asked.extend(calls)
+        return pool_run(self, calls)
+
+    monkeypatch.setattr(matching_actors.Pool, "run", watched)
+    found, _ = run(tmp_path)
+    same_answers(found, expected)
+    assert len(asked) == 2
+
+
+def test_killed_actors_are_replaced_and_change_nothing(
+    started: None, tmp_path: Path, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "PAIRS_PER_CHUNK", 20)
+    kills = iter(range(3))
+    fill = matching_actors.Pool._fill
+
+    def deadly(self: matching_actors.Pool, *args: Any) -> None:
+        fill(self, *args)
+        busy = [worker for worker in self.workers if worker.calls]
+        if busy and next(kills, None) is not None:
+            ray.kill(busy[0].actor)
+
+    monkeypatch.setattr(matching_actors.Pool, "_fill", deadly)
+    found, _ = run(tmp_path)
+    assert next(kills, None) is None
+    same_answers(found, expected)
+
+
+def test_a_chunk_that_kills_every_worker_is_given_up(
+    started: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill = matching_actors.Pool._fill
+
+    def deadly(self: matching_actors.Pool, *args: Any) -> None:
+        fill(self, *args)
+        for worker in self.workers:
+            if worker.calls and not worker.lost:
+                ray.kill(worker.actor)
+
+    monkeypatch.setattr(matching_actors.Pool, "_fill", deadly)
+    with pytest.raises(TrialError, match="died 5 times"):
+        run(tmp_path)
+
+
+def test_an_error_of_the_work_itself_comes_back_as_it_was(started: None, tmp_path: Path) -> None:
+    config = Matching(extractor=SuperPoint(kind="superpoint", weights="/nowhere.safetensors"))
+    with pytest.raises(WeightsError, match="no such weights file"):
+        run(tmp_path, config)
+
+
+def test_references_of_the_same_encounter_never_answer(started: None, tmp_path: Path) -> None:
+    _, rows = photos()
+    encounter = dict(zip(rows["key"], rows["encounter"], strict=True))
+    free, _ = run(tmp_path / "free")
+    found, _ = run(tmp_path / "out", CONFIG.model_copy(update={"exclude_same_encounter": True}))
+
+    def shared(table: pd.DataFrame) -> int:
+        return sum(
+            encounter[q] == encounter[top[0]]
+            for q, top in zip(table["query"], table["top_keys"], strict=True)
+        )
+
+    assert shared(free) > 0
+    assert shared(found) == 0
+
+
+_DRIVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import test_matching as t
+from reid_ray.on_ray import matching
+from reid_ray.on_ray.session import cluster
+matching.PAIRS_PER_CHUNK = 20
+with cluster():
+    table, _ = t.run(Path(sys.argv[1]))
+table.to_parquet(sys.argv[2])
+"""
+
+
+def test_a_killed_driver_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    code = _DRIVER.format(here=str(Path(__file__).parent))
+
+    def start(folder: str, table: str) -> subprocess.Popen[bytes]:
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / folder), str(tmp_path / table)],
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+
+    killed = start("killed", "killed.parquet")
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "killed").glob("chunks/*/ranked-*"))) < 3:
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    done = len(list((tmp_path / "killed").glob("chunks/*/ranked-*.npz")))
+    assert not (tmp_path / "killed.parquet").exists()
+    assert done >= 3
+    for folder in ("killed", "whole"):
+        assert start(folder, f"{folder}.parquet").wait(timeout=180) == 0
+    assert (tmp_path / "killed.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
