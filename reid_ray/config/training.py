@@ -69,7 +69,7 @@ class Training(Config):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 autocast on a GPU, fp32 on the CPU."""
     compile: bool = False
-    """`torch.compile` the backbone; worth its minutes on a GPU. On a CPU it needs a C++ compiler."""
+    """`torch.compile` the backbone; worth its minutes on a GPU. A CPU needs a C++ compiler."""
     seed: NonNegativeInt = 0
 
 

@@ -155,7 +155,7 @@ class _Session:
     def epoch(self, epoch: int) -> Row:
         """One pass over the plan."""
         trial, optimizer = self.trial, self.state.optimizer
-        # Dropout and drop-path draw from here; set anew each epoch, so a resumed run goes on exactly.
+        # Dropout and drop-path draw from here; set anew each epoch, so that resuming is exact.
         torch.manual_seed((trial.seed * 1_000_003 + epoch) * 65_537 + self.worker.rank)
         self.wrapped.train()
         plan = self._plan(epoch)
