@@ -27,7 +27,7 @@ from reid_ray.matching.engine import Packed
 from reid_ray.matching.features import Features
 from reid_ray.matching.scoring import References
 from reid_ray.matching.threshold import Tuned, best_of, sample
-from reid_ray.on_ray.matching_actors import Call, Pool, extract_chunk, task_result
+from reid_ray.on_ray.matching_actors import Call, Pool
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder, method_key
 
@@ -126,24 +126,22 @@ class _Run:
 
     def _features(self, positions: NDArray[np.int64], folder: Path) -> Features:
         """Features of the given photos: from disk where an earlier start left them."""
-        parts: dict[int, Features] = {}
-        paths: dict[int, Path] = {}
-        waiting: dict[ray.ObjectRef, int] = {}
+        parts: dict[str, Features] = {}
+        calls: dict[str, Call] = {}
         for at in range(0, len(positions), PHOTOS_PER_TASK):
             chunk = positions[at : at + PHOTOS_PER_TASK]
-            paths[at] = folder / f"{method_key(chunk.tolist())}.npz"
-            kept = _kept(paths[at])
+            name = f"{at:08d}-{method_key(chunk.tolist())}"
+            kept = _kept(folder / f"{name}.npz")
             if kept is not None:
-                parts[at] = kept
+                parts[name] = kept
             else:
-                waiting[extract_chunk.remote(self.shared, chunk, self.config)] = at
-        while waiting:
-            (ended,), _ = ray.wait(list(waiting))
-            at = waiting.pop(ended)
-            parts[at] = task_result(ended)
-            parts[at].save(paths[at])
+                calls[name] = Call("extract", (self.shared, chunk, self.config))
+        # By the same actors that match: tasks would wait for ever for the CPUs that these hold.
+        for name, features in self.pool.run(calls):
+            parts[name] = features
+            features.save(folder / f"{name}.npz")
             self.progress(self.done, self.total)
-        return Features.concat(parts[at] for at in sorted(parts))
+        return Features.concat(parts[name] for name in sorted(parts))
 
     def _tune(self, side: "_Side", count: int, chunks: Path) -> Tuned:
         """The threshold, chosen on the references alone."""

@@ -27,19 +27,6 @@ Arrays = dict[str, NDArray[Any]]
 _LOST = (RayActorError, WorkerCrashedError, ObjectLostError)
 
 
-@ray.remote(num_cpus=1, max_retries=ATTEMPTS)
-def extract_chunk(shared: Any, positions: NDArray[np.int64], config: Matching) -> Any:
-    """`Features` of a few photos; see `run_matching` for `shared`."""
-    from reid_ray.datasets.prepared import PreparedImages
-    from reid_ray.matching.engine import use_one_thread
-    from reid_ray.matching.extract import extract, resized
-
-    use_one_thread()
-    photos = shared if isinstance(shared, PreparedImages) else shared.images
-    images = (resized(photos[int(position)], config.short_px) for position in positions)
-    return extract(images, config.extractor)
-
-
 @ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
 class Matcher:
     """Matches on one CPU; keeps nothing between calls, so any may be lost at any time."""
@@ -53,6 +40,15 @@ class Matcher:
     def ready(self) -> bool:
         """Whether it has been started."""
         return True
+
+    def extract(self, shared: Any, positions: NDArray[np.int64], config: Matching) -> Any:
+        """`Features` of a few photos; see `run_matching` for `shared`."""
+        from reid_ray.datasets.prepared import PreparedImages
+        from reid_ray.matching.extract import extract, resized
+
+        photos = shared if isinstance(shared, PreparedImages) else shared.images
+        images = (resized(photos[int(position)], config.short_px) for position in positions)
+        return extract(images, config.extractor)
 
     def tune(self, references: Any, config: Matching, lookups: NDArray[np.int64]) -> Arrays:
         """Right answers of some references per threshold, leave-one-out."""
@@ -86,14 +82,6 @@ class Matcher:
             possible = np.where(scores[0] == EXCLUDED, -1, references.identities_g)
             parts.append(rank_block(scores, labels[block], possible, k=k))
         return dict(vars(concat(parts)))
-
-
-def task_result(ref: ray.ObjectRef) -> Any:
-    """What a task returned; where it raised an error of ours, that error as it was."""
-    try:
-        return ray.get(ref)
-    except RayTaskError as error:
-        raise error.cause if isinstance(error.cause, ReidError) else error from None
 
 
 @dataclass(frozen=True)
@@ -140,7 +128,7 @@ class Pool:
             ray.kill(worker.actor)
         self.workers = []
 
-    def run(self, calls: dict[str, Call]) -> Iterator[tuple[str, Arrays]]:
+    def run(self, calls: dict[str, Call]) -> Iterator[tuple[str, Any]]:
         """Results by name, as they end.
 
         Raises:
@@ -194,17 +182,19 @@ class Pool:
         ended, _ = ray.wait(list(owners), num_returns=1, timeout=1.0)
         return [(owners[ref], ref) for ref in ended]
 
-    def _take(self, worker: _Worker, ref: ray.ObjectRef) -> tuple[str, Arrays | None]:
+    def _take(self, worker: _Worker, ref: ray.ObjectRef) -> tuple[str, Any]:
         """(name, result) of a call; (name, None) if its worker was lost; ("", None) of a start."""
         name = worker.calls.pop(ref, "")
         try:
-            value = task_result(ref)
+            value = ray.get(ref)
         except _LOST:
             self._failed_starts += not name
             worker.starting, worker.lost = None, True
             if not worker.calls:
                 self.workers.remove(worker)
             return name, None
+        except RayTaskError as error:  # what the work itself raised, as it was raised
+            raise error.cause if isinstance(error.cause, ReidError) else error from None
         if not name:
             worker.starting, self._failed_starts = None, 0
             return "", None
