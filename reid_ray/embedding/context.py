@@ -8,6 +8,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from reid_ray.embedding.batchnorm import globalise
+
 _MOST_CUTTERS = 8
 
 
@@ -37,17 +39,12 @@ class Worker:
         )
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """DDP where there are others.
-
-        BatchNorm: on GPUs its statistics are those of the global batch (SyncBatchNorm); PyTorch has
-        no such layer for the CPU, so there each worker normalises by its own part of the batch.
-        """
+        """DDP where there are others; BatchNorm then sees the global batch, on any device."""
         if self.world == 1:
             return model
-        if self.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-            return DistributedDataParallel(model, device_ids=[self.device.index])
-        return DistributedDataParallel(model)
+        model = globalise(model, self.device)
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=ids)
 
     def no_sync(self, model: nn.Module, *, when: bool) -> AbstractContextManager[None]:
         """Leave gradients unsynchronised inside; for all but the last of several passes."""

@@ -28,8 +28,8 @@ class Encoder(nn.Module):
         )
 
     def forward(self, photos: Tensor) -> Tensor:
-        features: Tensor = self.backbone((photos.float() - self.mean) / self.std).float()
-        return features
+        features: Tensor = self.backbone((photos.float() - self.mean) / self.std)
+        return features.to(self.mean.dtype)  # out of bf16, for the loss
 
     def embed(self, photos: Tensor) -> Tensor:
         """Unit vectors [n, d], for cosine similarity."""
@@ -52,7 +52,9 @@ class ReidModel(nn.Module):
         features: Tensor = self.encoder(photos)
         if labels is None:
             return features
-        loss: Tensor = self.head(gather(features), gather(labels))
+        # Angles and distances of nearly equal vectors do not bear bf16.
+        with torch.autocast(photos.device.type, enabled=False):
+            loss: Tensor = self.head(gather(features), gather(labels))
         return loss
 
 

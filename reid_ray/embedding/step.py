@@ -38,14 +38,14 @@ def backward(
     ]
     if isinstance(trial.loss, Triplet) and len(parts) > 1:
         return _cached(trial, worker, model, photos, labels, wrapped=wrapped, parts=parts)
-    total = torch.zeros((), device=photos.device)
+    losses = []
     for part, mine in enumerate(parts):
         with worker.no_sync(wrapped, when=part + 1 < len(parts)):
             with autocast(trial, worker):
                 loss = wrapped(photos[mine], labels[mine]) / len(parts)
             loss.backward()
-        total += loss.detach()
-    return total
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
 
 
 def _cached(
