@@ -29,9 +29,8 @@ Product = Literal["int8", "float32"]
 Direction = Literal["reference_to_query", "query_to_reference"]
 
 TILE_ROWS = 1024
-TILE_COLUMNS = 384
-"""A tile of int32 products is 1.5 MB: it stays in a core's level-2 cache between product and fold.
-"""
+TILE_COLUMNS = 192
+"""A tile of int32 products is 0.8 MB: it stays in a core's level-2 cache until it is folded."""
 
 
 def use_one_thread() -> None:
@@ -132,19 +131,14 @@ def _count(
     column_tiles = list(_tiles(columns.offsets, TILE_COLUMNS, whole=mutual))
     multiply = _Multiplier(rows, columns, row_tiles, column_tiles, product)
     best, second = ratio.scratch(max((tile.width for tile in column_tiles), default=0))
-    for row_tile in row_tiles:
-        for tile in column_tiles:
+    column_norms = [columns.norms[tile.first : tile.last] for tile in column_tiles]
+    for r, row_tile in enumerate(row_tiles):
+        row_norms = rows.norms[row_tile.first : row_tile.last]
+        for c, tile in enumerate(column_tiles):
             fold(
-                multiply(row_tile, tile),
-                rows.norms[row_tile.first : row_tile.last],
-                columns.norms[tile.first : tile.last],
-                row_tile.bounds,
-                tile.bounds,
-                limits,
-                counts[row_tile.images, tile.images],
-                best,
-                second,
-            )
+                multiply(r, c), row_norms, column_norms[c], row_tile.bounds, tile.bounds, limits,
+                counts[row_tile.images, tile.images], best, second,
+            )  # fmt: skip
     counts[:, single] = 0
     return counts
 
@@ -174,19 +168,14 @@ def nearest_images(
     column_tiles = list(_tiles(part.offsets, TILE_COLUMNS, whole=False))
     multiply = _Multiplier(references, part, row_tiles, column_tiles, product)
     best, second = ratio.scratch(TILE_COLUMNS)
-    for row_tile in row_tiles:
-        for tile in column_tiles:
+    for r, row_tile in enumerate(row_tiles):
+        row_norms = references.norms[row_tile.first : row_tile.last]
+        for c, tile in enumerate(column_tiles):
             ratio.nearest_images_tile(
-                multiply(row_tile, tile),
-                references.norms[row_tile.first : row_tile.last],
-                part.norms[tile.first : tile.last],
-                row_tile.bounds,
-                row_tile.images.start,
-                distances[tile.first : tile.last],
-                images[tile.first : tile.last],
-                best,
-                second,
-            )
+                multiply(r, c), row_norms, part.norms[tile.first : tile.last],
+                row_tile.bounds, row_tile.images.start,
+                distances[tile.first : tile.last], images[tile.first : tile.last], best, second,
+            )  # fmt: skip
     return distances, images
 
 
@@ -235,24 +224,28 @@ class _Multiplier:
     ) -> None:
         whole = rows.descriptors.dtype == np.int8 and columns.descriptors.dtype == np.int8
         self._int8 = whole and (product or fastest_product()) == "int8"
-        self._rows, self._columns = _tensor(rows.descriptors), _tensor(columns.descriptors)
-        size = max((a.width for a in row_tiles), default=0) * max(
-            (b.width for b in column_tiles), default=0
-        )
+        # Views are made once: a tile takes a tenth of a millisecond, so each call counts.
+        left, right = _tensor(rows.descriptors), _tensor(columns.descriptors)
+        self._rows = [left[tile.first : tile.last] for tile in row_tiles]
+        self._columns = [right[tile.first : tile.last].t() for tile in column_tiles]
+        tallest = max((tile.width for tile in row_tiles), default=0)
+        widest = max((tile.width for tile in column_tiles), default=0)
         dtype = torch.int32 if self._int8 else torch.float32
-        self._buffer = torch.empty(size, dtype=dtype)
+        self._buffer = torch.empty(tallest * widest, dtype=dtype)
+        self._views: dict[tuple[int, int], tuple[torch.Tensor, NDArray[Any]]] = {}
 
-    def __call__(self, row_tile: _Tile, column_tile: _Tile) -> NDArray[Any]:
-        """Product [row_tile.width, column_tile.width]; valid until the next call."""
-        rows = self._rows[row_tile.first : row_tile.last]
-        columns = self._columns[column_tile.first : column_tile.last].t()
-        shape = (row_tile.width, column_tile.width)
-        out = self._buffer[: shape[0] * shape[1]].view(shape)
+    def __call__(self, row_tile: int, column_tile: int) -> NDArray[Any]:
+        """Product of the tiles with these numbers; valid until the next call."""
+        rows, columns = self._rows[row_tile], self._columns[column_tile]
+        shape = (rows.shape[0], columns.shape[1])
+        if shape not in self._views:
+            out = self._buffer[: shape[0] * shape[1]].view(shape)
+            self._views[shape] = out, out.numpy()
+        out, array = self._views[shape]
         if self._int8:
             torch._int_mm(rows, columns, out=out)
         else:
             torch.mm(rows.float(), columns.float(), out=out)
-        array: NDArray[Any] = out.numpy()
         return array
 
 
