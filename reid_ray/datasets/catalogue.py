@@ -44,6 +44,21 @@ def load_rows(data: Data, *, made: Path) -> LoadedRows:
     return LoadedRows(_join(tables), schema.quarantine(faults))
 
 
+def expected_rows(data: Data, *, made: Path) -> LoadedRows:
+    """`load_rows` for a look ahead: herds that are not there yet are counted, not rendered."""
+    tables, faults = [], []
+    for dataset in data.datasets:
+        if isinstance(dataset, HerdDataset):
+            from reid_ray.datasets.herd import herd_table
+
+            tables.append(_named(herd_table(dataset), dataset, ""))
+        else:
+            rows, bad = _load_one(dataset, data.images, made=made)
+            tables.append(rows)
+            faults += bad
+    return LoadedRows(_join(tables), schema.quarantine(faults))
+
+
 def refuse_bad_share(dataset: str, *, bad: int, total: int, images: Images) -> None:
     """Stop when too much of a collection was put aside to trust what is left.
 
@@ -136,7 +151,7 @@ def _boxes(cells: pd.Series) -> tuple[pd.Series, pd.Series]:
     )
 
 
-def _named(rows: pd.DataFrame, dataset: FolderDataset | TableDataset, root: str) -> pd.DataFrame:
+def _named(rows: pd.DataFrame, dataset: Dataset, root: str) -> pd.DataFrame:
     rows = rows.iloc[schema.ascending(rows["image_id"])]
     front: dict[str, Any] = {
         "key": f"{dataset.name}/" + rows["image_id"],

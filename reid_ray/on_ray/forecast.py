@@ -7,7 +7,7 @@ import pandas as pd
 
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
-from reid_ray.datasets.catalogue import load_rows
+from reid_ray.datasets.catalogue import expected_rows
 from reid_ray.embedding.memory import Need, estimate
 from reid_ray.on_ray.planning import scopes
 from reid_ray.splits.assign import assign
@@ -18,7 +18,7 @@ _GIB = 2**30
 
 def forecast(study: Study) -> str:
     """A table of collections, the list of trials, and estimates of memory."""
-    loaded = load_rows(study.data, made=results_folder(study.storage) / "herd")
+    loaded = expected_rows(study.data, made=results_folder(study.storage) / "herd")
     rows, findings = assign(loaded.rows, study.data.split, study.data.unseen)
     lines = [f"Study {study.name}, {study.scope}", "", *_collections(rows), ""]
     lines += [f"note: {finding.text}" for finding in findings]

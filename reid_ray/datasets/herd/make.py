@@ -67,6 +67,11 @@ def make_herd(folder: Path, dataset: HerdDataset) -> Path:
     return home
 
 
+def herd_table(dataset: HerdDataset) -> pd.DataFrame:
+    """The metadata, known before a photo is rendered."""
+    return pd.DataFrame([_row(shot, dataset) for shot in plan_shots(dataset)])
+
+
 def herd_digest(dataset: HerdDataset) -> str:
     """12 hex digits of what decides the photos; name and group do not."""
     parts = [
@@ -125,8 +130,7 @@ def _write(beside: Path, dataset: HerdDataset) -> None:
         quality = 72 + shot.number * 7 % 21
         _encode(beside / row["path"], image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
         _encode(beside / row["mask"], mask, [])
-    table = pd.DataFrame([_row(shot, dataset) for shot in shots])
-    table.to_csv(beside / METADATA, index=False, lineterminator="\n")
+    herd_table(dataset).to_csv(beside / METADATA, index=False, lineterminator="\n")
 
 
 def _row(shot: Shot, dataset: HerdDataset) -> dict[str, str]:
