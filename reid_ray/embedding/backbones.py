@@ -72,7 +72,7 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
         ConfigError: no such timm model.
         WeightsError: weights are missing, damaged or of another architecture.
     """
-    options = _options(name, input_px)
+    options = input_options(name, input_px)
     if weights == "hub":
         return _describe(_create(name, pretrained=True, **options), f"pre-trained {_hub_id(name)}")
     if weights == "random":
@@ -110,7 +110,7 @@ def _create(name: str, **options: object) -> torch.nn.Module:
         raise WeightsError(f"{name}: weights cannot be had ({error}); give a local file") from error
 
 
-def _options(name: str, input_px: int) -> dict[str, int]:
+def input_options(name: str, input_px: int) -> dict[str, int]:
     """`img_size` for models whose position tables depend on it; others take any size."""
     config = get_pretrained_cfg(name, allow_unregistered=True) if ":" not in name else None
     return {"img_size": input_px} if config is not None and config.fixed_input_size else {}

@@ -1,7 +1,8 @@
 """Give BatchNorm the statistics of the global batch, on CPUs as on GPUs.
 
-In: a model. Out: the same model, whose BatchNorm layers normalise over all workers, so that w workers x B
-photos train exactly like one worker with w x B. PyTorch's SyncBatchNorm refuses the CPU.
+In: a model. Out: the same model, whose BatchNorm layers normalise over all workers, so that w
+workers x B photos train exactly like one worker with w x B. PyTorch's SyncBatchNorm refuses the
+CPU.
 """
 
 from typing import Any, cast

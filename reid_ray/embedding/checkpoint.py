@@ -105,9 +105,29 @@ def load_weights(folder: Path, model: nn.Module) -> None:
     Raises:
         StorageError: none there, damaged, or of another architecture.
     """
+    _load(folder, model, _chosen(folder))
+
+
+def load_encoder(folder: Path, encoder: nn.Module) -> None:
+    """Load the chosen weights without those of the loss; raises as `load_weights`."""
+    weights = _chosen(folder)
+    prefix = "encoder."
+    _load(
+        folder,
+        encoder,
+        {name[len(prefix) :]: value for name, value in weights.items() if name.startswith(prefix)},
+    )
+
+
+def _chosen(folder: Path) -> dict[str, Tensor]:
     _, contents = _read(folder)
+    weights: dict[str, Tensor] = load(contents.get(CHOSEN, contents[MODEL]))
+    return weights
+
+
+def _load(folder: Path, module: nn.Module, weights: dict[str, Tensor]) -> None:
     try:
-        model.load_state_dict(load(contents.get(CHOSEN, contents[MODEL])))
+        module.load_state_dict(weights)
     except RuntimeError as error:
         raise StorageError(
             f"{folder}: weights of another architecture ({str(error)[:200]})"

@@ -14,7 +14,7 @@ from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.errors import ResourceError, TrialError
+from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance, score_encoders
 from reid_ray.on_ray.data import prepare_images
@@ -31,7 +31,7 @@ from reid_ray.on_ray.session import Cluster, cluster
 from reid_ray.on_ray.training import check_fits, train_distributed
 from reid_ray.on_ray.trial import Materials, Plan
 from reid_ray.on_ray.tuning import gpus_per_worker, run_trials
-from reid_ray.on_ray.winner import choose_winner
+from reid_ray.on_ray.winner import choose_winner, export_winner
 from reid_ray.reporting.gallery import make_gallery, panels
 from reid_ray.reporting.closing import summary_text
 from reid_ray.reporting.page import write_report
@@ -105,6 +105,8 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         keys = stages.keys()
         if winner is not None and study.scaling.winner_workers:
             keys.append(_confirm(run, winner, materials, resources))
+    if winner is not None:
+        _export(run, winner, rows)
     _write_study(run, keys, winner.key if winner else None, table_digest(rows, study))
     record = folder.load()
     make_gallery(record.rows, images, panels(record), folder.gallery_path)
@@ -232,6 +234,14 @@ def _trials(
             folder.finish(result)
         if folder.result().status == "failed":
             run.warn(f"trial {plan.trial.label} failed: {folder.result().note}")
+
+
+def _export(run: _Run, winner: Plan, rows: pd.DataFrame) -> None:
+    """A model that cannot be handed on does not spoil the study."""
+    try:
+        export_winner(run.folder, winner, rows)
+    except ReidError as error:
+        run.warn(f"the winner's model was not exported: {error}")
 
 
 def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Cluster) -> str:

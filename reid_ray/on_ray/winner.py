@@ -1,12 +1,15 @@
-"""Choose the best setting of the grid without looking at the query set.
+"""Choose the best setting of the grid without looking at the query set, and hand its model on.
 
-In: plans with results. Out: the plan to be called the winner.
+In: plans with results. Out: the plan to be called the winner; its model as a timm folder.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from statistics import median
 
+import pandas as pd
+
+from reid_ray.embedding.export import export
 from reid_ray.on_ray.trial import Plan
 from reid_ray.runs.study import StudyFolder
 
@@ -29,3 +32,31 @@ def choose_winner(study: StudyFolder, plans: Sequence[Plan]) -> Plan | None:
     if not scores:
         return None
     return plan_of[max(scores, key=lambda method: median(scores[method]))]
+
+
+def export_winner(study: StudyFolder, plan: Plan, rows: pd.DataFrame) -> None:
+    """Write the winner's weights, config and model card to `<study>/winner`.
+
+    Raises:
+        StorageError: its checkpoint is damaged or gone.
+    """
+    folder = study.method(plan.key)
+    export(
+        study.winner_path,
+        trial=plan.trial,
+        weights=plan.weights,
+        trained=folder.checkpoint_path,
+        result=folder.result(),
+        data=[_collection(name, rows[rows["dataset"] == name]) for name in plan.datasets],
+    )
+
+
+def _collection(name: str, rows: pd.DataFrame) -> str:
+    """One sentence for the model card."""
+    reference = rows[rows["split"] == "reference"]
+    unseen = (rows["domain"] == "unseen").all()
+    return (
+        f"{name}: {len(reference)} reference photos of {reference['identity'].nunique()} animals, "
+        f"{int((rows['split'] == 'query').sum())} query photos"
+        + ("; not trained on (unseen)" if unseen else "")
+    )

@@ -24,6 +24,11 @@ class StudyFolder:
         return self.path / "gallery"
 
     @property
+    def winner_path(self) -> Path:
+        """The best model, as a timm folder."""
+        return self.path / "winner"
+
+    @property
     def study_path(self) -> Path:
         return self.path / "study.json"
 
