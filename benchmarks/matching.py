@@ -115,7 +115,10 @@ def accuracy(
     collections: list[Collection], lookups: int, keypoints: int | None, only: list[str] | None
 ) -> Iterator[str]:
     """Top-1 of every variant, with its 95 % interval."""
-    yield "| collection | variant | threshold | keypoints | top-1 % (95 %) | top-5 % | right of | CPU s |"
+    yield (
+        "| collection | variant | threshold | keypoints | top-1 % (95 %) | top-5 % | right of "
+        "| CPU s |"
+    )
     yield "|---|---|---|---|---|---|---|---|"
     for collection in collections:
         for name, config in variants(collection):
@@ -202,7 +205,7 @@ def shortlists(collections: list[Collection], lookups: int) -> Iterator[str]:
 def vlad_embeddings(
     features: Features, learned_on: NDArray[np.int64], words: int = 32
 ) -> NDArray[np.float32]:
-    """A global descriptor without a learned network (Jegou et al. 2010), float32 [n, words x 128]."""
+    """A global descriptor without a learned network (Jegou et al. 2010), [n, words x 128]."""
     cv2.setRNGSeed(0)
     pool = features.take(learned_on).descriptors[::20].astype(np.float32)
     stop = (cv2.TERM_CRITERIA_MAX_ITER, 15, 0.0)
@@ -227,9 +230,13 @@ def speed(collection: Collection, rounds: int) -> Iterator[str]:
     few, searched = packed.part(0, 4), packed.part(4, 44)
     small = {pairs: operations(part, pairs) / per_pair for pairs in (8, 20)}
     ways: dict[str, tuple[Callable[[], object], float]] = {
-        "this engine (13 thresholds)": (lambda: count_block(few, 0, 4, searched, Matching().thresholds), 160),
+        "this engine (13 thresholds)": (
+            lambda: count_block(few, 0, 4, searched, Matching().thresholds), 160,
+        ),
         "this engine (1 threshold)": (lambda: count_block(few, 0, 4, searched, [0.5]), 160),
-        "this engine, mutual (1)": (lambda: count_block(few, 0, 4, searched, [0.5], mutual=True), 160),
+        "this engine, mutual (1)": (
+            lambda: count_block(few, 0, 4, searched, [0.5], mutual=True), 160,
+        ),
         "this engine, float32 product": (
             lambda: count_block(few, 0, 4, searched, [0.5], product="float32"), 160,
         ),
@@ -320,7 +327,8 @@ def peaks(rounds: int, reached: float) -> Iterator[str]:
         ways[f"{rows} x {columns} x 128"] = product
     for name, seconds in interleaved(ways, rounds).items():
         peak = 8 * 2048**2 * 256 / seconds / 1e9
-        yield f"bare int8 product {name}: {peak:.0f} GOP/s; the engine reaches {100 * reached / peak:.0f} %"
+        share = 100 * reached / peak
+        yield f"bare int8 product {name}: {peak:.0f} GOP/s; the engine reaches {share:.0f} %"
 
 
 def two_processes(collection: Collection) -> Iterator[str]:

@@ -107,7 +107,7 @@ def _lnbnn(
 def summed_per_identity(
     scores_qg: NDArray[np.float64], identities_g: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The sum over the identity's photos; the photo's own share (below 1) orders photos within it."""
+    """The sum over the identity's photos; a photo's own share (below 1) orders them within it."""
     names, place_g = np.unique(identities_g, return_inverse=True)
     order = np.argsort(place_g, kind="stable")
     starts = np.searchsorted(place_g[order], np.arange(len(names)))

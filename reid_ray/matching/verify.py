@@ -44,7 +44,7 @@ def inliers(query: ImageFeatures, reference: ImageFeatures, config: Verify) -> i
 def inlier_mask(
     query: ImageFeatures, reference: ImageFeatures, config: Verify
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The matches [m, 2] and which of them agree on one transform (MAGSAC, fixed seed), bool [m]."""
+    """The matches [m, 2] and which of them agree on one transform (MAGSAC), bool [m]."""
     matches = match_pair(query, reference, config.threshold)
     nothing = np.zeros(len(matches), bool)
     if len(matches) < _NEEDED[config.model]:
