@@ -32,13 +32,17 @@ def run(
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("stopped; what is finished is kept, the same command goes on from here", file=sys.stderr)
+        print(
+            "stopped; what is finished is kept, the same command goes on from here", file=sys.stderr
+        )
         return 130
     except Exception as error:
         if arguments.debug:
             raise
         where = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-        print(f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr)
+        print(
+            f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr
+        )
         return 1
 
 
@@ -46,16 +50,23 @@ def _parser(command: str, default: str | None, description: str) -> argparse.Arg
     parser = argparse.ArgumentParser(prog=f"python -m reid_ray.{command}", description=description)
     parser.add_argument(
         "config",
-        nargs="?" if default else None,  # type: ignore[arg-type]
+        nargs="?" if default else None,
         default=default,
-        help="a YAML file, or the name of one below tune_configs/" + (f" (default: {default})" if default else ""),
+        help="a YAML file, or the name of one below tune_configs/"
+        + (f" (default: {default})" if default else ""),
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting, e.g. training.epochs=20"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting, e.g. training.epochs=20",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    parser.add_argument("--fresh", action="store_true", help="do everything again; earlier results are put aside")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and do nothing"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="do everything again; earlier results are put aside"
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
-
-

@@ -106,7 +106,11 @@ class Data(Config):
             raise ValueError(f"dataset names must differ, found twice: {twice}")
         groups = {dataset.domain_group for dataset in self.datasets}
         if missing := sorted(set(self.unseen) - groups):
-            raise ValueError(f"unseen names no group of a dataset: {missing}; groups are {sorted(groups)}")
+            raise ValueError(
+                f"unseen names no group of a dataset: {missing}; groups are {sorted(groups)}"
+            )
         if groups == set(self.unseen):
-            raise ValueError(f"every group is unseen ({sorted(groups)}), so there is nothing to train on")
+            raise ValueError(
+                f"every group is unseen ({sorted(groups)}), so there is nothing to train on"
+            )
         return self

@@ -19,12 +19,16 @@ def find(command: str, name: str) -> Path:
     if given.suffix in (".yaml", ".yml"):
         if given.is_file():
             return given
-        raise ConfigError(f"{given}: no such file in {Path.cwd()}; names that come along: {_names(command)}")
+        raise ConfigError(
+            f"{given}: no such file in {Path.cwd()}; names that come along: {_names(command)}"
+        )
     for folder in _FOLDERS:
         path = folder / command / f"{name}.yaml"
         if path.is_file():
             return path
-    raise ConfigError(f"no config named {name!r} for {command}; there are {_names(command)}, or give a .yaml file")
+    raise ConfigError(
+        f"no config named {name!r} for {command}; there are {_names(command)}, or give a .yaml file"
+    )
 
 
 def _names(command: str) -> list[str]:

@@ -45,11 +45,11 @@ def _normalise(layer: _BatchNorm, values: Tensor) -> Tensor:
     others = [axis for axis in range(values.ndim) if axis != 1]
     shape = [1, -1] + [1] * (values.ndim - 2)
     count = values.numel() // values.shape[1] * dist.get_world_size()
-    mean = _Sum.apply(values.sum(others)) / count
-    centred = values - mean.view(shape)
-    variance = _Sum.apply(centred.square().sum(others)) / count
+    mean: Tensor = _Sum.apply(values.sum(others)) / count
+    centred: Tensor = values - mean.view(shape)
+    variance: Tensor = _Sum.apply(centred.square().sum(others)) / count
     _track(layer, mean.detach(), variance.detach() * count / max(1, count - 1))
-    scaled = centred * torch.rsqrt(variance + layer.eps).view(shape)
+    scaled: Tensor = centred * torch.rsqrt(variance + layer.eps).view(shape)
     if layer.affine:
         scaled = scaled * layer.weight.view(shape) + layer.bias.view(shape)
     return scaled
@@ -75,7 +75,7 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total

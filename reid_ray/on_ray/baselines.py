@@ -62,7 +62,9 @@ def score_encoders(
 ) -> None:
     """Embed and search with every plan, in parallel; a model that cannot be had is `failed`, never 0."""
     waiting = [
-        _score.options(num_cpus=1, num_gpus=gpus).remote(plan, materials, str(study.method(plan.key).path))
+        _score.options(num_cpus=1, num_gpus=gpus).remote(
+            plan, materials, str(study.method(plan.key).path)
+        )
         for plan in plans
     ]
     while waiting:
@@ -71,7 +73,7 @@ def score_encoders(
         progress(len(plans) - len(waiting))
 
 
-@ray.remote(max_retries=3)
+@ray.remote(max_retries=3)  # type: ignore[untyped-decorator]
 def _score(plan: EncoderPlan, materials: Materials, folder: str) -> None:
     import torch
 

@@ -1,10 +1,12 @@
-"""Decode every photo once, in parallel, with Ray Data.
+"""Read the collections, split them, and decode every photo once, in parallel, with Ray Data.
 
 In: the table of rows with its split. Out: packed uint8 photos in table order, the rows that could be read
 with their content hash, and the others with the reason.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,58 @@ import pyarrow as pa
 import ray
 from ray.data import Dataset
 
-from reid_ray.config.datasets import Images
+from reid_ray.config.datasets import Data, HerdDataset, Images
+from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
 from reid_ray.datasets.images import BadImage, read_prepared
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.on_ray.progress import Display
+from reid_ray.splits.assign import assign
+from reid_ray.splits.leaks import drop_leaks
 
 BATCH = 16
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a study, ready for any method.
+
+    Attributes:
+        images: photo i belongs to row i of `rows`.
+        rows: the table with its split, without photos that could not be read.
+        quarantine: dataset, image_id, path, reason of those put aside.
+        notes: sentences for the reader on leaks and photos put aside.
+    """
+
+    images: PreparedImages
+    rows: pd.DataFrame
+    quarantine: pd.DataFrame
+    notes: list[str]
+
+
+def load_photos(data: Data, *, made: Path, display: Display) -> Photos:
+    """Collections -> table -> split -> decoded photos, less what is unreadable or leaks.
+
+    The split is decided on the whole table before a photo is opened, so that a damaged file does
+    not change the part of any other. Herds are generated below `made`. Ray must be running.
+    """
+    if any(isinstance(dataset, HerdDataset) for dataset in data.datasets):
+        display.say("rendering the herd, unless it is there already")
+    loaded = load_rows(data, made=made)
+    rows, findings = assign(loaded.rows, data.split, data.unseen)
+    with display.phase("photos", len(rows), "decoded") as phase:
+        images, kept, bad = prepare_images(rows, data.images, progress=phase.at)
+    for name, part in rows.groupby("dataset", sort=False):
+        lost = int((bad["dataset"] == name).sum())
+        refuse_bad_share(str(name), bad=lost, total=len(part), images=data.images)
+    kept, more = drop_leaks(kept)
+    notes = [finding.text for finding in [*findings, *more]]
+    quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
+    if len(quarantine):
+        example = f"{quarantine['path'][0]}: {quarantine['reason'][0]}"
+        notes.append(f"{len(quarantine)} photos put aside, for example {example}")
+    for note in notes:
+        display.say(f"note: {note}")
+    return Photos(images, kept, quarantine, notes)
 
 
 def index(rows: pd.DataFrame) -> Dataset:
@@ -27,7 +76,9 @@ def index(rows: pd.DataFrame) -> Dataset:
             "position": np.arange(len(rows)),
             "root": pa.array(rows["root"], pa.string()),
             "path": pa.array(rows["path"], pa.string()),
-            "bbox": pa.array(rows["bbox"] if "bbox" in rows else [None] * len(rows), pa.list_(pa.float64())),
+            "bbox": pa.array(
+                rows["bbox"] if "bbox" in rows else [None] * len(rows), pa.list_(pa.float64())
+            ),
         }
     )
     return ray.data.from_arrow(columns)
@@ -81,7 +132,9 @@ def _decode_batch(batch: pa.Table, *, images: Images) -> pa.Table:
     for row in batch.to_pylist():
         record = {"position": row["position"], "content": "", "error": ""}
         try:
-            pixels, content = read_prepared(row["root"], row["path"], images=images, bbox=row["bbox"])
+            pixels, content = read_prepared(
+                row["root"], row["path"], images=images, bbox=row["bbox"]
+            )
             height, width, _ = pixels.shape
             record |= {
                 "pixels": pixels.tobytes(), "height": height, "width": width, "content": content,

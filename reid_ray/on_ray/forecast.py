@@ -9,7 +9,7 @@ from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
 from reid_ray.datasets.catalogue import expected_rows
 from reid_ray.embedding.memory import Need, estimate
-from reid_ray.on_ray.planning import scopes
+from reid_ray.on_ray.planning import pair_count, scopes
 from reid_ray.splits.assign import assign
 
 _ASPECT = 1.5  # of a typical photo; sizes are not known before decoding
@@ -29,7 +29,9 @@ def forecast(study: Study) -> str:
 
 
 def _collections(rows: pd.DataFrame) -> list[str]:
-    lines = [f"{'collection':<20} {'domain':<8} {'animals':>8} {'photos':>8} {'reference':>10} {'query':>8}"]
+    lines = [
+        f"{'collection':<20} {'domain':<8} {'animals':>8} {'photos':>8} {'reference':>10} {'query':>8}"
+    ]
     for name, part in rows.groupby("dataset", sort=False):
         counts = part["split"].value_counts()
         lines.append(
@@ -55,8 +57,7 @@ def _trials(study: Study, rows: pd.DataFrame) -> list[str]:
 
 
 def _matching(study: Study, rows: pd.DataFrame) -> list[str]:
-    counts = rows.groupby(["dataset", "split"]).size().unstack(fill_value=0)
-    pairs = int((counts.get("query", 0) * counts.get("reference", 0)).sum())
+    pairs = pair_count(rows)
     names = ", ".join(config.name for config in study.baselines.matching) or "none"
     return [f"Local features: {names}; {pairs} query x reference pairs each"]
 

@@ -182,8 +182,7 @@ class _Run:
     def _finish(
         self, calls: dict[str, Call], chunks: Path, *, pairs: Callable[[dict[str, Any]], int]
     ) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-        """Results by name: those on disk first, then the others as they end, each written at once.
-        """
+        """Results by name: those on disk first, then the others as they end, each written at once."""
         left: dict[str, Call] = {}
         for name, call in calls.items():
             arrays = _read(chunks / f"{name}.npz")

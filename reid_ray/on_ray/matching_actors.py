@@ -107,8 +107,7 @@ class _Worker:
 
 
 class Pool:
-    """Up to `size` actors. Calls go only to actors that run, so one that cannot start harms none.
-    """
+    """Up to `size` actors. Calls go only to actors that run, so one that cannot start harms none."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -165,7 +164,7 @@ class Pool:
     def _fill(self, calls: dict[str, Call], waiting: deque[str], left: int) -> None:
         """Start missing actors, and give each that runs its share of calls."""
         while len(self.workers) < min(self.size, left):
-            actor = Matcher.remote()
+            actor = Matcher.remote()  # type: ignore[attr-defined]
             self.workers.append(_Worker(actor, actor.ready.remote()))
         for _ in range(OUTSTANDING):
             for worker in self.workers:

@@ -35,8 +35,15 @@ class StudyPlan:
     trials: list[Plan]
 
     def keys(self) -> list[str]:
-        plans = [*self.encoders, *self.matchers, *self.trials]
-        return [self.chance_key, *(plan.key for plan in plans)]
+        return [*self.baseline_keys(), *(plan.key for plan in self.trials)]
+
+    def baseline_keys(self) -> list[str]:
+        """Keys of what needs no training."""
+        encoders, matchers = (
+            (plan.key for plan in self.encoders),
+            (plan.key for plan in self.matchers),
+        )
+        return [self.chance_key, *encoders, *matchers]
 
 
 def table_digest(rows: pd.DataFrame, study: Study) -> str:
@@ -59,6 +66,12 @@ def plan_study(study: Study, rows: pd.DataFrame) -> StudyPlan:
         ],
         trials=_trials(study, rows, digest),
     )
+
+
+def pair_count(rows: pd.DataFrame) -> int:
+    """Query-reference pairs over all collections, each by itself."""
+    counts = pd.crosstab(rows["dataset"], rows["split"]).reindex(columns=["query", "reference"])
+    return int((counts["query"] * counts["reference"]).fillna(0).sum())
 
 
 def dataset_inputs(rows: pd.DataFrame) -> list[dict[str, str]]:

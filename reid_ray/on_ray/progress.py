@@ -46,7 +46,9 @@ class Phase:
         elapsed = now - self.started
         left = f", about {_clock(elapsed / done * (self.total - done))} left" if done else ""
         text = f"  {self.name}: {done}/{self.total} {self.unit}{left}"
-        self.console.print(text + (f"  ({detail})" if detail else ""), markup=False, highlight=False)
+        self.console.print(
+            text + (f"  ({detail})" if detail else ""), markup=False, highlight=False
+        )
 
 
 class Display:

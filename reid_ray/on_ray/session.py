@@ -58,9 +58,11 @@ def cluster() -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     import ray
 
-    joined = "RAY_ADDRESS" in os.environ
+    running, joined = ray.is_initialized(), "RAY_ADDRESS" in os.environ
     _quiet()
-    if joined:
+    if running:
+        pass  # several studies of one process share a Ray
+    elif joined:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         port = _free_port()
@@ -82,8 +84,9 @@ def cluster() -> Iterator[Cluster]:
             embedded=not joined,
         )
     finally:
-        ray.shutdown()
-        if not joined:
+        if not running:
+            ray.shutdown()
+        if not running and not joined:
             os.environ.pop("RAY_API_SERVER_ADDRESS", None)
 
 

@@ -12,17 +12,16 @@ import ray
 
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
-from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
-from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance, score_encoders
-from reid_ray.on_ray.data import prepare_images
+from reid_ray.on_ray.data import load_photos
 from reid_ray.on_ray.planning import (
     MatchPlan,
     StudyPlan,
     confirmation,
     dataset_inputs,
+    pair_count,
     plan_study,
     table_digest,
 )
@@ -32,16 +31,14 @@ from reid_ray.on_ray.training import check_fits, train_distributed
 from reid_ray.on_ray.trial import Materials, Plan
 from reid_ray.on_ray.tuning import gpus_per_worker, run_trials
 from reid_ray.on_ray.winner import choose_winner, export_winner
-from reid_ray.reporting.gallery import make_gallery, panels
 from reid_ray.reporting.closing import summary_text
+from reid_ray.reporting.gallery import make_gallery, panels
 from reid_ray.reporting.page import write_report
 from reid_ray.reporting.tracking import Tracking
 from reid_ray.runs import files
 from reid_ray.runs.methods import Result
 from reid_ray.runs.provenance import provenance
 from reid_ray.runs.study import StudyFolder, StudyRecord
-from reid_ray.splits.assign import assign
-from reid_ray.splits.leaks import drop_leaks
 from reid_ray.splits.manifest import write_manifest
 
 
@@ -85,18 +82,19 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     storage = results_folder(study.storage)
     folder = StudyFolder(storage / study.name)
     if fresh and folder.path.exists():
-        folder.path.rename(folder.path.with_name(f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"))
-    run = _Run(study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name))
-    loaded = load_rows(study.data, made=storage / "herd")
-    rows, findings = assign(loaded.rows, study.data.split, study.data.unseen)
-    for finding in findings:
-        run.warn(finding.text)
+        folder.path.rename(
+            folder.path.with_name(f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+        )
+    run = _Run(
+        study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name)
+    )
     with cluster() as resources:
         display.say(f"Ray on {resources}")
-        images, rows, bad = _prepare(run, rows)
-        quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
+        photos = load_photos(study.data, made=storage / "herd", display=display)
+        run.warnings += photos.notes
+        images, rows = photos.images, photos.rows
         stages = plan_study(study, rows)
-        _open_folder(run, rows, quarantine, stages)
+        _open_folder(run, rows, photos.quarantine, stages)
         run.tracking.describe(dataset_inputs(rows))
         materials = ray.put(Materials(images, rows))
         _baselines(run, stages, materials, rows, resources)
@@ -113,24 +111,11 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     report = write_report(record, results_folder(study.reports) / study.name)
     run.tracking.finish(folder, report.parent, summary_text(record))
     if run.tracking.problem:
-        display.say(f"note: {run.tracking.problem}; the runs are safe, the same command copies them later")
+        display.say(
+            f"note: {run.tracking.problem}; the runs are safe, the same command copies them later"
+        )
     compared = [plan.key for plan in stages.trials]
     return Outcome(record, report, run.tracking.uri, run.tracking.compare_path(compared))
-
-
-def _prepare(run: _Run, rows: pd.DataFrame) -> tuple[PreparedImages, pd.DataFrame, pd.DataFrame]:
-    """Photos, their rows, and those put aside; what turns out to leak once decoded is taken out."""
-    with run.display.phase("photos", len(rows), "decoded") as phase:
-        images, kept, bad = prepare_images(rows, run.study.data.images, progress=phase.at)
-    for name, part in rows.groupby("dataset", sort=False):
-        lost = int((bad["dataset"] == name).sum())
-        refuse_bad_share(str(name), bad=lost, total=len(part), images=run.study.data.images)
-    kept, findings = drop_leaks(kept)
-    for finding in findings:
-        run.warn(finding.text)
-    if len(bad):
-        run.warn(f"{len(bad)} photos put aside, for example {bad['path'][0]}: {bad['reason'][0]}")
-    return images, kept, bad
 
 
 def _open_folder(run: _Run, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: StudyPlan) -> None:
@@ -171,7 +156,7 @@ def _baselines(
     for matcher in plan.matchers:
         if not run.folder.method(matcher.key).done():
             _match(run, matcher, materials, rows, resources)
-    for key in (plan.chance_key, *(item.key for item in [*plan.encoders, *plan.matchers])):
+    for key in plan.baseline_keys():
         run.tracking.sync(run.folder.method(key))
 
 
@@ -183,7 +168,7 @@ def _match(
     folder = run.folder.method(plan.key)
     started_at = time.time()
     actors = run.study.scaling.matching_actors or resources.cpus
-    with run.display.phase(plan.config.name, _pairs(rows), "pairs matched") as phase:
+    with run.display.phase(plan.config.name, pair_count(rows), "pairs matched") as phase:
         predictions, params = run_matching(
             materials, rows, plan.config, folder, actors=actors, k=run.study.top_k,
             progress=lambda done, _total: phase.at(done),
@@ -202,14 +187,7 @@ def _match(
     folder.finish(result, predictions)
 
 
-def _pairs(rows: pd.DataFrame) -> int:
-    counts = rows.groupby(["dataset", "split"]).size().unstack(fill_value=0)
-    return int((counts.get("query", 0) * counts.get("reference", 0)).sum())
-
-
-def _trials(
-    run: _Run, plans: list[Plan], materials: ray.ObjectRef, resources: Cluster
-) -> None:
+def _trials(run: _Run, plans: list[Plan], materials: ray.ObjectRef, resources: Cluster) -> None:
     """What of the grid has no result yet."""
     waiting = [plan for plan in plans if not run.folder.method(plan.key).done()]
     if kept := len(plans) - len(waiting):
@@ -230,7 +208,9 @@ def _trials(
     for plan in plans:
         folder = run.folder.method(plan.key)
         if not folder.finished():
-            result = plan.empty_result().but(status="failed", note="lost: its process ended without a result")
+            result = plan.empty_result().but(
+                status="failed", note="lost: its process ended without a result"
+            )
             folder.finish(result)
         if folder.result().status == "failed":
             run.warn(f"trial {plan.trial.label} failed: {folder.result().note}")
@@ -251,7 +231,9 @@ def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Clust
     folder = run.folder.method(plan.key)
     if not folder.done():
         try:
-            check_fits(scaling, workers=scaling.winner_workers, cpus=resources.cpus, gpus=resources.gpus)
+            check_fits(
+                scaling, workers=scaling.winner_workers, cpus=resources.cpus, gpus=resources.gpus
+            )
             with run.display.phase("winner under DDP", scaling.winner_workers, "workers") as _:
                 train_distributed(
                     plan,

@@ -19,7 +19,10 @@ PROCESS_GROUP_TIMEOUT_S = 300
 
 
 def train_here(
-    plan: Plan, materials: Materials, folder: MethodFolder, report: Callable[[dict[str, float]], None]
+    plan: Plan,
+    materials: Materials,
+    folder: MethodFolder,
+    report: Callable[[dict[str, float]], None],
 ) -> None:
     """Train in this process, on the GPU that Ray gave it if it gave one."""
     device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
@@ -78,7 +81,9 @@ def train_distributed(
 def _worker(config: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
     folder = MethodFolder(Path(config["folder"]))
-    if folder.finished():  # a worker of an earlier try wrote the result and ended the try by its error
+    if (
+        folder.finished()
+    ):  # a worker of an earlier try wrote the result and ended the try by its error
         return
     materials = ray.get(config["materials"])
     torch.set_num_threads(config["cpus"])

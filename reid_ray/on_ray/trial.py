@@ -15,7 +15,6 @@ import torch
 
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding import backbones
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.embed import embed
 from reid_ray.embedding.loop import Diverged, Row, TrainSet, train
@@ -26,8 +25,9 @@ from reid_ray.evaluation.metrics import summarise
 from reid_ray.evaluation.predictions import Search, answer_queries
 from reid_ray.runs.methods import Kind, MethodFolder, Result
 
-
-OUT_OF_MEMORY = "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
+OUT_OF_MEMORY = (
+    "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
+)
 
 
 @dataclass(frozen=True)

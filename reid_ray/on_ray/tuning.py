@@ -44,7 +44,12 @@ def run_trials(
     gpus = gpus_per_worker(scaling, cluster)
     by_key = {plan.key: plan for plan in plans}
     trainable = tune.with_parameters(
-        _trainable, plans=by_key, materials=[materials], study=str(study.path), scaling=scaling, gpus=gpus
+        _trainable,
+        plans=by_key,
+        materials=[materials],
+        study=str(study.path),
+        scaling=scaling,
+        gpus=gpus,
     )
     nested = scaling.workers > 0
     resources = {"CPU": 0.01} if nested else {"CPU": scaling.cpus_per_worker, "GPU": gpus}
@@ -127,7 +132,9 @@ class _Follow(Callback):  # type: ignore[misc]
         """Tune saves its callbacks for a restore that we never do; a display cannot be saved."""
         return {}
 
-    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any
+    ) -> None:
         if "epoch" in result:
             self._progress(self._plans[trial.config["key"]], int(result["epoch"]), False)
 

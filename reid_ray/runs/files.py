@@ -26,7 +26,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise StorageError(f"{path}: cannot be written ({error}); check space and permissions") from error
+        raise StorageError(
+            f"{path}: cannot be written ({error}); check space and permissions"
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -39,7 +41,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: cannot be read as JSON ({error}); delete it to have it made again") from None
+        raise StorageError(
+            f"{path}: cannot be read as JSON ({error}); delete it to have it made again"
+        ) from None
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -52,4 +56,6 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: cannot be read as Parquet ({error}); delete it to have it made again") from None
+        raise StorageError(
+            f"{path}: cannot be read as Parquet ({error}); delete it to have it made again"
+        ) from None

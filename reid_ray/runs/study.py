@@ -87,4 +87,8 @@ class StudyRecord:
 
     def failed(self) -> list[Result]:
         """Methods that ended without a figure through a fault (divergence is a figure)."""
-        return [record.result for record in self.methods if record.result.status in ("failed", "out_of_memory")]
+        return [
+            record.result
+            for record in self.methods
+            if record.result.status in ("failed", "out_of_memory")
+        ]

@@ -1,0 +1,176 @@
+"""A small study, from photos to report, on a real Ray with real trials, DDP and MLflow."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from reid_ray.config.tune import Study
+from reid_ray.on_ray.progress import Display
+from reid_ray.on_ray.session import Cluster
+from reid_ray.on_ray.study import Outcome, run_study
+from reid_ray.runs.methods import MethodFolder
+from reid_ray.runs.study import StudyFolder
+
+pytestmark = pytest.mark.ray
+
+
+def study_of(folder: Path, **changes: Any) -> Study:
+    herd = {"source": "herd", "identities": 4, "photos": 6, "size_px": 64}
+    raw = {
+        "name": "small",
+        "data": {
+            "datasets": [
+                {**herd, "name": "zebra", "species": "zebra"},
+                {**herd, "name": "giraffe", "species": "giraffe"},
+            ],
+            "unseen": ["giraffe"],
+            "images": {"short_px": 64},
+        },
+        "grid": {
+            "backbones": ["test_resnet"],
+            "lrs": [0.05],
+            "arcface": {"margins_rad": [0.25], "scales": [16.0]},
+            "triplet": {"minings": ["all"], "margins": [0.2]},
+        },
+        "training": {"weights": "random", "input_px": 64, "epochs": 2, "batch_size": 16},
+        "storage": str(folder / "runs"),
+        "reports": str(folder / "reports"),
+    }
+    return Study.parse(raw | changes, where="test")
+
+
+def run(study: Study) -> tuple[Outcome, str]:
+    told = io.StringIO()
+    outcome = run_study(study, display=Display(Console(file=told, width=200)))
+    return outcome, told.getvalue()
+
+
+@dataclass(frozen=True)
+class Done:
+    study: Study
+    outcome: Outcome
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def done(running_ray: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    folder = tmp_path_factory.mktemp("study")
+    study = study_of(folder)
+    return Done(study, run(study)[0], folder)
+
+
+def test_every_method_has_a_figure_for_both_domains(done: Done) -> None:
+    methods = {m.result.method: m.result for m in done.outcome.record.methods}
+    assert set(methods) == {
+        "chance", "SIFT", "test_resnet untrained",
+        "test_resnet ArcFace m=0.25 s=16 lr=0.05", "test_resnet Triplet all m=0.2 lr=0.05",
+    }  # fmt: skip
+    for result in methods.values():
+        assert result.status == "finished"
+        assert 0 <= result.metrics["seen/top1"] <= 1
+        assert 0 <= result.metrics["unseen/top1"] <= 1
+
+
+def test_no_photo_of_the_unseen_domain_was_trained_or_validated_on(done: Done) -> None:
+    rows = done.outcome.record.rows
+    giraffes = rows[rows["dataset"] == "giraffe"]
+    assert set(giraffes["domain"]) == {"unseen"}
+    assert not giraffes["validation"].any()
+    trained = rows[
+        (rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")
+    ]
+    batches = done.outcome.record.methods[-1].history
+    assert len(batches) == 2
+    assert set(trained["dataset"]) == {"zebra"}
+
+
+def test_two_ddp_workers_train_the_winner_to_the_same_numbers(done: Done) -> None:
+    record = done.outcome.record
+    confirmation = next(m for m in record.methods if m.result.kind == "confirmation")
+    winner = next(m for m in record.methods if m.result.key == record.study["winner"])
+    assert confirmation.result.metrics["seen/top1"] == winner.result.metrics["seen/top1"]
+    losses = [[row["loss"] for row in method.history] for method in (confirmation, winner)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_mlflow_has_one_run_per_method_and_a_summary(done: Done) -> None:
+    client = MlflowClient(tracking_uri=done.outcome.tracking_uri)
+    experiment = client.get_experiment_by_name("small")
+    runs = client.search_runs([experiment.experiment_id])
+    by_key = {run.data.tags["reid_ray.trial"]: run for run in runs}
+    assert len(by_key) == len(runs) == len(done.outcome.record.methods) + 1
+    for method in done.outcome.record.methods:
+        logged = by_key[method.result.key].data.metrics
+        expected = {name: pytest.approx(value) for name, value in method.result.metrics.items()}
+        assert {name: logged[name] for name in expected} == expected
+    summary = next(run for run in runs if run.data.tags["reid_ray.kind"] == "summary")
+    files = {item.path for item in client.list_artifacts(summary.info.run_id)}
+    assert {"study.json", "rows.parquet", "quarantine.parquet", "report"} <= files
+
+
+def test_a_second_start_repeats_nothing_and_reports_the_same(done: Done) -> None:
+    folder = StudyFolder(done.folder / "runs" / "small")
+    before = {key: times(folder.method(key)) for key in done.outcome.record.study["methods"]}
+    again, told = run(done.study)
+    assert {key: times(folder.method(key)) for key in again.record.study["methods"]} == before
+    assert "2 of 2 trials have a result already" in told
+    client = MlflowClient(tracking_uri=again.tracking_uri)
+    experiment = client.get_experiment_by_name("small")
+    assert len(client.search_runs([experiment.experiment_id])) == len(before) + 1
+
+
+def times(folder: MethodFolder) -> int:
+    return (folder.path / "result.json").stat().st_mtime_ns
+
+
+def test_a_damaged_result_is_made_again(done: Done) -> None:
+    folder = StudyFolder(done.folder / "runs" / "small")
+    key = done.outcome.record.study["winner"]
+    path = folder.method(key).path / "result.json"
+    whole = json.loads(path.read_text())
+    path.write_text(path.read_text()[:40])
+    run(done.study)
+    assert json.loads(path.read_text())["metrics"] == whole["metrics"]
+
+
+def test_nested_trials_give_the_inline_numbers(done: Done, tmp_path: Path) -> None:
+    study = study_of(
+        tmp_path,
+        scaling={"workers": 2, "winner_workers": 0},
+        baselines={"matching": [], "random_init": False},
+    )
+    nested = {m.result.method: m.result.metrics for m in run(study)[0].record.methods}
+    inline = {m.result.method: m.result.metrics for m in done.outcome.record.methods}
+    for method in (
+        "test_resnet ArcFace m=0.25 s=16 lr=0.05",
+        "test_resnet Triplet all m=0.2 lr=0.05",
+    ):
+        assert nested[method] == pytest.approx(inline[method])
+
+
+def test_a_bad_photo_is_put_aside_and_told(
+    running_ray: Cluster, tmp_path: Path, done: Done
+) -> None:
+    source = next((done.folder / "runs" / "herd").glob("zebra-*/images"))
+    photos = tmp_path / "photos"
+    for path in source.rglob("*.jpg"):
+        copy = photos / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    spoilt = min(photos.rglob("*.jpg"))
+    spoilt.write_bytes(spoilt.read_bytes()[:500])
+    data = {
+        "datasets": [{"source": "folder", "name": "mine", "root": str(photos)}],
+        "images": {"short_px": 64},
+    }
+    study = study_of(tmp_path, data=data, baselines={"matching": []}, scaling={"winner_workers": 0})
+    outcome, told = run(study)
+    assert outcome.record.quarantine["path"].tolist() == [f"{spoilt.parent.name}/{spoilt.name}"]
+    assert "1 photos put aside" in told
+    assert len(outcome.record.rows) == len(list(photos.rglob("*.jpg"))) - 1
