@@ -22,12 +22,13 @@ from reid_ray.runs.study import StudyFolder
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-logging.getLogger("alembic").setLevel(logging.ERROR)
-logging.getLogger("mlflow").setLevel(logging.ERROR)
-
 import mlflow.entities as entities  # noqa: E402 - the environment above is read on import
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
+
+# MLflow sets up its own logging on import, so this comes after.
+for _name in ("alembic", "mlflow", "mlflow.store.db.utils"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 KEY, KIND, STUDY, STATUS = "reid_ray.trial", "reid_ray.kind", "reid_ray.study", "reid_ray.status"
 _BATCH = 900  # one call takes at most 1000 metrics
@@ -73,11 +74,14 @@ class Store:
                 if found is not None
                 # Without a location, files would land in whatever folder a process happens to run in.
                 else client.create_experiment(
-                    study, artifact_location=(artifacts.absolute() / study).as_uri() if local else None
+                    study,
+                    artifact_location=(artifacts.absolute() / study).as_uri() if local else None,
                 )
             )
         except Exception as error:  # MLflow raises many kinds: HTTP, SQL, its own
-            raise TrackingError(f"MLflow at {uri}: {_first_line(error)}; check tracking_uri") from error
+            raise TrackingError(
+                f"MLflow at {uri}: {_first_line(error)}; check tracking_uri"
+            ) from error
         return cls(client, uri, study, experiment_id)
 
     def sync_method(self, folder: MethodFolder) -> str:
@@ -114,7 +118,9 @@ class Store:
             if folder.gallery_path.exists():
                 self.client.log_artifacts(run_id, str(folder.gallery_path), "gallery")
             self.client.log_artifacts(run_id, str(report), "report")
-            self.client.set_terminated(run_id, "FINISHED", _ms(study["started_at"] + study["seconds"]))
+            self.client.set_terminated(
+                run_id, "FINISHED", _ms(study["started_at"] + study["seconds"])
+            )
             return str(run_id)
         except Exception as error:
             raise TrackingError(f"MLflow at {self.uri}: {_first_line(error)}") from error
@@ -125,7 +131,9 @@ class Store:
         return f"/#/compare-runs?runs={runs}&experiments={quote(json.dumps([self.experiment_id]))}"
 
     def _find(self, key: str) -> Any:
-        runs = self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1)
+        runs = self.client.search_runs(
+            [self.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1
+        )
         return runs[0] if runs else None
 
     def _create(self, result: Result) -> Any:
@@ -152,7 +160,9 @@ class Store:
         metrics = [*_figures(result, ended), *_epochs(result, folder)]
         for start in range(0, len(metrics), _BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
-        used = [_dataset(**item) for item in self.datasets if item["name"] in result.scope.split("+")]
+        used = [
+            _dataset(**item) for item in self.datasets if item["name"] in result.scope.split("+")
+        ]
         if used:
             self.client.log_inputs(run_id, used)
         for name in ("result.json", "predictions.parquet", "history.jsonl"):
@@ -181,7 +191,12 @@ def _epochs(result: Result, folder: MethodFolder) -> list[Any]:
     for row in folder.history():
         at += row.get("seconds", 0.0)
         metrics += [
-            entities.Metric(f"train/{name}" if name in ("loss", "lr") else name, value, _ms(at), int(row["epoch"]))
+            entities.Metric(
+                f"train/{name}" if name in ("loss", "lr") else name,
+                value,
+                _ms(at),
+                int(row["epoch"]),
+            )
             for name, value in row.items()
             if name in ("loss", "lr", "val/top1")
         ]

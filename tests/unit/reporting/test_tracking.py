@@ -1,0 +1,131 @@
+"""MLflow gets every method once, whatever happens to it in between."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from reid_ray.errors import TrackingError
+from reid_ray.reporting.mlflow_store import Store
+from reid_ray.reporting.tracking import Tracking
+from reid_ray.runs.methods import MethodFolder, Result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> MethodFolder:
+    """A finished trial with two epochs, at a time of our own."""
+    folder = MethodFolder(tmp_path / "0123456789abcdef")
+    for epoch, loss in ((1, 2.5), (2, 1.5)):
+        folder.append_history({"epoch": epoch, "loss": loss, "lr": 0.1, "seconds": 10.0})
+    folder.finish(
+        Result(
+            key="0123456789abcdef",
+            method="a m=0.5",
+            kind="trial",
+            family="ArcFace",
+            scope="zebra+lion",
+            params={"lr": 0.1, "loss": "ArcFace"},
+            metrics={"seen/top1": 0.75, "test/zebra/top1": 0.5},
+            seconds=30.0,
+            started_at=1_700_000_000.0,
+            note="random weights",
+        )
+    )
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(f"sqlite:///{tmp_path / 'm.db'}", study="study", artifacts=tmp_path / "files")
+
+
+def test_a_run_carries_figures_settings_epochs_and_times(store: Store, folder: MethodFolder) -> None:
+    store.datasets = (
+        {"name": "zebra", "digest": "d1", "source": "/z", "context": "seen"},
+        {"name": "other", "digest": "d2", "source": "/o", "context": "seen"},
+    )
+    run_id = store.sync_method(folder)
+    run = store.client.get_run(run_id)
+    assert run.info.run_name == "a m=0.5"
+    assert run.info.status == "FINISHED"
+    assert (run.info.start_time, run.info.end_time) == (1_700_000_000_000, 1_700_000_030_000)
+    assert run.data.params == {"lr": "0.1", "loss": "ArcFace"}
+    assert run.data.metrics["seen/top1"] == 0.75
+    assert run.data.tags["reid_ray.kind"] == "trial"
+    losses = store.client.get_metric_history(run_id, "train/loss")
+    assert [(item.step, item.value) for item in losses] == [(1, 2.5), (2, 1.5)]
+    assert [item.dataset.name for item in run.inputs.dataset_inputs] == ["zebra"]
+
+
+def test_copying_again_changes_nothing(store: Store, folder: MethodFolder) -> None:
+    first = store.sync_method(folder)
+    assert store.sync_method(folder) == first
+    # As after a crash between copying and the note of it:
+    store.client.set_tag(first, "reid_ray.synced", "")
+    assert store.sync_method(folder) == first
+    assert len(store.client.search_runs([store.experiment_id])) == 1
+    assert len(store.client.get_metric_history(first, "train/loss")) == 2
+
+
+def test_a_result_written_anew_is_copied_anew(store: Store, folder: MethodFolder) -> None:
+    run_id = store.sync_method(folder)
+    folder.finish(folder.result().but(metrics={"seen/top1": 0.9}, started_at=1_700_000_500.0))
+    assert store.sync_method(folder) == run_id
+    assert store.client.get_run(run_id).data.metrics["seen/top1"] == 0.9
+
+
+def test_a_deleted_experiment_comes_back(store: Store, folder: MethodFolder, tmp_path: Path) -> None:
+    run_id = store.sync_method(folder)
+    store.client.delete_experiment(store.experiment_id)
+    again = Store.open(store.uri, study="study", artifacts=tmp_path)
+    assert again.sync_method(folder) == run_id
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A server that takes connections and never answers."""
+    with closing(socket.socket()) as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def test_a_dead_server_is_told_in_a_sentence_and_holds_nothing_up(
+    folder: MethodFolder, tmp_path: Path
+) -> None:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    tracking = Tracking(f"http://127.0.0.1:{port}", storage=tmp_path, study="study")
+    began = time.monotonic()
+    tracking.sync(folder)
+    assert time.monotonic() - began < 1
+    assert tracking.compare_path([folder.path.name]) == ""
+    with pytest.raises(TrackingError, match=f"MLflow at http://127.0.0.1:{port}"):
+        Store.open(f"http://127.0.0.1:{port}", study="study", artifacts=tmp_path)
+
+
+def test_a_hung_server_is_given_up(
+    silent_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with pytest.raises(TrackingError, match="check tracking_uri"):
+        Store.open(f"http://127.0.0.1:{silent_port}", study="study", artifacts=tmp_path)
+
+
+def test_the_comparison_opens_exactly_these_runs(store: Store) -> None:
+    path = store.compare_path(["r1", "r2"])
+    assert path == (
+        "/#/compare-runs?runs=%5B%22r1%22%2C%20%22r2%22%5D"
+        f"&experiments=%5B%22{store.experiment_id}%22%5D"
+    )
+
+
+def test_the_store_is_one_that_mlflow_ui_can_open(store: Store, folder: MethodFolder) -> None:
+    store.sync_method(folder)
+    names = [item.name for item in MlflowClient(tracking_uri=store.uri).search_experiments()]
+    assert "study" in names

@@ -1,0 +1,64 @@
+"""Commands answer quickly, in one sentence, with the right exit code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def tune(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "reid_ray.tune", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_option(tmp_path: Path) -> None:
+    told = tune("--help", cwd=tmp_path)
+    assert told.returncode == 0
+    for option in ("config", "--set", "--dry-run", "--fresh", "--debug"):
+        assert option in told.stdout
+
+
+def test_help_and_config_errors_load_no_heavy_library(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['tune', '--set', 'grid.lrs=[x]'];\n"
+        "import runpy\n"
+        "try: runpy.run_module('reid_ray.tune', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code)\n"
+        "print(sorted({'torch', 'ray', 'mlflow', 'timm', 'pandas'} & set(sys.modules)))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split("\n")[:2] == ["2", "[]"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nothing"], "no config named 'nothing' for tune"),
+        (["--set", "training.epoch=3"], "training.epoch: unknown key"),
+        (["--set", "training.epochs=0"], "training.epochs: found 0"),
+        (["--set", "training.epochs='3'"], 'training.epochs: found "3"'),
+        (["--set", "data.unseen=[zebu]"], "unseen names no group of a dataset: ['zebu']"),
+    ],
+)
+def test_a_wrong_setting_is_your_input_told_in_one_line(
+    arguments: list[str], sentence: str, tmp_path: Path
+) -> None:
+    told = tune(*arguments, cwd=tmp_path)
+    assert told.returncode == 2
+    assert sentence in told.stderr
+    assert told.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_papers_dry_run_lists_its_trials_without_a_cluster(tmp_path: Path) -> None:
+    told = tune("paper", "--dry-run", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "72 trials:" in told.stdout
+    assert sum("photos x 100 epochs" in line for line in told.stdout.splitlines()) == 72
+    # Swin-B has 86.7 M parameters without its classifier (timm's table), EfficientNet-B3 10.7 M.
+    assert "86.7 M parameters" in told.stdout
+    assert "10.7 M parameters" in told.stdout
+    assert not list(tmp_path.iterdir())
