@@ -1,0 +1,431 @@
+"""Measure training side by side with what it could be: input, waiting, Ray, memory, the card.
+
+    python benchmarks/training.py input|wait|ray|memory|card [--data FOLDER] [--photos N]
+        [--enlarge PX]
+
+Prints ratios measured in one run, alternating, so that a busy machine is busy for all alike.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from reid_ray.config.datasets import Images
+from reid_ray.config.training import ArcFace, Augment, Trial
+from reid_ray.datasets.images import read_prepared
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.embedding.augment import TrainCut
+from reid_ray.embedding.context import Worker
+from reid_ray.embedding.feeding import ahead
+from reid_ray.embedding.loop import TrainSet, train
+
+PX, SHORT_PX, BATCH, ROUNDS = 224, 256, 64, 5
+THREADS = 2
+
+
+def tiny(**changes: Any) -> Trial:
+    """A backbone so small that feeding it is hard."""
+    settings: dict[str, Any] = {
+        "backbone": "test_resnet",
+        "loss": ArcFace(name="arcface", margin_rad=0.25, scale=32.0),
+        "lr": 0.01,
+        "weights": "random",
+        "input_px": PX,
+        "epochs": 3,
+        "batch_size": BATCH,
+    }
+    return Trial(**(settings | changes))
+
+
+def load(paths: list[Path]) -> TrainSet:
+    """Photos prepared once; made-up identities of four photos each."""
+    images = PreparedImages.pack(
+        read_prepared(str(path.parent), path.name, images=Images(short_px=SHORT_PX), bbox=None)[0]
+        for path in paths
+    )
+    return TrainSet(images, np.arange(len(paths)), np.arange(len(paths)) // 4)
+
+
+def enlarged(paths: list[Path], short_px: int) -> list[Path]:
+    """Copies of the photos at a camera's size, in a temporary folder."""
+    folder = Path(tempfile.mkdtemp())
+    for path in paths:
+        photo = Image.open(path).convert("RGB")
+        scale = short_px / min(photo.size)
+        photo.resize([round(side * scale) for side in photo.size]).save(
+            folder / path.name, quality=90
+        )
+    return sorted(folder.iterdir())
+
+
+def rate(batches: Callable[[], Iterator[Any]], photos: int) -> tuple[float, float]:
+    """Photos per second of one epoch: by the clock, and of processor time (children included)."""
+    started, used = time.perf_counter(), _cpu_seconds()
+    for _ in batches():
+        pass
+    return photos / (time.perf_counter() - started), photos / (_cpu_seconds() - used)
+
+
+def _cpu_seconds() -> float:
+    """Of this process and its living children."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return sum(_ticks(pid) for pid in [str(os.getpid()), *children]) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: str) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+# --- input --------------------------------------------------------------------------------------
+
+
+class Decoded(Dataset[torch.Tensor]):
+    """The usual way: open, decode and transform each photo in each epoch."""
+
+    def __init__(self, paths: list[Path], *, prepare: bool) -> None:
+        self.paths = paths
+        self.transform = v2.Compose(
+            [
+                v2.Resize(SHORT_PX) if prepare else v2.Identity(),
+                v2.RandomResizedCrop(PX, scale=(0.8, 1.0)),
+                v2.RandAugment(num_ops=2, magnitude=20),
+                v2.PILToTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        photo: torch.Tensor = self.transform(Image.open(self.paths[index]).convert("RGB"))
+        return photo
+
+
+class Prepared(Dataset[torch.Tensor]):
+    """torchvision's transforms on photos that were decoded once."""
+
+    def __init__(self, images: PreparedImages) -> None:
+        self.images = images
+        self.transform = v2.Compose(
+            [v2.RandomResizedCrop(PX, scale=(0.8, 1.0)), v2.RandAugment(num_ops=2, magnitude=20)]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        view = torch.from_numpy(self.images[index].copy()).permute(2, 0, 1)
+        photo: torch.Tensor = self.transform(view)
+        return photo
+
+
+def measure_input(paths: list[Path]) -> None:
+    """Photos per second into the model, all on two cores, from the second epoch on."""
+    data = load(paths)
+    cut = TrainCut(Augment(), px=PX, seed=0)
+    batches = len(paths) // BATCH
+
+    def ours() -> Iterator[torch.Tensor]:
+        def one(number: int) -> torch.Tensor:
+            places = range(number * BATCH, (number + 1) * BATCH)
+            return cut(data.images, list(places), epoch=1, places=places)
+
+        return ahead(one, batches, threads=THREADS)
+
+    def loader(dataset: Dataset[torch.Tensor]) -> Callable[[], Iterator[torch.Tensor]]:
+        made = DataLoader(
+            dataset,
+            BATCH,
+            shuffle=True,
+            num_workers=THREADS,
+            drop_last=True,
+            persistent_workers=True,
+        )
+        return lambda: iter(made)
+
+    ways = {
+        "decode, shorten to 256, crop; DataLoader": loader(Decoded(paths, prepare=True)),
+        "decode, crop; DataLoader": loader(Decoded(paths, prepare=False)),
+        "decoded once; DataLoader, torchvision": loader(Prepared(data.images)),
+        "ours": ours,
+    }
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for turn in range(ROUNDS + 1):
+        for name, way in ways.items():
+            found = rate(way, batches * BATCH)
+            if turn:  # the first epoch starts workers and fills caches
+                rates[name].append(found)
+    print(
+        f"{'photos per second, ' + str(THREADS) + ' cores':<46}    clock           processor second"
+    )
+    base = [median(column) for column in zip(*next(iter(rates.values())), strict=True)]
+    for name, pairs in rates.items():
+        clock, used = (median(column) for column in zip(*pairs, strict=True))
+        ratios = clock / base[0], used / base[1]
+        print(f"{name:<46} {clock:8.0f} {ratios[0]:6.2f} x  {used:8.0f} {ratios[1]:6.2f} x")
+
+
+# --- wait ---------------------------------------------------------------------------------------
+
+
+def measure_wait(paths: list[Path]) -> None:
+    """Share of an epoch that a tiny backbone waits for input, with and without a second core."""
+    data = load(paths)
+    for cpus in (1, 2):
+        torch.set_num_threads(cpus)
+        rows: list[dict[str, float]] = []
+        train(tiny(), data, Worker(cpus=cpus), weights="random", report=rows.append)
+        speed = len(paths) / median(row["seconds"] for row in rows[1:])
+        wait = median(row["input_wait"] for row in rows[1:])
+        print(f"{cpus} core(s): {speed:6.0f} photos/s, {100 * wait:5.1f} % of it waiting for input")
+
+
+# --- ray ----------------------------------------------------------------------------------------
+
+
+def _epochs(data: TrainSet, worker: Worker, report: Callable[[dict[str, float]], None]) -> float:
+    """Photos per second of all epochs but the first, reports included."""
+    torch.set_num_threads(1)
+    ends: list[float] = []
+
+    def told(row: dict[str, float]) -> None:
+        report(row)
+        ends.append(time.perf_counter())
+
+    setting = tiny(input_px=96, epochs=6, accumulation=1)
+    train(setting, data, worker, weights="random", report=told)
+    return (len(ends) - 1) * len(data.labels) / (ends[-1] - ends[0])
+
+
+def _bare(rank: int, world: int, port: int, data: TrainSet, told: Any) -> None:
+    import torch.distributed as dist
+
+    if world > 1:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        dist.init_process_group("gloo", rank=rank, world_size=world)
+    found = _epochs(data, Worker(rank, world), lambda _: None)
+    if rank == 0:
+        told.put(found)
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def _in_ray(config: dict[str, Any]) -> None:
+    import ray
+
+    world = ray.train.get_context().get_world_size()
+    data = ray.get(config["data"])
+    worker = Worker.of_process_group(torch.device("cpu")) if world > 1 else Worker()
+    found = _epochs(data, worker, ray.train.report)
+    if worker.rank == 0:
+        Path(config["to"]).write_text(str(found))
+
+
+def measure_ray(paths: list[Path]) -> None:
+    """The same loop as plain processes and as Ray Train workers, in turn."""
+    import ray
+    import torch.multiprocessing as mp
+    from ray.train.torch import TorchTrainer
+
+    from reid_ray.on_ray.session import cluster
+
+    data = load(paths)
+    folder = tempfile.mkdtemp()
+
+    def bare(world: int) -> float:
+        told = mp.get_context("spawn").SimpleQueue()
+        mp.spawn(_bare, (world, 29511 + world, data, told), nprocs=world)
+        return float(told.get())
+
+    def under_ray(world: int, turn: int) -> float:
+        config = {"data": shared, "to": f"{folder}/{world}-{turn}"}
+        TorchTrainer(
+            _in_ray,
+            train_loop_config=config,
+            scaling_config=ray.train.ScalingConfig(num_workers=world),
+            run_config=ray.train.RunConfig(name=f"{world}-{turn}", storage_path=folder),
+        ).fit()
+        return float(Path(config["to"]).read_text())
+
+    with cluster():
+        shared = ray.put(data)
+        for world in (1, 2):
+            pairs = [(bare(world), under_ray(world, turn)) for turn in range(3)]
+            plain, ours = (median(column) for column in zip(*pairs, strict=True))
+            ratio = median(ours / plain for plain, ours in pairs)
+            print(
+                f"{world} worker(s): {plain:.0f} photos/s bare, {ours:.0f} in Ray Train: {ratio:.3f}"
+            )
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def _smaps(pid: int, name: str) -> float:
+    """MB of a process by /proc; Pss counts a page shared by n processes as 1/n."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(name)) / 1024
+
+
+def measure_memory(paths: list[Path]) -> None:
+    """Four trials on one collection: how often its photos are in memory."""
+    import ray
+
+    from reid_ray.on_ray.session import cluster
+
+    data = load(paths)
+    copies = max(
+        1, int(400e6 / data.images.nbytes)
+    )  # about 400 MB, well above all else that varies
+    images = PreparedImages.pack(
+        data.images[i] for _ in range(copies) for i in range(len(data.images))
+    )
+    labels = np.tile(data.labels, copies)
+    whole = TrainSet(images, np.arange(len(labels)), labels)
+
+    @ray.remote(num_cpus=0)
+    class Trialist:
+        def start(self) -> int:
+            torch.set_num_threads(1)
+            self.data: Any = None
+            return os.getpid()
+
+        def work(self, references: list[Any]) -> int:
+            self.data = ray.get(references[0])
+            cut = TrainCut(Augment(), px=64, seed=0)
+            cut(self.data.images, [0], epoch=0, places=[0])
+            return int(self.data.images.pixels[::4096].sum())  # touches every page
+
+    with cluster():
+        reference = ray.put(whole)
+        size = images.nbytes / 2**20
+        actors = [Trialist.remote() for _ in range(4)]
+        pids = ray.get([actor.start.remote() for actor in actors])
+        before = {name: sum(_smaps(pid, name) for pid in pids) for name in ("Pss:", "Rss:")}
+        ray.get([actor.work.remote([reference]) for actor in actors])
+        after = {name: sum(_smaps(pid, name) for pid in pids) for name in ("Pss:", "Rss:")}
+        private = sum(_smaps(pid, "Private_Dirty:") for pid in pids)
+    print(f"photos: {size:.0f} MB; 4 trials that have read all of them:")
+    for name in before:
+        grown = after[name] - before[name]
+        print(f"  {name} grew by {grown:.0f} MB together, {grown / size:.2f} x the photos")
+    print(f"  private memory of all four in the end: {private:.0f} MB")
+
+
+# --- card ---------------------------------------------------------------------------------------
+
+PEAK_BF16 = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10": 125e12}
+"""Dense bf16 operations per second, from the makers' data sheets."""
+
+
+def measure_card(_: list[Path]) -> None:
+    """Training steps of Swin-B on a GPU (a tiny model without one), each option on and off."""
+    on_gpu = torch.cuda.is_available()
+    name = "swin_base_patch4_window7_224" if on_gpu else "test_convnext2"
+    batch, steps = (128, 20) if on_gpu else (8, 3)
+    base = {"precision": "bf16", "layout": "channels_last", "fused": on_gpu, "compile": on_gpu}
+    changes: list[dict[str, Any]] = [{}]
+    changes += [{"precision": "fp32"}, {"layout": "contiguous"}]
+    changes += [{"fused": False}, {"compile": False}] if on_gpu else []
+    flops = _flops(name)
+    peak = _peak() if on_gpu else None
+    for change in changes:
+        speed = _steps(name, batch, steps, **(base | change))
+        share = f", {100 * speed * flops / peak:.1f} % of the card's peak" if peak else ""
+        what = ", ".join(f"{key}={value}" for key, value in change.items()) or f"all on {base}"
+        print(f"{name}: {speed:8.1f} photos/s{share} ({what})")
+
+
+def _steps(
+    name: str, batch: int, steps: int, *, precision: str, layout: str, fused: bool, compile: bool
+) -> float:
+    from reid_ray.embedding import backbones
+    from reid_ray.embedding.model import ReidModel
+    from reid_ray.embedding.step import backward
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    px = PX if device.type == "cuda" else 64
+    setting = tiny(backbone=name, input_px=px, precision=precision, batch_size=batch)
+    made = backbones.build(name, weights="random", input_px=px)
+    memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    model = ReidModel(setting, made, classes=100).to(device).to(memory_format=memory).train()
+    if compile:
+        model.encoder.backbone.compile()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, fused=fused)
+    photos = torch.randint(0, 256, (batch, 3, px, px), dtype=torch.uint8, device=device)
+    photos = photos.contiguous(memory_format=memory)
+    labels = torch.arange(batch, device=device) % 100
+    worker = Worker(device=device)
+    for step in range(2 * steps):
+        if step == steps:  # the first half warms up
+            _wait(device)
+            started = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        backward(setting, worker, model, photos, labels, wrapped=model)
+        optimizer.step()
+    _wait(device)
+    return steps * batch / (time.perf_counter() - started)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _flops(name: str) -> int:
+    """Operations of one photo's training step: forward counted, backward taken as twice that."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from reid_ray.embedding import backbones
+
+    with torch.device("meta"):
+        module = backbones.build(name, weights="random", input_px=PX).module
+        with FlopCounterMode(display=False) as counter:
+            module(torch.empty(1, 3, PX, PX))
+    return 3 * int(counter.get_total_flops())
+
+
+def _peak() -> float | None:
+    card = torch.cuda.get_device_name()
+    return next((peak for name, peak in PEAK_BF16.items() if name in card), None)
+
+
+PARTS = {
+    "input": measure_input,
+    "wait": measure_wait,
+    "ray": measure_ray,
+    "memory": measure_memory,
+    "card": measure_card,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/NyalaDev"))
+    parser.add_argument("--photos", type=int, default=512)
+    parser.add_argument("--enlarge", type=int, help="shorter side, to stand for a camera's photos")
+    arguments = parser.parse_args()
+    paths = sorted(arguments.data.rglob("*.jpg"))[: arguments.photos]
+    if arguments.enlarge:
+        paths = enlarged(paths, arguments.enlarge)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    PARTS[arguments.part](paths)
+
+
+if __name__ == "__main__":
+    main()
