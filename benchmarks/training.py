@@ -274,6 +274,9 @@ def measure_ray(paths: list[Path]) -> None:
 # --- memory -------------------------------------------------------------------------------------
 
 
+_KINDS = ("Pss:", "Private_Clean:", "Private_Dirty:", "Rss:")
+
+
 def _smaps(pid: int, name: str) -> float:
     """MB of a process by /proc; Pss counts a page shared by n processes as 1/n."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -301,6 +304,10 @@ def measure_memory(paths: list[Path]) -> None:
         def start(self) -> int:
             torch.set_num_threads(1)
             self.data: Any = None
+            # All libraries and buffers are there before the first measurement.
+            one = PreparedImages.pack([np.zeros((64, 64, 3), np.uint8)])
+            cut = TrainCut(Augment(), px=64, seed=0)
+            list(ahead(lambda _: cut(one, [0], epoch=0, places=[0]), 20, threads=1))
             return os.getpid()
 
         def work(self, references: list[Any]) -> int:
@@ -314,15 +321,13 @@ def measure_memory(paths: list[Path]) -> None:
         size = images.nbytes / 2**20
         actors = [Trialist.remote() for _ in range(4)]
         pids = ray.get([actor.start.remote() for actor in actors])
-        before = {name: sum(_smaps(pid, name) for pid in pids) for name in ("Pss:", "Rss:")}
+        before = {name: sum(_smaps(pid, name) for pid in pids) for name in _KINDS}
         ray.get([actor.work.remote([reference]) for actor in actors])
-        after = {name: sum(_smaps(pid, name) for pid in pids) for name in ("Pss:", "Rss:")}
-        private = sum(_smaps(pid, "Private_Dirty:") for pid in pids)
+        after = {name: sum(_smaps(pid, name) for pid in pids) for name in _KINDS}
     print(f"photos: {size:.0f} MB; 4 trials that have read all of them:")
     for name in before:
         grown = after[name] - before[name]
         print(f"  {name} grew by {grown:.0f} MB together, {grown / size:.2f} x the photos")
-    print(f"  private memory of all four in the end: {private:.0f} MB")
 
 
 # --- card ---------------------------------------------------------------------------------------
