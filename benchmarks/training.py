@@ -251,7 +251,7 @@ def measure_ray(paths: list[Path]) -> None:
         return float(told.get())
 
     def under_ray(world: int, turn: int) -> float:
-        config = {"data": shared, "to": f"{folder}/{world}-{turn}"}
+        config = {"data": shared, "to": f"{folder}/{world}-{turn}.txt"}
         TorchTrainer(
             _in_ray,
             train_loop_config=config,

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from tiny_training import ARCFACE, TRIPLET, photos, trial
 
 from reid_ray.config.training import Augment, Loss, Trial
 from reid_ray.embedding import checkpoint, loop
+from reid_ray.embedding.backbones import Backbone
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.loop import Diverged, Row, Trained, train
 from reid_ray.embedding.model import Encoder
@@ -103,6 +105,22 @@ def test_a_killed_run_ends_with_the_weights_and_figures_of_an_undisturbed_one(
         for part in (rows[killed_after:], later)
     ]
     assert timeless[0] == timeless[1]
+
+
+def test_a_resumed_run_drops_the_same_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_drop_path(*_: object, **__: object) -> Backbone:
+        module = timm.create_model("test_convnext2", num_classes=0, drop_path_rate=0.5)
+        return Backbone(module, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "random")
+
+    monkeypatch.setattr(loop.backbones, "build", with_drop_path)
+    whole, _ = run(trial(epochs=3))
+    with pytest.raises(Killed):
+        run(trial(epochs=3), tmp_path, killed_after=1)
+    torch.rand(5)  # another process has drawn otherwise
+    resumed, _ = run(trial(epochs=3), tmp_path)
+    assert weights(resumed) == weights(whole)
 
 
 def test_a_run_killed_after_its_last_epoch_trains_no_more(tmp_path: Path) -> None:
