@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from reid_ray.config.base import Config, load
 from reid_ray.config.named import find
+from reid_ray.config.tune import Study
 from reid_ray.errors import ReidError
 
 C = TypeVar("C", bound=Config)
@@ -44,6 +45,31 @@ def run(
             f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr
         )
         return 1
+
+
+def run_or_forecast(study: Study, arguments: argparse.Namespace) -> int:
+    """What `tune`, `train` and `match` do with their study, once it is known."""
+    # Imported here: the libraries take seconds, and `--help` or a wrong key should not.
+    if arguments.dry_run:
+        from reid_ray.on_ray.forecast import forecast
+
+        print(forecast(study))
+        return 0
+    from reid_ray.on_ray.progress import Display
+    from reid_ray.on_ray.study import run_study
+    from reid_ray.reporting.closing import closing_words
+
+    outcome = run_study(study, display=Display(), fresh=arguments.fresh)
+    print(
+        closing_words(
+            outcome.record,
+            report=outcome.report,
+            tracking_uri=outcome.tracking_uri,
+            compare=outcome.compare,
+            model=outcome.model,
+        )
+    )
+    return 1 if outcome.record.failed() else 0
 
 
 def _parser(command: str, default: str | None, description: str) -> argparse.ArgumentParser:

@@ -9,15 +9,7 @@ from reid_ray.config.match import MatchRun
 
 def act(config: MatchRun, arguments: argparse.Namespace) -> int:
     """Match, or say how much there is to match."""
-    from reid_ray.on_ray.match_run import forecast, run_methods
-
-    if arguments.dry_run:
-        print(forecast(config))
-        return 0
-    from reid_ray.on_ray.progress import Display
-
-    print(run_methods(config, display=Display(), fresh=arguments.fresh))
-    return 0
+    return command.run_or_forecast(config.study(), arguments)
 
 
 if __name__ == "__main__":

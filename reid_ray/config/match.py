@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Data, Name
 from reid_ray.config.matching import Matching
+from reid_ray.config.tune import Baselines, Scaling, Study
 
 
 class MatchRun(Config):
@@ -17,12 +18,24 @@ class MatchRun(Config):
     methods: Annotated[tuple[Matching, ...], Field(min_length=1)] = (Matching(),)
     actors: PositiveInt | None = None
     """Matching processes of one CPU each; none: one per CPU."""
-    top_k: PositiveInt = 10
     storage: str = "runs"
+    """Folder of everything that is written; on a cluster one that all nodes share."""
+    tracking_uri: str | None = None
+    """MLflow server; none: SQLite below `storage`."""
+    reports: str = "reports"
+    top_k: PositiveInt = 10
+    """Ranked references kept per query."""
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> "MatchRun":
-        names = [method.name for method in self.methods]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"method names must differ, found twice: {twice}")
-        return self
+    def study(self) -> Study:
+        """The same as a study without a grid, so that both are run and reported by the same code."""
+        return Study(
+            name=self.name,
+            data=self.data,
+            grid=None,
+            baselines=Baselines(random_init=False, matching=self.methods),
+            scaling=Scaling(matching_actors=self.actors),
+            storage=self.storage,
+            tracking_uri=self.tracking_uri,
+            reports=self.reports,
+            top_k=self.top_k,
+        )

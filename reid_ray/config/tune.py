@@ -111,11 +111,11 @@ class Study(Config):
     data: Data
     scope: Literal["joint", "per_dataset"] = "joint"
     """`joint`: one model on all seen datasets; `per_dataset`: each by itself (the paper's ablation)."""
-    grid: Grid = Grid()
+    grid: Grid | None = Grid()
+    """None: nothing is trained, only baselines are scored."""
     training: Training = Training()
     baselines: Baselines = Baselines()
     scaling: Scaling = Scaling()
-    seed: NonNegativeInt = 0
     storage: str = "runs"
     """Folder of everything a study writes; on a cluster one that all nodes share."""
     tracking_uri: str | None = None
@@ -126,10 +126,13 @@ class Study(Config):
 
     @model_validator(mode="after")
     def _grid_has_losses(self) -> "Study":
-        if not self.grid.losses():
+        if self.grid and not self.grid.losses():
             raise ValueError("grid has neither arcface nor triplet settings; give at least one")
         return self
 
     def trials(self) -> list[Trial]:
         """The grid, expanded."""
-        return self.grid.expand(self.training)
+        return self.grid.expand(self.training) if self.grid else []
+
+    def backbones(self) -> tuple[str, ...]:
+        return self.grid.backbones if self.grid else ()

@@ -106,7 +106,7 @@ def scopes(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def _trials(study: Study, rows: pd.DataFrame, digest: str) -> list[Plan]:
-    weights = {name: resolve_weights(name, study.training.weights) for name in study.grid.backbones}
+    weights = {name: resolve_weights(name, study.training.weights) for name in study.backbones()}
 
     def plan(trial: Trial, datasets: tuple[str, ...]) -> Plan:
         source, note = weights[trial.backbone]
@@ -128,7 +128,7 @@ def _encoders(study: Study, digest: str) -> list[EncoderPlan]:
             seed=study.training.seed,
             top_k=study.top_k,
         )
-        for name in (study.grid.backbones if study.baselines.random_init else ())
+        for name in (study.backbones() if study.baselines.random_init else ())
     ]
     pretrained = [
         EncoderPlan(

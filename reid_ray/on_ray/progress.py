@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-LINE_EVERY_S = 5.0
+LINE_EVERY_S = 10.0
 
 
 @dataclass

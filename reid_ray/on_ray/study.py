@@ -49,12 +49,14 @@ class Outcome:
     Attributes:
         report: path of index.html.
         compare: path of the MLflow UI's comparison of all trials, or "" if MLflow was not reached.
+        model: folder of the winner's model; there only if a trial finished.
     """
 
     record: StudyRecord
     report: Path
     tracking_uri: str
     compare: str
+    model: Path
 
 
 @dataclass
@@ -114,8 +116,14 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         display.say(
             f"note: {run.tracking.problem}; the runs are safe, the same command copies them later"
         )
-    compared = [plan.key for plan in stages.trials]
-    return Outcome(record, report, run.tracking.uri, run.tracking.compare_path(compared))
+    compared = [plan.key for plan in stages.trials] or keys
+    return Outcome(
+        record,
+        report,
+        tracking_uri=run.tracking.uri,
+        compare=run.tracking.compare_path(compared),
+        model=folder.winner_path,
+    )
 
 
 def _open_folder(run: _Run, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: StudyPlan) -> None:
@@ -194,15 +202,15 @@ def _trials(run: _Run, plans: list[Plan], materials: ray.ObjectRef, resources: C
         run.display.say(f"{kept} of {len(plans)} trials have a result already and are kept")
     epochs: dict[str, int] = {}
     ended: set[str] = set()
-    with run.display.phase("trials", len(waiting), f"of {len(plans)} ended") as phase:
+    total = sum(plan.trial.epochs for plan in waiting)
+    with run.display.phase(f"{len(waiting)} trials", total, "epochs") as phase:
 
         def follow(plan: Plan, epoch: int, end: bool) -> None:
             epochs[plan.key] = epoch
             if end:
                 ended.add(plan.key)
                 run.tracking.sync(run.folder.method(plan.key))
-            total = sum(waiting_plan.trial.epochs for waiting_plan in waiting)
-            phase.at(len(ended), f"epoch {sum(epochs.values())} of {total}, {plan.trial.label}")
+            phase.at(sum(epochs.values()), f"{len(ended)} trials ended, {plan.trial.label}")
 
         run_trials(waiting, materials, run.folder, run.study.scaling, resources, progress=follow)
     for plan in plans:

@@ -2,17 +2,28 @@
 
 from pathlib import Path
 
-from reid_ray.reporting.pooled import pooled_methods
+from reid_ray.evaluation.metrics import DOMAINS
+from reid_ray.reporting.pooled import Method, confirmations, pooled_methods
 from reid_ray.reporting.verdict import domain_verdicts
 from reid_ray.runs.study import StudyRecord
 
 UI_PORT = 5000
+FAMILIES = ("chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet")
 
 
-def closing_words(record: StudyRecord, report: Path, tracking_uri: str, compare: str) -> str:
-    """Plain text: best method per domain, the report, and how to compare runs in MLflow."""
-    lines = ["", *best_lines(record)]
+def closing_words(
+    record: StudyRecord, *, report: Path, tracking_uri: str, compare: str, model: Path
+) -> str:
+    """Plain text: best method per domain, a short leaderboard, the report, how to open MLflow.
+
+    Args:
+        compare: the UI's address after its host that compares the runs; "" leaves it out.
+        model: folder of the winner's model, named if it is there.
+    """
+    lines = ["", *family_lines(record), "", *best_lines(record)]
     lines += ["", f"Report:   {report.absolute()}"]
+    if model.exists():
+        lines.append(f"Model:    {model}")
     served = tracking_uri.startswith(("http://", "https://"))
     if not served:
         lines.append(f"MLflow:   mlflow ui --port {UI_PORT} --backend-store-uri {tracking_uri}")
@@ -20,6 +31,42 @@ def closing_words(record: StudyRecord, report: Path, tracking_uri: str, compare:
         host = tracking_uri.rstrip("/") if served else f"http://127.0.0.1:{UI_PORT}"
         lines.append(f"Compare:  {host}{compare}")
     return "\n".join(lines)
+
+
+def family_lines(record: StudyRecord) -> list[str]:
+    """Top-1 per domain of the best method of each family, and of the winner's second training.
+
+    Of trained families it is the setting with the best figure on the photos that chose the winner.
+    """
+    best: dict[str, Method] = {}
+    for method in pooled_methods(record):
+        if method.status == "finished":
+            kept = best.setdefault(method.family, method)
+            best[method.family] = max(kept, method, key=_standing)
+    shown = [(family, best[family]) for family in FAMILIES if family in best]
+    shown += [("winner again, DDP", again) for again in confirmations(record)]
+    domains = [d for d in DOMAINS if any(f"{d}/top1" in method.figures for _, method in shown)]
+    names = [method.name for _, method in shown]
+    width = max(map(len, names), default=0)
+    heads = "".join(f"{domain + ' top-1':>22}" for domain in domains)
+    lines = [f"{'':<18} {'':<{width}}{heads}"]
+    for family, method in shown:
+        cells = "".join(f"{_cell(method.figures, domain):>22}" for domain in domains)
+        lines.append(f"{family:<18} {method.name if family != method.name else '':<{width}}{cells}")
+    return lines
+
+
+def _standing(method: Method) -> float:
+    return method.figures.get("val/top1", method.figures.get("seen/top1", 0.0))
+
+
+def _cell(figures: dict[str, float], domain: str) -> str:
+    if f"{domain}/top1" not in figures:
+        return "-"
+    low, top1, high = (
+        100 * figures[f"{domain}/{name}"] for name in ("top1_low", "top1", "top1_high")
+    )
+    return f"{top1:.1f} %" + (f" ({low:.1f}-{high:.1f})" if low < high else " " * 12)
 
 
 def summary_text(record: StudyRecord) -> str:
