@@ -45,7 +45,7 @@ def _trials(study: Study, rows: pd.DataFrame) -> list[str]:
     """One line per trial: where it trains, on how many photos, for how long."""
     trains = (rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")
     work = [(trial, scope) for trial in study.trials() for scope in scopes(study, rows)]
-    lines = [f"{len(work)} trials:"]
+    lines = [f"{len(work)} trials:"] if work else ["No training."]
     for number, (trial, scope) in enumerate(work, 1):
         photos = int((trains & rows["dataset"].isin(scope)).sum())
         where = "all seen" if study.scope == "joint" else scope[0]
@@ -58,7 +58,9 @@ def _trials(study: Study, rows: pd.DataFrame) -> list[str]:
 
 def _matching(study: Study, rows: pd.DataFrame) -> list[str]:
     pairs = pair_count(rows)
-    names = ", ".join(config.name for config in study.baselines.matching) or "none"
+    if not study.baselines.matching:
+        return ["No local features."]
+    names = ", ".join(config.name for config in study.baselines.matching)
     return [f"Local features: {names}; {pairs} query x reference pairs each"]
 
 
@@ -73,9 +75,9 @@ def _memory(study: Study, rows: pd.DataFrame) -> list[str]:
 
 
 def _needed(need: Need) -> str:
-    total = (need.state + need.activations) / _GIB
+    state, activations = need.state / _GIB, need.activations / _GIB
     return (
-        f"{need.parameters / 1e6:.1f} M parameters, about {total:.1f} GiB per worker in fp32 "
-        f"({need.state / _GIB:.2f} weights, gradients and momentum, {need.activations / _GIB:.1f} activations; "
-        "bf16 nearly halves the latter)"
+        f"{need.parameters / 1e6:.1f} M parameters, about {state + activations:.1f} GiB per worker "
+        f"in fp32 ({state:.2f} weights, gradients and momentum, {activations:.1f} activations; bf16 "
+        "nearly halves the latter)"
     )

@@ -70,7 +70,8 @@ class Display:
         if self.console.is_terminal and total:
             columns = (
                 SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TextColumn(unit), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[detail]}"),
+                TextColumn(unit), TimeElapsedColumn(), TimeRemainingColumn(),
+                TextColumn("{task.fields[detail]}"),
             )  # fmt: skip
             with Progress(*columns, console=self.console, transient=True) as bar:
                 task = bar.add_task(name, total=total, detail="")

@@ -22,9 +22,9 @@ from reid_ray.runs.study import StudyFolder
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-import mlflow.entities as entities  # noqa: E402 - the environment above is read on import
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.tracking import MlflowClient  # noqa: E402
+import mlflow.entities as entities
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
 # MLflow sets up its own logging on import, so this comes after.
 for _name in ("alembic", "mlflow", "mlflow.store.db.utils"):

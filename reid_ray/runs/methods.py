@@ -33,7 +33,8 @@ class Result:
         method: readable name, equal for the same setting on several datasets.
         scope: names of the datasets it was trained on or, without training, applied to; joined by `+`.
         params: settings as flat scalars, for tables and MLflow.
-        metrics: finite numbers by sectioned name (`seen/top1`, `test/<dataset>/mAP`, `val/top1`); shares in 0..1.
+        metrics: finite numbers by sectioned name (`seen/top1`, `test/<dataset>/mAP`, `val/top1`);
+            shares in 0..1.
         seconds: wall time of the method's own work.
         note: what a reader must know (weights used, why it failed).
     """

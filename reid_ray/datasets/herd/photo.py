@@ -66,7 +66,6 @@ def take_photo(
         mirrored: the animal looks to the right.
         turned: sign of the yaw; 0 draws it.
     """
-    height, width = size_hw
     at_x, at_y = _pose(rng, body, camera, turned, size_hw)
     if mirrored:
         at_x, at_y = at_x[:, ::-1], at_y[:, ::-1]
@@ -216,8 +215,8 @@ def _occlude(
     for _ in range(int(rng.integers(15, 70))):
         foot = np.array([rng.uniform(0, width), height * rng.uniform(0.97, 1.03)])
         rise = height * rng.uniform(0.06, 0.30)
-        tip = foot + (rng.normal(0, 0.3) * rise, -rise)
-        knee = (foot + tip) / 2 + (rng.normal(0, 0.08) * rise, 0)
+        tip = foot + np.array([rng.normal(0, 0.3) * rise, -rise])
+        knee = (foot + tip) / 2 + np.array([rng.normal(0, 0.08) * rise, 0])
         _stroke(rng, paint, cover, np.stack([foot, knee, tip]), colours, max(1, height // 140))
     if rng.random() < (0.6 if encounter.habitat == "bush" else 0.12):
         _branch(rng, paint, cover, colours)

@@ -43,7 +43,9 @@ def store(tmp_path: Path) -> Store:
     return Store.open(f"sqlite:///{tmp_path / 'm.db'}", study="study", artifacts=tmp_path / "files")
 
 
-def test_a_run_carries_figures_settings_epochs_and_times(store: Store, folder: MethodFolder) -> None:
+def test_a_run_carries_figures_settings_epochs_and_times(
+    store: Store, folder: MethodFolder
+) -> None:
     store.datasets = (
         {"name": "zebra", "digest": "d1", "source": "/z", "context": "seen"},
         {"name": "other", "digest": "d2", "source": "/o", "context": "seen"},
@@ -78,7 +80,9 @@ def test_a_result_written_anew_is_copied_anew(store: Store, folder: MethodFolder
     assert store.client.get_run(run_id).data.metrics["seen/top1"] == 0.9
 
 
-def test_a_deleted_experiment_comes_back(store: Store, folder: MethodFolder, tmp_path: Path) -> None:
+def test_a_deleted_experiment_comes_back(
+    store: Store, folder: MethodFolder, tmp_path: Path
+) -> None:
     run_id = store.sync_method(folder)
     store.client.delete_experiment(store.experiment_id)
     again = Store.open(store.uri, study="study", artifacts=tmp_path)

@@ -87,7 +87,8 @@ def test_photo_and_mask_fit_together(species: str, tmp_path: Path) -> None:
             cv2.imread(str(home / path)),
             cv2.imread(str(home / mask_path), cv2.IMREAD_UNCHANGED),
         )
-        assert photo is not None and mask is not None
+        assert photo is not None
+        assert mask is not None
         assert min(photo.shape[:2]) == 64
         assert mask.shape == photo.shape[:2]
         assert set(np.unique(mask)) == {0, 255}
