@@ -305,6 +305,8 @@ def measure_memory(paths: list[Path]) -> None:
             torch.set_num_threads(1)
             self.data: Any = None
             # All libraries and buffers are there before the first measurement.
+            import reid_ray.embedding.loop  # noqa: F401
+
             one = PreparedImages.pack([np.zeros((64, 64, 3), np.uint8)])
             cut = TrainCut(Augment(), px=64, seed=0)
             list(ahead(lambda _: cut(one, [0], epoch=0, places=[0]), 20, threads=1))
