@@ -6,7 +6,7 @@ Files are named by a hash of the photo's key, never by a name from data.
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from reid_ray.config.matching import Sift
+from reid_ray.config.matching import Matching, Sift
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.errors import ConfigError
 from reid_ray.matching import sift
+from reid_ray.matching.verify import match_pair
 from reid_ray.reporting.pooled import pooled_methods, standing
 from reid_ray.runs import files
 from reid_ray.runs.study import StudyRecord
@@ -39,29 +39,54 @@ _DEFAULT_RATIO = 0.6
 
 @dataclass(frozen=True)
 class Panel:
-    """One method's answers; the ratio (None: no lines) and features its matches are drawn with."""
+    """One method's answers and, of local features, how their matches are drawn.
+
+    Attributes:
+        matching: the method's settings; None draws no lines.
+        ratios: the threshold chosen for each dataset.
+    """
 
     method: str
     family: str
     predictions: pd.DataFrame
-    threshold: float | None = None
-    extractor: Sift = field(default_factory=Sift)
+    matching: Matching | None = None
+    ratios: Mapping[str, float] = field(default_factory=dict)
+
+    def ratio(self, dataset: str) -> float | None:
+        """Threshold of the ratio test on squared distances; None where no lines are drawn."""
+        return None if self.matching is None else self.ratios.get(dataset, _DEFAULT_RATIO)
 
 
 def panels(record: StudyRecord) -> list[Panel]:
     """The chosen trial and the local-feature method that stands best, as far as they finished."""
-    methods = pooled_methods(record)
     found: list[Panel] = []
-    for method in standing(methods):
+    for method in standing(pooled_methods(record)):
         local = method.family == "local features"
         if method.predictions is None or not (method.chosen or local):
             continue
-        if local and any(panel.threshold is not None for panel in found):
+        if local and any(panel.matching for panel in found):
             continue
-        ratio = float(method.params.get("threshold", _DEFAULT_RATIO)) if local else None
-        extractor = _extractor(method.params)
-        found.append(Panel(method.name, method.family, method.predictions, ratio, extractor))
+        matching, ratios = None, {}
+        if local:
+            matching = _settings(record, method.name)
+            ratios = _ratios(method.params, pd.unique(method.predictions["dataset"]))
+        found.append(Panel(method.name, method.family, method.predictions, matching, ratios))
     return found
+
+
+def _settings(record: StudyRecord, method: str) -> Matching:
+    """The method's settings out of the study's config."""
+    listed = record.study["config"].get("baselines", {}).get("matching", ())
+    for settings in listed:
+        if settings.get("name") == method:
+            return Matching.parse(settings, where=f"settings of {method}")
+    return Matching()
+
+
+def _ratios(params: Mapping[str, Any], datasets: Iterable[str]) -> dict[str, float]:
+    """The tuned thresholds: one for all datasets, or one for each."""
+    found = {name: params.get(f"threshold/{name}", params.get("threshold")) for name in datasets}
+    return {str(name): float(value) for name, value in found.items() if value is not None}
 
 
 def make_gallery(
@@ -88,10 +113,10 @@ def make_gallery(
     identity = dict(zip(rows["key"], rows["identity"].astype(str), strict=True))
     described = []
     for panel in shown:
-        default = partial(matched_points, config=panel.extractor)
+        default = partial(matched_points, config=panel.matching)
         writer = _Writer(images, place, folder, matcher or default)
         cases = [
-            _case(row, identity, writer, panel.threshold)
+            _case(row, identity, writer, panel.ratio(str(row["dataset"])))
             for row in pick(panel.predictions, each=each, rng=np.random.default_rng(seed))
         ]
         described.append({"method": panel.method, "family": panel.family, "cases": cases})
@@ -114,30 +139,21 @@ def pick(predictions: pd.DataFrame, *, each: int, rng: np.random.Generator) -> l
 
 
 def matched_points(
-    query_rgb: Photo, reference_rgb: Photo, threshold: float, config: Sift | None = None
+    query_rgb: Photo, reference_rgb: Photo, threshold: float, config: Matching | None = None
 ) -> tuple[Points, Points]:
-    """SIFT points [m, 2] of both photos whose best two squared distances pass the ratio test."""
-    features = sift.extract([query_rgb, reference_rgb], config or Sift())
+    """Points [m, 2] of both photos that match as the method matches them.
+
+    Of extractors other than SIFT, OpenCV's SIFT is drawn: it shows the same parts of the animal.
+    """
+    config = config or Matching()
+    extractor = config.extractor if isinstance(config.extractor, Sift) else Sift()
+    features = sift.extract([query_rgb, reference_rgb], extractor)
     query, reference = features.image(0), features.image(1)
-    if len(query) == 0 or len(reference) < 2:
-        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
-    left = query.descriptors.astype(np.float32)
-    right = reference.descriptors.astype(np.float32)
-    squared = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2 * left @ right.T
-    best = np.argsort(squared, axis=1, kind="stable")[:, :2]
-    first, second = np.take_along_axis(squared, best, axis=1).T
-    kept = np.flatnonzero(first < threshold * second)
-    kept = kept[np.argsort((first / np.maximum(second, 1))[kept], kind="stable")]
-    return query.points_xy[kept], reference.points_xy[best[kept, 0]]
-
-
-def _extractor(params: Mapping[str, Any]) -> Sift:
-    """SIFT as the method's settings say, as far as they name it."""
-    given = {name: params[name] for name in Sift.model_fields if name in params}
-    try:
-        return Sift.parse(given, where="settings of the method")
-    except ConfigError:  # another extractor: OpenCV's SIFT shows the same parts of the animal
-        return Sift()
+    if config.direction == "query_to_reference":
+        pairs = match_pair(query, reference, threshold, mutual=config.mutual)
+    else:
+        pairs = match_pair(reference, query, threshold, mutual=config.mutual)[:, ::-1]
+    return query.points_xy[pairs[:, 0]], reference.points_xy[pairs[:, 1]]
 
 
 @dataclass(frozen=True)

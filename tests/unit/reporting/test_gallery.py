@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid_ray.config.matching import Sift
+from reid_ray.config.matching import Matching, Sift
+from reid_ray.matching import sift
+from reid_ray.matching.engine import Packed, count_block
 from reid_ray.reporting.gallery import make_gallery, matched_points, panels, pick
 from reid_ray.runs import files
 
@@ -21,21 +23,39 @@ def made(record, images, tmp_path_factory):
 def test_the_chosen_trial_and_the_local_features_are_shown(record):
     found = panels(record)
     assert {panel.family for panel in found} == {"Triplet", "local features"}
-    assert next(p for p in found if p.family == "local features").threshold == 0.6
+    assert next(p for p in found if p.family == "local features").ratio("zebra") == 0.6
 
 
-def test_matches_are_drawn_with_the_features_of_the_method(record):
-    def local(params):
+def test_matches_are_drawn_with_the_settings_and_thresholds_of_the_method(record):
+    def local(params, **settings):
         changed = [
             replace(m, result=replace(m.result, params=params)) if m.result.method == "SIFT" else m
             for m in record.methods
         ]
-        found = panels(replace(record, methods=changed))
+        config = record.study["config"] | {
+            "baselines": {"matching": [{"name": "SIFT", **settings}]}
+        }
+        study = record.study | {"config": config}
+        found = panels(replace(record, methods=changed, study=study))
         return next(p for p in found if p.family == "local features")
 
-    assert local({"kind": "sift", "root": True, "contrast_threshold": 0.02}).extractor.root
-    assert local({"kind": "superpoint", "nms_px": 4}).extractor == Sift()
-    assert local({"threshold": 0.7}).threshold == 0.7
+    rooted = local({}, extractor={"kind": "sift", "root": True}, mutual=True)
+    assert rooted.matching.extractor.root
+    assert rooted.matching.mutual
+    one, other = record.rows["dataset"].unique()[:2]
+    each = local({f"threshold/{one}": 0.7, f"threshold/{other}": 0.5})
+    assert (each.ratio(one), each.ratio(other)) == (0.7, 0.5)
+    assert local({"threshold": 0.7}).ratio(one) == 0.7
+
+
+@pytest.mark.parametrize("direction", ["reference_to_query", "query_to_reference"])
+def test_as_many_lines_are_drawn_as_the_method_counts(images, direction):
+    query, reference = images[0], np.ascontiguousarray(images[0][:, 30:])
+    config = Matching(direction=direction)
+    drawn = len(matched_points(query, reference, 0.6, config)[0])
+    packed = Packed.of(sift.extract([query, reference], Sift()))
+    counted = count_block(packed.take([0]), 0, 1, packed.take([1]), [0.6], direction=direction)
+    assert drawn == counted[0, 0, 0] > 20
 
 
 def test_right_and_wrong_answers_are_what_the_predictions_say(record, made):
@@ -107,7 +127,7 @@ def test_an_empty_photo_has_no_matches(images):
 
 def test_lines_are_drawn_where_the_matcher_says(record, images, tmp_path):
     point = np.array([[40.0, 80.0]], np.float32)
-    panel = next(p for p in panels(record) if p.threshold is not None)
+    panel = next(p for p in panels(record) if p.matching is not None)
     path = make_gallery(
         record.rows, images, [panel], tmp_path, each=1, matcher=lambda q, r, t: (point, point)
     )
