@@ -16,6 +16,8 @@ from reid_ray.on_ray.trial import Materials, Plan, run
 from reid_ray.runs.methods import MethodFolder
 
 PROCESS_GROUP_TIMEOUT_S = 300
+HOLDER_CPUS = 0.01
+"""Of a Tune trial that only holds Ray Train workers; Ray refuses 0."""
 
 
 def train_here(
@@ -49,7 +51,8 @@ def train_distributed(
     """
     if not folder.done():
         folder.forget()  # workers take a result for one of this start
-    resources = {"CPU": float(scaling.cpus_per_worker)}
+    # The trial that holds these workers has a share of a CPU itself, which they leave to it.
+    resources = {"CPU": scaling.cpus_per_worker - HOLDER_CPUS}
     if gpus_per_worker:
         resources["GPU"] = gpus_per_worker
     trainer = TorchTrainer(

@@ -16,7 +16,7 @@ from ray.tune.callback import Callback
 
 from reid_ray.config.tune import Scaling
 from reid_ray.on_ray.session import Cluster
-from reid_ray.on_ray.training import check_fits, train_distributed, train_here
+from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.on_ray.trial import Plan
 from reid_ray.runs.study import StudyFolder
 
@@ -52,7 +52,7 @@ def run_trials(
         gpus=gpus,
     )
     nested = scaling.workers > 0
-    resources = {"CPU": 0.01} if nested else {"CPU": scaling.cpus_per_worker, "GPU": gpus}
+    resources = {"CPU": HOLDER_CPUS} if nested else {"CPU": scaling.cpus_per_worker, "GPU": gpus}
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         param_space={"key": tune.grid_search(list(by_key))},
