@@ -31,6 +31,7 @@ class SuperPoint(Config):
 
 
 Extractor = Annotated[Sift | SuperPoint, Field(discriminator="kind")]
+Distance = Literal["squared", "plain"]
 
 
 class Verify(Config):
@@ -55,18 +56,23 @@ class Matching(Config):
     score: Literal["count", "lnbnn"] = "count"
     """`count`: descriptors that pass the ratio test; `lnbnn`: local naive-Bayes votes."""
     thresholds: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (
-        0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
+        0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
     )  # fmt: skip
-    """Ratios of *squared* L2 distances to choose from, leave-one-out on the reference set alone."""
+    """`count`: ratios of *squared* L2 distances to choose from. Whatever is chosen, is chosen
+    leave-one-out on the reference set alone."""
+    neighbours: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3, 5, 10, 20)
+    """`lnbnn`: numbers of votes per descriptor to choose from."""
+    distances: Annotated[tuple[Distance, ...], Field(min_length=1)] = ("squared", "plain")
+    """`lnbnn`: kinds of distance to choose from."""
+    alternatives: tuple[Extractor, ...] = ()
+    """Other extractors to choose from; of equally good ones `extractor`, then the first."""
     tuning_lookups: PositiveInt = 1000
-    """References looked up to choose the threshold, drawn at random where there are more."""
+    """References looked up to choose, drawn at random where there are more."""
     mutual: bool = False
     """Count a match only if it is the best in both directions."""
     direction: Literal["reference_to_query", "query_to_reference"] = "reference_to_query"
     """Whose descriptors look for their nearest two: the reference's, among the query's (as the
     paper's wildlife-tools did), or the query's, among the reference's."""
-    neighbours: PositiveInt = 10
-    """Votes per descriptor of `lnbnn`."""
     per_identity: bool = False
     """Sum the scores of an identity's photos (`count`), or let only its nearest vote (`lnbnn`)."""
     verify: Verify | None = None

@@ -150,10 +150,14 @@ def nearest_images(
     references: Packed,
     *,
     kept: int,
+    left_out_qg: NDArray[np.bool_] | None = None,
     product: Product | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """For each descriptor of queries start:stop the `kept` nearest references, each by its nearest
     descriptor.
+
+    Args:
+        left_out_qg: references that are as if they were not there, for each of these queries.
 
     Returns:
         Squared distances (ascending) and reference positions, both [descriptors, kept]; ties:
@@ -162,6 +166,9 @@ def nearest_images(
     """
     part = queries.part(start, stop)
     total = len(part.descriptors)
+    if left_out_qg is None:
+        left_out_qg = np.zeros((len(part), len(references)), np.bool_)
+    owners = np.repeat(np.arange(len(part)), np.diff(part.offsets))
     distances = np.full((total, kept), ratio.FAR, np.float32)
     images = np.full((total, kept), -1, np.int64)
     row_tiles = list(_tiles(references.offsets, TILE_ROWS, whole=True))
@@ -173,7 +180,7 @@ def nearest_images(
         for c, tile in enumerate(column_tiles):
             ratio.nearest_images_tile(
                 multiply(r, c), row_norms, part.norms[tile.first : tile.last],
-                row_tile.bounds, row_tile.images.start,
+                row_tile.bounds, row_tile.images.start, owners[tile.first : tile.last], left_out_qg,
                 distances[tile.first : tile.last], images[tile.first : tile.last], best, second,
             )  # fmt: skip
     return distances, images

@@ -1,14 +1,21 @@
 """Score references by local naive-Bayes nearest neighbours (McCann and Lowe 2012, CVPR).
 
 For each query descriptor the nearest references vote, each with how much nearer it is than the
-first one that gets no vote. There is no threshold to choose. In: packed features. Out: scores.
+first one that gets no vote. One pass over the descriptors serves any number of settings. In: packed
+features. Out: scores.
 """
+
+from collections.abc import Sequence
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_ray.config.matching import Distance
 from reid_ray.matching.engine import Packed, nearest_images
+
+LnbnnSetting = tuple[int, Distance]
+"""Votes per descriptor, and whether distances are squared or plain."""
 
 
 def lnbnn_block(
@@ -16,43 +23,52 @@ def lnbnn_block(
     start: int,
     stop: int,
     references: Packed,
+    settings: Sequence[LnbnnSetting],
     *,
-    neighbours: int,
     identities_g: NDArray[np.int64] | None = None,
+    left_out_qg: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
-    """Scores of queries start:stop against every reference, float64 [q, g]; higher is better.
+    """Scores of queries start:stop against every reference, float64 [s, q, g]; higher is better.
 
     A descriptor's list of references has each once, by its nearest descriptor; ties: the lower
-    position first. The first `neighbours` get (squared distance to the next one - own squared
-    distance), summed over the query's descriptors. Sums of whole numbers are exact.
+    position first. The first `neighbours` get (distance of the next one - own distance), summed
+    over the query's descriptors. Sums of squared distances are whole numbers and exact.
 
     Args:
-        neighbours: votes per descriptor; at most the references minus one.
+        settings: each s is (votes per descriptor, kind of distance); a list that is shorter than
+            that gives as many votes as it has references but one.
         identities_g: a number per reference: only the nearest reference of an identity votes, and
             its vote counts for every reference of that identity. None: each reference by itself.
+        left_out_qg: references that are as if they were not there, for each of these queries.
     """
-    kept = min(neighbours, len(references) - 1) + 1
-    scores = np.zeros((stop - start, len(references)))
+    groups = np.arange(len(references)) if identities_g is None else identities_g
+    scores = np.zeros((len(settings), stop - start, len(references)))
+    kept = min(max(neighbours for neighbours, _ in settings), len(references) - 1) + 1
     if kept < 2:
         return scores
-    groups = np.arange(len(references)) if identities_g is None else identities_g
-    distances, images = nearest_images(queries, start, stop, references, kept=kept)
+    squared, images = nearest_images(
+        queries, start, stop, references, kept=kept, left_out_qg=left_out_qg
+    )
+    by_kind = {"squared": squared.astype(np.float64)}
+    if any(kind == "plain" for _, kind in settings):
+        by_kind["plain"] = np.sqrt(by_kind["squared"])
     owners = np.repeat(np.arange(stop - start), np.diff(queries.offsets[start : stop + 1]))
-    votes = np.zeros((stop - start, int(groups.max()) + 1))
-    _vote(distances, images, owners, groups, votes)
-    scores[:] = votes[:, groups]
+    for s, (neighbours, kind) in enumerate(settings):
+        votes = np.zeros((stop - start, int(groups.max()) + 1))
+        _vote(by_kind[kind], images, neighbours, owners, groups, votes)
+        scores[s] = votes[:, groups]
     return scores
 
 
 @numba.njit(nogil=True, cache=True)
-def _vote(distances, images, owners, groups, votes):  # type: ignore[no-untyped-def]
-    """Add each descriptor's votes; the last of its list is what the others are measured by."""
-    kept = distances.shape[1]
+def _vote(distances, images, neighbours, owners, groups, votes):  # type: ignore[no-untyped-def]
+    """Add each descriptor's votes; the one after the last voter is what they are measured by."""
     for row in range(len(distances)):
-        if images[row, kept - 1] < 0:
-            continue
-        background = np.float64(distances[row, kept - 1])
-        for place in range(kept - 1):
+        last = min(neighbours, distances.shape[1] - 1)
+        while last > 0 and images[row, last] < 0:
+            last -= 1
+        background = distances[row, last]
+        for place in range(last):
             group = groups[images[row, place]]
             nearest = True
             for earlier in range(place):

@@ -151,10 +151,12 @@ def _nearest_column(product, column_norms, row, first, last):  # type: ignore[no
 
 @_compile
 def nearest_images_tile(  # type: ignore[no-untyped-def]
-    product, row_norms, column_norms, row_bounds, first_image, distances, images, best, second
-):
+    product, row_norms, column_norms, row_bounds, first_image, owners, left_out, distances, images,
+    best, second
+):  # fmt: skip
     """Keep, per column, the nearest images seen so far, each by its nearest row.
 
+    Columns of owner q pass over the images that `left_out` [q, g] marks.
     `distances` and `images` [columns, kept] are sorted by distance; among equals the earlier image
     stays first.
     """
@@ -166,7 +168,7 @@ def nearest_images_tile(  # type: ignore[no-untyped-def]
         _fold_rows(product, row_norms, start, stop, best, second)
         for c in range(product.shape[1]):
             distance = best[c] + column_norms[c]
-            if not distance < distances[c, kept - 1]:
+            if not distance < distances[c, kept - 1] or left_out[owners[c], first_image + g]:
                 continue
             place = kept - 1
             while place > 0 and distance < distances[c, place - 1]:

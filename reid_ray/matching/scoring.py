@@ -3,12 +3,13 @@
 Legend: q queries, g references.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Matching
+from reid_ray.config.matching import Distance, Matching
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features
 from reid_ray.matching.lnbnn import lnbnn_block
@@ -35,12 +36,38 @@ class References:
     features: Features | None = None
 
 
+@dataclass(frozen=True)
+class Setting:
+    """One candidate of what is chosen on the references.
+
+    Attributes:
+        threshold: of `count`, a ratio of squared distances.
+        neighbours: of `lnbnn`, votes per descriptor.
+        distance: of `lnbnn`.
+    """
+
+    threshold: float = 1.0
+    neighbours: int = 1
+    distance: Distance = "squared"
+
+
+def settings_of(config: Matching) -> tuple[Setting, ...]:
+    """What the config lets choose from, the preferred of equals first."""
+    if config.score == "count":
+        return tuple(Setting(threshold=value) for value in sorted(set(config.thresholds)))
+    return tuple(
+        Setting(neighbours=neighbours, distance=distance)
+        for neighbours in sorted(set(config.neighbours))
+        for distance in dict.fromkeys(config.distances)
+    )
+
+
 def score_block(
     queries: Features,
     encounters_q: NDArray[np.int64],
     references: References,
     config: Matching,
-    threshold: float,
+    setting: Setting,
 ) -> NDArray[np.float32]:
     """Scores float32 [q, g], higher is better; equal scores are told apart only by position.
 
@@ -49,7 +76,7 @@ def score_block(
     """
     packed = Packed.of(queries)
     out_qg = left_out(encounters_q, references, config)
-    scores = _scores(packed, references, config, threshold, out_qg)
+    scores = score_settings(packed, references, config, [setting], out_qg)[0]
     if config.verify is not None and references.features is not None:
         scores = _verified(scores, queries, references.features, config)
     scores[out_qg] = EXCLUDED
@@ -66,42 +93,32 @@ def left_out(
     return np.asarray(same_qg & (encounters_q >= 0)[:, None])
 
 
-def _scores(
+def score_settings(
     packed: Packed,
     references: References,
     config: Matching,
-    threshold: float,
+    settings: Sequence[Setting],
     out_qg: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
+    """Scores of each setting in one pass over the descriptors, float64 [s, q, g].
+
+    References of `out_qg` are as if they were not there; their own scores mean nothing.
+    """
     if config.score == "lnbnn":
-        return _lnbnn(packed, references, config, out_qg)
-    counts = count_block(
-        packed, 0, len(packed), references.packed, [threshold],
-        mutual=config.mutual, direction=config.direction,
-    )[:, :, 0]  # fmt: skip
-    scores = np.where(out_qg, 0, counts).astype(np.float64)
-    return summed_per_identity(scores, references.identities_g) if config.per_identity else scores
-
-
-def _lnbnn(
-    packed: Packed, references: References, config: Matching, out_qg: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """LNBNN over the references that may answer: those left out must not push others off a list."""
-    groups = references.identities_g if config.per_identity else None
-    scores = np.zeros(out_qg.shape)
-    if not out_qg.any():
         return lnbnn_block(
             packed, 0, len(packed), references.packed,
-            neighbours=config.neighbours, identities_g=groups,
+            [(setting.neighbours, setting.distance) for setting in settings],
+            identities_g=references.identities_g if config.per_identity else None,
+            left_out_qg=out_qg,
         )  # fmt: skip
-    for q, out_g in enumerate(out_qg):
-        allowed = np.flatnonzero(~out_g)
-        scores[q, allowed] = lnbnn_block(
-            packed, q, q + 1, references.packed.take(allowed),
-            neighbours=config.neighbours,
-            identities_g=None if groups is None else groups[allowed],
-        )[0]  # fmt: skip
-    return scores
+    counts = count_block(
+        packed, 0, len(packed), references.packed, [setting.threshold for setting in settings],
+        mutual=config.mutual, direction=config.direction,
+    )  # fmt: skip
+    scores = np.where(out_qg, 0, counts.transpose(2, 0, 1)).astype(np.float64)
+    if not config.per_identity:
+        return scores
+    return np.stack([summed_per_identity(one, references.identities_g) for one in scores])
 
 
 def summed_per_identity(

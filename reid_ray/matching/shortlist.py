@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reid_ray.config.matching import Matching
 from reid_ray.matching.features import Features
-from reid_ray.matching.scoring import EXCLUDED, References, score_block
+from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_block
 
 
 def nearest_embeddings(
@@ -33,7 +33,7 @@ def score_shortlist(
     candidates_qb: NDArray[np.int64],
     references: References,
     config: Matching,
-    threshold: float,
+    setting: Setting,
 ) -> NDArray[np.float32]:
     """Scores float32 [q, g] as `score_block` over each query's own candidates.
 
@@ -49,7 +49,7 @@ def score_shortlist(
             references.encounters_g[chosen],
             None if references.features is None else references.features.take(chosen),
         )
-        found = score_block(queries.take([q]), encounters_q[[q]], few, config, threshold)[0]
+        found = score_block(queries.take([q]), encounters_q[[q]], few, config, setting)[0]
         possible = found[found != EXCLUDED]
         scores[q] = (possible.min() if len(possible) else 0) - 1
         scores[q, chosen] = found

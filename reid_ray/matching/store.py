@@ -6,13 +6,15 @@ weights), never a file name, so that no stale features are read.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Extractor, SuperPoint
+from reid_ray.config.matching import Extractor, Sift, SuperPoint
 from reid_ray.errors import StorageError, WeightsError
+from reid_ray.matching import sift
 from reid_ray.matching.extract import extract
 from reid_ray.matching.features import Features
 
@@ -43,7 +45,30 @@ def settings_key(config: Extractor) -> str:
 def load_or_extract(
     folder: Path, images: Sequence[NDArray[np.uint8]], config: Extractor
 ) -> Features:
-    """Features from `folder` where they were made before; else made, kept there and returned."""
+    """Features from `folder` where they were made before; else made, kept there and returned.
+
+    Kept are plain descriptors of all keypoints: RootSIFT and a cap on keypoints are derived, so
+    that methods which differ in them alone share one file.
+    """
+    kept = config.model_copy(update={"max_keypoints": None})
+    if isinstance(kept, Sift):
+        kept = kept.model_copy(update={"root": False})
+    return derived(_load_or_extract(folder, images, kept), config)
+
+
+def derived(features: Features, config: Extractor) -> Features:
+    """What `config` takes of plain features of all keypoints."""
+    cap = config.max_keypoints
+    if cap is not None and len(features) and features.keypoints.max() > cap:
+        features = Features.pack(features.image(i).strongest(cap) for i in range(len(features)))
+    if isinstance(config, Sift) and config.root:
+        features = replace(features, descriptors=sift.root(features.descriptors))
+    return features
+
+
+def _load_or_extract(
+    folder: Path, images: Sequence[NDArray[np.uint8]], config: Extractor
+) -> Features:
     path = folder / f"{feature_key(images, config)}.npz"
     if path.exists():
         try:

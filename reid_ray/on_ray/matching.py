@@ -1,7 +1,8 @@
 """Match the local features of every query with every reference, on all CPUs, surviving their loss.
 
 In: photos in the object store, the table with its split, a config. Out: one prediction per query.
-Features are taken by tasks; then actors of one CPU choose the threshold and rank chunks of queries.
+Actors of one CPU take features, choose what is left open and rank chunks of queries. Features are
+kept in the study's folder `features`, so that methods with the same extractor take them once.
 The driver writes each finished chunk to the method's folder, so that a start after a crash goes on
 from there, and puts chunks together in order, so that the table is the same either way.
 """
@@ -19,14 +20,13 @@ import pandas as pd
 import ray
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Matching
-from reid_ray.errors import StorageError
+from reid_ray.config.matching import Extractor, Matching
 from reid_ray.evaluation.predictions import answer_queries
 from reid_ray.evaluation.ranking import Ranked, concat
 from reid_ray.matching.engine import Packed
 from reid_ray.matching.features import Features
-from reid_ray.matching.scoring import References
-from reid_ray.matching.threshold import Tuned, best_of, sample
+from reid_ray.matching.scoring import References, Setting, settings_of
+from reid_ray.matching.tuning import Tuned, best_of, sample
 from reid_ray.on_ray.matching_actors import Call, Pool
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder, method_key
@@ -53,7 +53,7 @@ def run_matching(
     Args:
         shared: `PreparedImages`, or an object with them as `images`, in the object store; photo i
             belongs to row i.
-        folder: finished chunks go to `chunks/` in it.
+        folder: finished chunks go to `chunks/` in it, features to the study's `features/`.
         actors: matching processes of one CPU each; fewer are used while fewer can be had.
         k: references kept per query.
         progress: told (query-reference pairs done, all), also while nothing new is done.
@@ -93,11 +93,14 @@ class _Run:
     ) -> None:
         self.shared, self.rows, self.config, self.k = shared, rows, config, k
         self.chunks = folder.path / "chunks"
+        # <study>/methods/<key>: what several methods share lies beside `methods`.
+        self.store = folder.path.absolute().parents[1] / "features"
+        self.encounters = _encounters(rows)
         self.progress = progress
         self.pool: Pool
         self.total = self.done = self.fresh = 0
         self.seconds = 0.0
-        self.thresholds: dict[str, float] = {}
+        self.chosen: dict[str, tuple[Extractor, Tuned]] = {}
         self.keypoints: list[NDArray[np.int64]] = []
 
     def search(
@@ -115,66 +118,84 @@ class _Run:
             list(keys[query_positions]), list(keys[reference_positions]),
         )  # fmt: skip
         chunks = self.chunks / fingerprint
-        queries = self._features(query_positions, chunks / "features")
-        references = self._features(reference_positions, chunks / "features")
-        self.keypoints += [queries.keypoints, references.keypoints]
-        side = _Side.put(self, queries, references, query_labels, reference_labels,
-                         query_positions, reference_positions)  # fmt: skip
-        tuned = self._tune(side, len(reference_positions), chunks)
-        self.thresholds[name] = tuned.threshold
-        return self._rank(side, tuned.threshold, chunks)
+        side, tuned = self._choose(reference_positions, reference_labels, chunks)
+        self.chosen[name] = side.extractor, tuned
+        queries = self._features(query_positions, side.extractor)
+        self.keypoints += [queries.keypoints, side.keypoints]
+        looking = (queries, query_labels, self.encounters[query_positions])
+        return self._rank(side, ray.put(looking), len(queries), tuned.setting, chunks)
 
-    def _features(self, positions: NDArray[np.int64], folder: Path) -> Features:
-        """Features of the given photos: from disk where an earlier start left them."""
-        parts: dict[str, Features] = {}
-        calls: dict[str, Call] = {}
-        for at in range(0, len(positions), PHOTOS_PER_TASK):
-            chunk = positions[at : at + PHOTOS_PER_TASK]
-            name = f"{at:08d}-{method_key(chunk.tolist())}"
-            kept = _kept(folder / f"{name}.npz")
-            if kept is not None:
-                parts[name] = kept
-            else:
-                calls[name] = Call("extract", (self.shared, chunk, self.config))
+    def _choose(
+        self, positions: NDArray[np.int64], labels: NDArray[np.int64], chunks: Path
+    ) -> tuple["_Side", Tuned]:
+        """References with the extractor and setting chosen on them alone."""
+        extractors = (self.config.extractor, *self.config.alternatives)
+        best: tuple[_Side, Tuned] | None = None
+        for place, extractor in enumerate(extractors):
+            features = self._features(positions, extractor)
+            searched = References(
+                Packed.of(features), labels, self.encounters[positions],
+                features if self.config.verify else None,
+            )  # fmt: skip
+            side = _Side(extractor, ray.put(searched), features.keypoints)
+            tuned = self._tune(side, chunks, place, alone=len(extractors) == 1)
+            if best is None or tuned.best > best[1].best:
+                best = side, tuned
+        assert best is not None
+        return best
+
+    def _features(self, positions: NDArray[np.int64], extractor: Extractor) -> Features:
+        """Features of the given photos, from the study's store where they were taken before."""
+        config = self.config.model_copy(update={"extractor": extractor})
         # By the same actors that match: tasks would wait for ever for the CPUs that these hold.
+        calls = {
+            f"features-{at:08d}": Call(
+                "extract",
+                (self.shared, positions[at : at + PHOTOS_PER_TASK], config, self.store),
+            )
+            for at in range(0, len(positions), PHOTOS_PER_TASK)
+        }
+        parts: dict[str, Features] = {}
         for name, features in self.pool.run(calls):
             parts[name] = features
-            features.save(folder / f"{name}.npz")
             self.progress(self.done, self.total)
         return Features.concat(parts[name] for name in sorted(parts))
 
-    def _tune(self, side: "_Side", count: int, chunks: Path) -> Tuned:
-        """The threshold, chosen on the references alone."""
-        if self.config.score != "count" or len(self.config.thresholds) == 1:
-            return Tuned(self.config.thresholds[0], (), 0)
+    def _tune(self, side: "_Side", chunks: Path, place: int, *, alone: bool) -> Tuned:
+        """The setting, chosen on the references alone; nothing is looked up for a single one."""
+        settings = settings_of(self.config)
+        if alone and len(settings) == 1:
+            return Tuned(settings[0], (), 0)
+        count = len(side.keypoints)
         lookups = sample(count, most=self.config.tuning_lookups, seed=self.config.seed)
         size = max(1, PAIRS_PER_CHUNK // count)
         calls = {
-            f"tuning-{at:08d}": Call(
+            f"tuning-{place}-{at:08d}": Call(
                 "tune", (side.references, self.config, lookups[at : at + size])
             )
             for at in range(0, len(lookups), size)
         }
-        right = np.zeros(len(self.config.thresholds))
+        right = np.zeros(len(settings))
         for _, arrays in sorted(self._finish(calls, chunks, pairs=lambda _: 0)):
             right += arrays["right"]
-        return best_of(self.config.thresholds, right, len(lookups))
+        return best_of(settings, right, len(lookups))
 
-    def _rank(self, side: "_Side", threshold: float, chunks: Path) -> Ranked:
-        size = max(1, PAIRS_PER_CHUNK // max(1, side.reference_count))
+    def _rank(
+        self, side: "_Side", looking: ray.ObjectRef, queries: int, setting: Setting, chunks: Path
+    ) -> Ranked:
+        references = len(side.keypoints)
+        size = max(1, PAIRS_PER_CHUNK // max(1, references))
         calls = {
             f"ranked-{at:08d}": Call(
                 "rank",
-                (side.references, side.queries, at, min(at + size, side.query_count),
-                 self.config, threshold, self.k),
+                (side.references, looking, at, min(at + size, queries), self.config, setting,
+                 self.k),
             )
-            for at in range(0, side.query_count, size)
+            for at in range(0, queries, size)
         }  # fmt: skip
         began = time.monotonic()
         ended = sorted(
-            self._finish(
-                calls, chunks, pairs=lambda a: len(a["first_correct"]) * side.reference_count
-            )
+            self._finish(calls, chunks, pairs=lambda a: len(a["first_correct"]) * references)
         )
         self.seconds += time.monotonic() - began
         return concat([Ranked(**arrays) for _, arrays in ended])
@@ -208,44 +229,36 @@ class _Run:
             "mutual": self.config.mutual,
             "keypoints_per_photo": round(float(np.mean(counts)), 1),
         }
-        if self.config.score == "count":
-            one = len(self.thresholds) == 1
-            for name, threshold in self.thresholds.items():
-                params["threshold" if one else f"threshold/{name}"] = threshold
+        one = len(self.chosen) == 1
+        for name, (extractor, tuned) in self.chosen.items():
+            for what, value in self._chosen(extractor, tuned).items():
+                params[what if one else f"{what}/{name}"] = value
         if self.fresh and self.seconds:
             params["pairs_per_second"] = round(self.fresh / self.seconds, 1)
         return params
 
+    def _chosen(self, extractor: Extractor, tuned: Tuned) -> Params:
+        """What was chosen on one dataset's references, and how often it was right there."""
+        chosen: Params = {"threshold": tuned.setting.threshold}
+        if self.config.score == "lnbnn":
+            chosen = {
+                "neighbours": tuned.setting.neighbours,
+                "distance": tuned.setting.distance,
+            }
+        if self.config.alternatives:
+            chosen["chosen_extractor"] = extractor.canonical()
+        if tuned.looked_up:
+            chosen["leave_one_out_top1"] = round(tuned.best, 4)
+        return chosen
+
 
 @dataclass(frozen=True)
 class _Side:
-    """One dataset's features in the object store."""
+    """One dataset's references in the object store, by one extractor."""
 
+    extractor: Extractor
     references: ray.ObjectRef
-    queries: ray.ObjectRef
-    reference_count: int
-    query_count: int
-
-    @classmethod
-    def put(
-        cls,
-        run: _Run,
-        queries: Features,
-        references: Features,
-        query_labels: NDArray[np.int64],
-        reference_labels: NDArray[np.int64],
-        query_positions: NDArray[np.int64],
-        reference_positions: NDArray[np.int64],
-    ) -> "_Side":
-        encounters = _encounters(run.rows)
-        searched = References(
-            Packed.of(references),
-            reference_labels,
-            encounters[reference_positions],
-            references if run.config.verify else None,
-        )
-        looking = (queries, query_labels, encounters[query_positions])
-        return cls(ray.put(searched), ray.put(looking), len(references), len(queries))
+    keypoints: NDArray[np.int64]
 
 
 def _encounters(rows: pd.DataFrame) -> NDArray[np.int64]:
@@ -255,14 +268,6 @@ def _encounters(rows: pd.DataFrame) -> NDArray[np.int64]:
     given = rows["encounter"].notna() & (rows["encounter"].astype(str) != "")
     names = rows["dataset"].astype(str) + "/" + rows["encounter"].astype(str)
     return pd.factorize(names.where(given))[0].astype(np.int64)
-
-
-def _kept(path: Path) -> Features | None:
-    """Features of an earlier start; None where there are none, or damaged ones."""
-    try:
-        return Features.load(path)
-    except StorageError:
-        return None
 
 
 def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:

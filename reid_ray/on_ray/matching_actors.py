@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +15,7 @@ from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerC
 
 from reid_ray.config.matching import Matching
 from reid_ray.errors import ReidError, ResourceError, TrialError
+from reid_ray.matching.scoring import EXCLUDED, Setting, score_block
 
 ATTEMPTS = 5
 """A call that lost so many workers is given up: it is what kills them."""
@@ -41,20 +43,23 @@ class Matcher:
         """Whether it has been started."""
         return True
 
-    def extract(self, shared: Any, positions: NDArray[np.int64], config: Matching) -> Any:
-        """`Features` of a few photos; see `run_matching` for `shared`."""
+    def extract(
+        self, shared: Any, positions: NDArray[np.int64], config: Matching, store: Path
+    ) -> Any:
+        """`Features` of a few photos, kept in `store`; see `run_matching` for `shared`."""
         from reid_ray.datasets.prepared import PreparedImages
-        from reid_ray.matching.extract import extract, resized
+        from reid_ray.matching.extract import resized
+        from reid_ray.matching.store import load_or_extract
 
         photos = shared if isinstance(shared, PreparedImages) else shared.images
-        images = (resized(photos[int(position)], config.short_px) for position in positions)
-        return extract(images, config.extractor)
+        images = [resized(photos[int(position)], config.short_px) for position in positions]
+        return load_or_extract(store, images, config.extractor)
 
     def tune(self, references: Any, config: Matching, lookups: NDArray[np.int64]) -> Arrays:
-        """Right answers of some references per threshold, leave-one-out."""
-        from reid_ray.matching.threshold import right_per_threshold
+        """Right answers of some references per setting, leave-one-out."""
+        from reid_ray.matching.tuning import right_per_setting
 
-        return {"right": right_per_threshold(references, config, lookups)}
+        return {"right": right_per_setting(references, config, lookups)}
 
     def rank(
         self,
@@ -63,12 +68,11 @@ class Matcher:
         start: int,
         stop: int,
         config: Matching,
-        threshold: float,
+        setting: Setting,
         k: int,
     ) -> Arrays:
         """The fields of `Ranked` for queries start:stop, a few at a time."""
         from reid_ray.evaluation.ranking import concat, rank_block
-        from reid_ray.matching.scoring import EXCLUDED, score_block
 
         queries, labels, encounters = looking
         step = 1 if config.exclude_same_encounter else QUERIES_AT_ONCE
@@ -76,7 +80,7 @@ class Matcher:
         for at in range(start, stop, step):
             block = np.arange(at, min(at + step, stop))
             scores = score_block(
-                queries.take(block), encounters[block], references, config, threshold
+                queries.take(block), encounters[block], references, config, setting
             )
             # A reference that is left out must not count as a right answer at the end of the list.
             possible = np.where(scores[0] == EXCLUDED, -1, references.identities_g)

@@ -84,12 +84,17 @@ def expected() -> pd.DataFrame:
     return pd.DataFrame(found, columns=["query", "top_keys", "first_correct"])
 
 
+def folder_of(study: Path) -> MethodFolder:
+    """The only method of a study."""
+    return MethodFolder(study / "methods" / "a")
+
+
 def run(
     tmp_path: Path, config: Matching = CONFIG, **changes: Any
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     images, rows = photos()
     kwargs: dict[str, Any] = {"actors": 1, "k": 3, **changes}
-    return matching.run_matching(ray.put(images), rows, config, MethodFolder(tmp_path), **kwargs)
+    return matching.run_matching(ray.put(images), rows, config, folder_of(tmp_path), **kwargs)
 
 
 def same_answers(found: pd.DataFrame, expected: pd.DataFrame) -> None:
@@ -119,7 +124,7 @@ def test_a_second_start_reads_chunks_and_makes_damaged_ones_again(
 ) -> None:
     monkeypatch.setattr(matching, "PAIRS_PER_CHUNK", 40)
     run(tmp_path)
-    kept = sorted(tmp_path.glob("chunks/*/ranked-*.npz"))
+    kept = sorted(tmp_path.glob("methods/a/chunks/*/ranked-*.npz"))
     assert len(kept) == 5 + 4
     kept[3].write_bytes(kept[3].read_bytes()[:40])
     kept[5].unlink()
@@ -133,7 +138,8 @@ def test_a_second_start_reads_chunks_and_makes_damaged_ones_again(
     monkeypatch.setattr(matching_actors.Pool, "run", watched)
     found, _ = run(tmp_path)
     same_answers(found, expected)
-    assert len(asked) == 2
+    assert len([name for name in asked if name.startswith("ranked-")]) == 2
+    assert not any(name.startswith("tuning-") for name in asked)
 
 
 def test_killed_actors_are_replaced_and_change_nothing(
@@ -193,6 +199,43 @@ def test_references_of_the_same_encounter_never_answer(started: None, tmp_path: 
     assert shared(found) == 0
 
 
+def test_extractor_and_votes_are_chosen_on_the_references_and_named(
+    started: None, tmp_path: Path
+) -> None:
+    # Of plain noise nothing is left above a contrast of 10, so the alternative must be chosen.
+    config = Matching(
+        extractor=Sift(contrast_threshold=10.0), alternatives=(Sift(max_keypoints=60),),
+        score="lnbnn", neighbours=(1, 2),
+    )  # fmt: skip
+    found, params = run(tmp_path / "open", config)
+    assert found["correct"].mean() > 0.5
+    assert '"max_keypoints":60' in str(params["chosen_extractor/one"])
+    fixed = Matching(
+        extractor=Sift(max_keypoints=60), score="lnbnn",
+        neighbours=(int(params["neighbours/two"]),), distances=(params["distance/two"],),
+    )  # fmt: skip
+    expected, _ = run(tmp_path / "fixed", fixed)
+    same = found["dataset"] == "two"
+    assert found[same]["top_keys"].tolist() == expected[same]["top_keys"].tolist()
+
+
+def test_methods_with_the_same_extractor_take_features_once(
+    started: None, tmp_path: Path, expected: pd.DataFrame
+) -> None:
+    images, rows = photos()
+    shared = ray.put(images)
+    changes = [{}, {"mutual": True}, {"extractor": Sift(root=True)}, {"extractor": Sift()}]
+    for name, change in zip("abcd", changes, strict=True):
+        config = CONFIG.model_copy(update=change)
+        folder = MethodFolder(tmp_path / "methods" / name)
+        found, _ = matching.run_matching(shared, rows, config, folder, actors=1, k=3)
+        if name == "a":
+            same_answers(found, expected)
+            kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("features/*.npz")}
+    assert len(kept) == 4  # references and queries of two datasets
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("features/*.npz")} == kept
+
+
 _DRIVER = """
 import sys
 from pathlib import Path
@@ -219,13 +262,13 @@ def test_a_killed_driver_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
 
     killed = start("killed", "killed.parquet")
     deadline = time.monotonic() + 120
-    while len(list((tmp_path / "killed").glob("chunks/*/ranked-*"))) < 3:
+    while len(list((tmp_path / "killed").glob("methods/a/chunks/*/ranked-*"))) < 3:
         assert killed.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    done = len(list((tmp_path / "killed").glob("chunks/*/ranked-*.npz")))
+    done = len(list((tmp_path / "killed").glob("methods/a/chunks/*/ranked-*.npz")))
     assert not (tmp_path / "killed.parquet").exists()
     assert done >= 3
     for folder in ("killed", "whole"):

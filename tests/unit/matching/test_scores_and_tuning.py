@@ -1,4 +1,4 @@
-"""Threshold choice, LNBNN and scoring against plain loops."""
+"""What is chosen on the references, LNBNN and scoring against plain loops."""
 
 from collections import Counter
 
@@ -7,14 +7,15 @@ import pytest
 from feature_images import byte_images
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Matching, Verify
-from reid_ray.matching import scoring, threshold
+from reid_ray.config.matching import Distance, Matching, Verify
+from reid_ray.matching import scoring, tuning
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features
 from reid_ray.matching.lnbnn import lnbnn_block
-from reid_ray.matching.scoring import EXCLUDED, References, score_block
+from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_block, settings_of
 
 NOWHERE = np.full(20, -1)
+SETTING = Setting(threshold=0.9, neighbours=2, distance="squared")
 
 
 def references_of(features: Features, identities: list[int], encounters: list[int]) -> References:
@@ -54,45 +55,90 @@ def test_the_threshold_is_the_one_a_plain_leave_one_out_loop_finds(
             best = max(score(j) for j in others)
             tied = [j for j in others if score(j) == best]
             right[t] += sum(identities[j] == identities[i] for j in tied) / len(tied)
-    tuned = threshold.choose(references, config)
-    np.testing.assert_allclose(np.array(tuned.top1) * 8, right)
+    tuned = tuning.choose(references, config)
+    np.testing.assert_allclose(np.array(tuned.top1) * 8, right[[1, 2, 0]])
     best = [
         t for t, value in zip(config.thresholds, right, strict=True) if value >= right.max() - 1e-9
     ]
-    assert tuned.threshold == min(best)
+    assert tuned.setting.threshold == min(best)
+    assert tuned.best == pytest.approx(right.max() / 8)
 
 
-def test_of_equally_good_thresholds_the_lowest_is_taken_whatever_their_order() -> None:
-    assert threshold.best_of([0.9, 0.5, 0.7], np.array([2.0, 2.0 + 1e-12, 2.0]), 4).threshold == 0.5
-    assert threshold.best_of([0.9, 0.5, 0.7], np.array([3.0, 2.0, 2.0]), 4).threshold == 0.9
+def test_of_equally_good_settings_the_first_is_taken_and_thresholds_come_in_order() -> None:
+    settings = settings_of(Matching(thresholds=(0.9, 0.5, 0.7)))
+    assert [setting.threshold for setting in settings] == [0.5, 0.7, 0.9]
+    equal = tuning.best_of(settings, np.array([2.0, 2.0 + 1e-12, 2.0]), 4)
+    assert equal.setting.threshold == 0.5
+    assert tuning.best_of(settings, np.array([2.0, 2.0, 3.0]), 4).setting.threshold == 0.9
+
+
+@pytest.mark.parametrize("per_identity", [False, True])
+@pytest.mark.parametrize("exclude", [False, True])
+def test_lnbnns_neighbours_and_distances_are_chosen_as_by_brute_force(
+    per_identity: bool, exclude: bool
+) -> None:
+    features = byte_images([12, 20, 9, 15, 3, 30, 1, 18], seed=1, values=16)
+    identities, encounters = [0, 0, 1, 1, 2, 2, 0, 3], [5, 5, 6, -1, -1, 8, 5, 9]
+    config = Matching(
+        score="lnbnn", neighbours=(4, 1, 2), per_identity=per_identity,
+        exclude_same_encounter=exclude,
+    )  # fmt: skip
+    kinds: tuple[Distance, ...] = ("squared", "plain")
+    candidates = [(neighbours, kind) for neighbours in (1, 2, 4) for kind in kinds]
+    assert [(s.neighbours, s.distance) for s in settings_of(config)] == candidates
+    right = np.zeros(len(candidates))
+    for i in range(8):
+        others = [
+            j for j in range(8)
+            if j != i and not (exclude and encounters[i] >= 0 and encounters[i] == encounters[j])
+        ]  # fmt: skip
+        names = [identities[j] for j in others]
+        groups = names if per_identity else list(range(len(others)))
+        for s, (neighbours, kind) in enumerate(candidates):
+            scores = np.array(
+                naive_lnbnn(
+                    features.image(i).descriptors, features.take(others),
+                    min(neighbours, len(others) - 1), groups, kind,
+                )
+            )  # fmt: skip
+            tied = np.flatnonzero(np.isclose(scores, scores.max(), rtol=1e-12, atol=0))
+            right[s] += sum(names[j] == identities[i] for j in tied) / len(tied)
+    tuned = tuning.choose(references_of(features, identities, encounters), config)
+    np.testing.assert_allclose(np.array(tuned.top1) * 8, right)
+    assert len(set(np.round(right, 6))) > 1
+    best = candidates[int(np.argmax(np.round(right, 9)))]
+    assert (tuned.setting.neighbours, tuned.setting.distance) == best
 
 
 def test_look_ups_are_all_or_a_seeded_draw() -> None:
-    assert threshold.sample(5, most=5, seed=0).tolist() == [0, 1, 2, 3, 4]
-    drawn = threshold.sample(1000, most=50, seed=3)
+    assert tuning.sample(5, most=5, seed=0).tolist() == [0, 1, 2, 3, 4]
+    drawn = tuning.sample(1000, most=50, seed=3)
     assert len(set(drawn.tolist())) == 50
-    assert (
-        drawn.tolist() == sorted(drawn.tolist()) == threshold.sample(1000, most=50, seed=3).tolist()
-    )
-    assert drawn.tolist() != threshold.sample(1000, most=50, seed=4).tolist()
+    assert drawn.tolist() == sorted(drawn.tolist()) == tuning.sample(1000, most=50, seed=3).tolist()
+    assert drawn.tolist() != tuning.sample(1000, most=50, seed=4).tolist()
 
 
 def naive_lnbnn(
-    query: NDArray[np.uint8], references: Features, neighbours: int, groups: list[int]
+    query: NDArray[np.uint8],
+    references: Features,
+    neighbours: int,
+    groups: list[int],
+    kind: Distance = "squared",
 ) -> list[float]:
     """McCann and Lowe's algorithm, descriptor by descriptor."""
-    totals = Counter[int]()
+    totals = dict.fromkeys(groups, 0.0)
     for descriptor in query.astype(np.int64):
         nearest = sorted(
             (int(((references.image(g).descriptors - descriptor) ** 2).sum(1).min()), g)
             for g in range(len(references))
             if len(references.image(g))
         )[: neighbours + 1]
-        background = nearest[-1][0]
+        power = {"squared": 1.0, "plain": 0.5}[kind]
+        background = nearest[-1][0] ** power
         voted = set()
         for distance, g in nearest[:-1]:
             if groups[g] not in voted:
-                totals[groups[g]] += background - distance
+                totals[groups[g]] += background - distance**power
                 voted.add(groups[g])
     return [totals[group] for group in groups]
 
@@ -107,20 +153,23 @@ def test_lnbnn_is_that_of_a_naive_loop(neighbours: int, per_identity: bool) -> N
     identities = [0, 1, 0, 2, 1]
     groups = identities if per_identity else [0, 1, 2, 3, 4]
     found = lnbnn_block(
-        Packed.of(queries), 0, 3, Packed.of(references), neighbours=neighbours,
+        Packed.of(queries), 0, 3, Packed.of(references), [(neighbours, "squared"), (2, "plain")],
         identities_g=np.array(identities) if per_identity else None,
     )  # fmt: skip
-    expected = [
-        naive_lnbnn(queries.image(q).descriptors, references, min(neighbours, 4), groups)
-        for q in range(3)
-    ]
-    assert np.sum(expected) > 0
-    np.testing.assert_array_equal(found, expected)
+    for scores, (count, kind) in zip(found, [(neighbours, "squared"), (2, "plain")], strict=True):
+        expected = [
+            naive_lnbnn(queries.image(q).descriptors, references, min(count, 4), groups, kind)
+            for q in range(3)
+        ]
+        assert np.sum(expected) > 0
+        if kind == "squared":
+            np.testing.assert_array_equal(scores, expected)
+        np.testing.assert_allclose(scores, expected, rtol=1e-12, atol=0)
 
 
 def test_lnbnn_of_a_single_reference_is_silent() -> None:
     one = Packed.of(byte_images([5], seed=4))
-    assert lnbnn_block(one, 0, 1, one, neighbours=3).tolist() == [[0.0]]
+    assert lnbnn_block(one, 0, 1, one, [(3, "squared")]).tolist() == [[[0.0]]]
 
 
 def test_an_identitys_photos_share_their_sum_and_keep_their_own_order() -> None:
@@ -143,16 +192,16 @@ def test_references_of_the_same_encounter_are_as_if_they_were_not_there(
         {"score": score, "per_identity": per_identity, "exclude_same_encounter": True}, where="test"
     )
     references = references_of(features, identities, encounters)
-    found = score_block(queries, np.array([4, -1]), references, config, 0.9)
+    found = score_block(queries, np.array([4, -1]), references, config, SETTING)
     kept = [1, 3, 4]
     smaller = references_of(features.take(kept), [0, 2, 1], [-1, 3, -1])
     np.testing.assert_allclose(
-        found[0, kept], score_block(queries.take([0]), NOWHERE[:1], smaller, config, 0.9)[0]
+        found[0, kept], score_block(queries.take([0]), NOWHERE[:1], smaller, config, SETTING)[0]
     )
     assert (found[0, [0, 2]] == EXCLUDED).all()
     free = config.model_copy(update={"exclude_same_encounter": False})
     np.testing.assert_array_equal(
-        found[1], score_block(queries, NOWHERE[:2], references, free, 0.9)[1]
+        found[1], score_block(queries, NOWHERE[:2], references, free, SETTING)[1]
     )
 
 
@@ -164,9 +213,9 @@ def test_verified_candidates_rank_by_inliers_and_before_all_others(
         byte_images([15, 18, 7, 22], seed=8, values=6),
     )
     references = references_of(features, [0, 1, 2, 3], [-1] * 4)
-    monkeypatch.setattr(scoring, "_scores", lambda *_: np.array([[4.0, 9.0, 7.0, 8.0]]))
+    monkeypatch.setattr(scoring, "score_settings", lambda *_: np.array([[[4.0, 9.0, 7.0, 8.0]]]))
     seen = iter([2, 5])  # inliers of the best (1) and second best (3)
     monkeypatch.setattr(scoring, "inliers", lambda *_: next(seen))
     config = Matching(verify=Verify(candidates=2))
-    found = score_block(queries, NOWHERE[:1], references, config, 0.5)[0]
+    found = score_block(queries, NOWHERE[:1], references, config, SETTING)[0]
     assert np.argsort(-found).tolist() == [3, 1, 2, 0]

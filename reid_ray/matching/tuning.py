@@ -1,0 +1,85 @@
+"""Choose what a method leaves open on the reference set alone. In: references. Out: a setting.
+
+Leave-one-out: each reference photo is looked up among all the others, once for all settings. The
+best setting names most identities rightly; where several photos share the highest score, the
+look-up counts as right in proportion to those of the right identity. Of equally good settings the
+first is taken: the strictest threshold, the fewest neighbours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_ray.config.matching import Matching
+from reid_ray.matching.scoring import References, Setting, left_out, score_settings, settings_of
+
+BLOCK = 4
+"""References looked up at once; their scores [s, BLOCK, g] are all that is held."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The chosen setting, and the leave-one-out top-1 (0..1) of every candidate."""
+
+    setting: Setting
+    top1: tuple[float, ...]
+    looked_up: int
+
+    @property
+    def best(self) -> float:
+        """Leave-one-out top-1 of the chosen setting, to nine digits; 0 where none was needed."""
+        return round(max(self.top1, default=0.0), 9)
+
+
+def sample(count: int, *, most: int, seed: int) -> NDArray[np.int64]:
+    """Positions of at most `most` of `count` references, ascending, drawn without replacement."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False)).astype(np.int64)
+
+
+def choose(references: References, config: Matching) -> Tuned:
+    """Best of the config's settings; at most `config.tuning_lookups` references are looked up."""
+    lookups = sample(len(references.packed), most=config.tuning_lookups, seed=config.seed)
+    right = right_per_setting(references, config, lookups)
+    return best_of(settings_of(config), right, len(lookups))
+
+
+def right_per_setting(
+    references: References, config: Matching, lookups: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """How many of `lookups` each of `settings_of(config)` names rightly, float64 [s]; blocks add
+    up.
+    """
+    settings = settings_of(config)
+    right = np.zeros(len(settings))
+    for at in range(0, len(lookups), BLOCK):
+        block = lookups[at : at + BLOCK]
+        out_qg = left_out(references.encounters_g[block], references, config)
+        out_qg[np.arange(len(block)), block] = True
+        looking = references.packed.take(block)
+        scores_sqg = score_settings(looking, references, config, settings, out_qg)
+        for q, position in enumerate(block):
+            name = references.identities_g[position]
+            right += _right(scores_sqg[:, q], references.identities_g == name, ~out_qg[q])
+    return right
+
+
+def _right(
+    scores_sg: NDArray[np.float64], same_g: NDArray[np.bool_], others_g: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Chance, per setting, that the best of the others is of the same identity."""
+    if not (same_g & others_g).any():
+        return np.zeros(len(scores_sg))
+    others_sg = scores_sg[:, others_g]
+    best_sg = others_sg == others_sg.max(axis=1, keepdims=True)
+    share: NDArray[np.float64] = best_sg[:, same_g[others_g]].sum(axis=1) / best_sg.sum(axis=1)
+    return share
+
+
+def best_of(settings: Sequence[Setting], right: NDArray[np.float64], looked_up: int) -> Tuned:
+    """The first setting with the most right; chances are compared to nine digits."""
+    best = int(np.argmax(np.round(right, 9)))
+    return Tuned(settings[best], tuple(float(v) / max(looked_up, 1) for v in right), looked_up)
