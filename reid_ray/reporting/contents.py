@@ -207,9 +207,23 @@ def _confirmed(record: StudyRecord, chosen: Method | None) -> list[dict[str, Any
         domain = "seen" if "seen/top1" in first.figures else "unseen"
         pairs.append(
             {"name": again.name, "note": again.note, "status": again.status, "rows": rows,
-             "domain": domain, "test": verdict.compare(first, again, domain)}
+             "domain": domain, "test": verdict.compare(first, again, domain),
+             "losses": _first_losses(first, again)}
         )  # fmt: skip
     return pairs
+
+
+def _first_losses(first: Method, again: Method) -> dict[str, float] | None:
+    """Mean training loss of the first epoch of both, before rounding could grow."""
+    histories = first.records[0].history, again.records[0].history
+    if not all(history and "loss" in history[0] for history in histories):
+        return None
+    alone, under_ddp = (history[0]["loss"] for history in histories)
+    return {
+        "first": alone,
+        "again": under_ddp,
+        "apart": abs(under_ddp / alone - 1) if alone else 0.0,
+    }
 
 
 def _cost(methods: Sequence[Method]) -> list[dict[str, Any]]:
