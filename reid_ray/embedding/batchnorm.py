@@ -42,6 +42,8 @@ class _Global:
 
 def _normalise(layer: _BatchNorm, values: Tensor) -> Tensor:
     """Training-mode batch norm with mean and variance over all ranks (Ioffe and Szegedy 2015, alg. 1)."""
+    kind = values.dtype
+    values = values if kind == torch.float64 else values.float()  # sums of bf16 would lose digits
     others = [axis for axis in range(values.ndim) if axis != 1]
     shape = [1, -1] + [1] * (values.ndim - 2)
     count = values.numel() // values.shape[1] * dist.get_world_size()
@@ -52,7 +54,7 @@ def _normalise(layer: _BatchNorm, values: Tensor) -> Tensor:
     scaled: Tensor = centred * torch.rsqrt(variance + layer.eps).view(shape)
     if layer.affine:
         scaled = scaled * layer.weight.view(shape) + layer.bias.view(shape)
-    return scaled
+    return scaled.to(kind)
 
 
 def _track(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:

@@ -19,6 +19,8 @@ from rich.progress import (
 )
 
 LINE_EVERY_S = 10.0
+KNOWN_FROM = 0.05
+"""Share of the work from which on the time left is told."""
 
 
 @dataclass
@@ -44,7 +46,9 @@ class Phase:
             return
         self.told = now
         elapsed = now - self.started
-        left = f", about {_clock(elapsed / done * (self.total - done))} left" if done else ""
+        # Start-up spoils the estimate at first.
+        known = done > self.total * KNOWN_FROM
+        left = f", about {_clock(elapsed / done * (self.total - done))} left" if known else ""
         text = f"  {self.name}: {done}/{self.total} {self.unit}{left}"
         self.console.print(
             text + (f"  ({detail})" if detail else ""), markup=False, highlight=False

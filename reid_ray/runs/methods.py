@@ -7,6 +7,7 @@ result. A start does only what has no result yet; retries, double starts and res
 import hashlib
 import json
 import math
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -101,16 +102,18 @@ class MethodFolder:
         return files.read_table(path) if path.exists() else None
 
     def history(self) -> list[dict[str, float]]:
-        """Epochs so far; a last line cut short by a crash is left out."""
+        """Epochs so far, each once: as it was run last, where a resumed run went over it again.
+
+        A line that was cut short by a crash is left out.
+        """
         if not self.history_path.exists():
             return []
-        rows = []
+        rows: dict[float, dict[str, float]] = {}
         for line in self.history_path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-        return rows
+            with suppress(ValueError):
+                row = json.loads(line)
+                rows[row["epoch"]] = row
+        return [rows[epoch] for epoch in sorted(rows)]
 
     def forget(self) -> None:
         """Take the result away, so that the method counts as not finished."""
@@ -120,8 +123,9 @@ class MethodFolder:
         """Add one epoch; non-finite values are left out, as JSON has none."""
         finite = {name: value for name, value in row.items() if math.isfinite(value)}
         self.path.mkdir(parents=True, exist_ok=True)
+        # The line break comes first, so that a line cut short does not spoil the next one.
         with self.history_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finite) + "\n")
+            file.write("\n" + json.dumps(finite))
 
     def finish(self, result: Result, predictions: pd.DataFrame | None = None) -> None:
         """Write predictions, then the result: whoever sees the result sees all of it."""

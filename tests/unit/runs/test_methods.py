@@ -61,12 +61,20 @@ def test_a_figure_that_is_not_a_number_is_refused_and_the_old_result_kept(
     assert [path.name for path in folder.path.iterdir()] == ["result.json"]
 
 
-def test_a_history_cut_in_its_last_line_keeps_the_others(folder: MethodFolder) -> None:
+def test_a_history_cut_in_a_line_keeps_all_others(folder: MethodFolder) -> None:
     folder.append_history({"epoch": 1, "loss": 0.5})
     folder.append_history({"epoch": 2, "loss": float("inf")})
     with folder.history_path.open("a") as file:
-        file.write('{"epoch": 3, "lo')
+        file.write('\n{"epoch": 3, "lo')
     assert folder.history() == [{"epoch": 1, "loss": 0.5}, {"epoch": 2}]
+    folder.append_history({"epoch": 3, "loss": 0.25})
+    assert folder.history()[-1] == {"epoch": 3, "loss": 0.25}
+
+
+def test_an_epoch_that_was_run_again_counts_once(folder: MethodFolder) -> None:
+    for epoch, loss in ((1, 3.0), (2, 2.0), (3, 1.0), (2, 2.5), (3, 1.5)):
+        folder.append_history({"epoch": epoch, "loss": loss})
+    assert [row["loss"] for row in folder.history()] == [3.0, 2.5, 1.5]
 
 
 def test_keys_differ_with_any_part_and_not_with_the_order_of_settings() -> None:
