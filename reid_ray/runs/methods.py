@@ -110,7 +110,7 @@ class MethodFolder:
             return []
         rows: dict[float, dict[str, float]] = {}
         for line in self.history_path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):
+            with suppress(ValueError, KeyError, TypeError):
                 row = json.loads(line)
                 rows[row["epoch"]] = row
         return [rows[epoch] for epoch in sorted(rows)]
