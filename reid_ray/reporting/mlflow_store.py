@@ -115,8 +115,9 @@ class Store:
             self.client.set_tag(run_id, "mlflow.note.content", description)
             for path in (folder.study_path, folder.rows_path, folder.quarantine_path):
                 self.client.log_artifact(run_id, str(path))
-            if folder.gallery_path.exists():
-                self.client.log_artifacts(run_id, str(folder.gallery_path), "gallery")
+            for part in (folder.gallery_path, folder.winner_path):
+                if part.exists():
+                    self.client.log_artifacts(run_id, str(part), part.name)
             self.client.log_artifacts(run_id, str(report), "report")
             self.client.set_terminated(
                 run_id, "FINISHED", _ms(study["started_at"] + study["seconds"])
