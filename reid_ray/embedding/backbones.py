@@ -4,10 +4,10 @@ In: a timm name and where weights come from. Out: a module [n, 3, H, W] -> [n, d
 that says which weights it has.
 """
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import timm
 import torch
@@ -66,7 +66,8 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
     Args:
         name: a timm model name, optionally with a tag (`name.tag`).
         weights: `hub` (timm's own), `random`, a safetensors file, a timm folder, or an `hf-hub:`
-        id. input_px: side of the square input; fixed-size models are made for it.
+            id.
+        input_px: side of the square input; fixed-size models are made for it.
 
     Raises:
         ConfigError: no such timm model.
@@ -151,15 +152,17 @@ def _cached(hub_id: str) -> bool:
 
 
 def _hub_answers() -> bool:
-    """Whether a connection to the model hub opens; its client alone would retry for a minute."""
+    """Whether the model hub answers at all, directly or through the proxy that the environment
+    names; its own client would retry for a minute.
+    """
     from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:
         return False
-    url = urlparse(ENDPOINT)
     try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        socket.create_connection((url.hostname or "", port), timeout=HUB_TIMEOUT_S).close()
-    except OSError:
+        urlopen(Request(ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT_S).close()
+    except HTTPError:
+        return True
+    except (OSError, ValueError):
         return False
     return True
