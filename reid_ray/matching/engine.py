@@ -234,7 +234,8 @@ class _Multiplier:
         # Views are made once: a tile takes a tenth of a millisecond, so each call counts.
         left, right = _tensor(rows.descriptors), _tensor(columns.descriptors)
         self._rows = [left[tile.first : tile.last] for tile in row_tiles]
-        self._columns = [right[tile.first : tile.last].t() for tile in column_tiles]
+        # Transposed in memory, not only in view: the product is some per cent faster.
+        self._columns = [right[tile.first : tile.last].t().contiguous() for tile in column_tiles]
         tallest = max((tile.width for tile in row_tiles), default=0)
         widest = max((tile.width for tile in column_tiles), default=0)
         dtype = torch.int32 if self._int8 else torch.float32
