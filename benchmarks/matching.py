@@ -81,7 +81,7 @@ class Collection:
         )
         rows = assign(load_rows(data, made=cache).rows, data.split).rows
         images = [
-            read_prepared(row.root, row.path, images=data.images).pixels
+            read_prepared(str(row.root), str(row.path), images=data.images).pixels
             for row in rows.itertuples()
         ]
         if name == "NyalaDev":
@@ -251,7 +251,7 @@ def vlad_embeddings(
     cv2.setRNGSeed(0)
     pool = features.take(learned_on).descriptors[::20].astype(np.float32)
     stop = (cv2.TERM_CRITERIA_MAX_ITER, 15, 0.0)
-    _, _, centres = cv2.kmeans(pool, words, None, stop, 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    _, _, centres = cv2.kmeans(pool, words, None, stop, 1, cv2.KMEANS_PP_CENTERS)
     found = np.zeros((len(features), words, 128), np.float32)
     for index in range(len(features)):
         own = features.image(index).descriptors.astype(np.float32)
@@ -353,7 +353,7 @@ def peaks(rounds: int, reached: float) -> Iterator[str]:
     """What torch's bare int8 product does at this descriptor length, without any use of the
     result.
     """
-    ways = {}
+    ways: dict[str, Callable[[], object]] = {}
     for rows, columns in [(2048, 2048), (1024, 384), (700, 384)]:
         a = torch.randint(-128, 128, (rows, 128), dtype=torch.int8)
         b = torch.randint(-128, 128, (columns, 128), dtype=torch.int8)

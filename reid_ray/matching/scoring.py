@@ -80,7 +80,7 @@ def score_block(
     if config.verify is not None and references.features is not None:
         scores = _verified(scores, queries, references.features, config)
     scores[out_qg] = EXCLUDED
-    return scores.astype(np.float32)
+    return np.asarray(scores, np.float32)
 
 
 def left_out(

@@ -224,7 +224,12 @@ def test_methods_with_the_same_extractor_take_features_once(
 ) -> None:
     images, rows = photos()
     shared = ray.put(images)
-    changes = [{}, {"mutual": True}, {"extractor": Sift(root=True)}, {"extractor": Sift()}]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"mutual": True},
+        {"extractor": Sift(root=True)},
+        {"extractor": Sift()},
+    ]
     for name, change in zip("abcd", changes, strict=True):
         config = CONFIG.model_copy(update=change)
         folder = MethodFolder(tmp_path / "methods" / name)

@@ -57,10 +57,10 @@ def test_the_threshold_is_the_one_a_plain_leave_one_out_loop_finds(
             right[t] += sum(identities[j] == identities[i] for j in tied) / len(tied)
     tuned = tuning.choose(references, config)
     np.testing.assert_allclose(np.array(tuned.top1) * 8, right[[1, 2, 0]])
-    best = [
+    equal = [
         t for t, value in zip(config.thresholds, right, strict=True) if value >= right.max() - 1e-9
     ]
-    assert tuned.setting.threshold == min(best)
+    assert tuned.setting.threshold == min(equal)
     assert tuned.best == pytest.approx(right.max() / 8)
 
 
@@ -152,11 +152,12 @@ def test_lnbnn_is_that_of_a_naive_loop(neighbours: int, per_identity: bool) -> N
     )
     identities = [0, 1, 0, 2, 1]
     groups = identities if per_identity else [0, 1, 2, 3, 4]
+    settings: list[tuple[int, Distance]] = [(neighbours, "squared"), (2, "plain")]
     found = lnbnn_block(
-        Packed.of(queries), 0, 3, Packed.of(references), [(neighbours, "squared"), (2, "plain")],
+        Packed.of(queries), 0, 3, Packed.of(references), settings,
         identities_g=np.array(identities) if per_identity else None,
     )  # fmt: skip
-    for scores, (count, kind) in zip(found, [(neighbours, "squared"), (2, "plain")], strict=True):
+    for scores, (count, kind) in zip(found, settings, strict=True):
         expected = [
             naive_lnbnn(queries.image(q).descriptors, references, min(count, 4), groups, kind)
             for q in range(3)
