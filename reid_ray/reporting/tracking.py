@@ -3,11 +3,10 @@
 In: method folders as they finish. Out: MLflow runs; what could not be copied is copied by the next try.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reid_ray.errors import TrackingError
 from reid_ray.runs.methods import MethodFolder
@@ -18,54 +17,71 @@ if TYPE_CHECKING:
 
 
 class Tracking:
-    """The single writer of a study's MLflow experiment, in a thread of its own."""
+    """The single writer of a study's MLflow experiment, in a thread of its own.
+
+    Attributes:
+        problem: why the store could not be written at the last try; "" if it could.
+    """
 
     def __init__(self, uri: str | None, *, storage: Path, study: str) -> None:
         self.uri = uri or f"sqlite:///{storage.absolute() / 'mlflow.db'}"
         self.problem = ""
+        self._study, self._artifacts = study, storage / "mlartifacts"
+        self._datasets: tuple[dict[str, str], ...] = ()
         self._run_ids: dict[str, str] = {}
+        self._store: Store | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         # Importing MLflow takes seconds, so it starts at once, beside Ray's own start.
-        self._store: Future[Store] = self._thread.submit(self._open, storage / "mlartifacts", study)
+        self._later(self._open)
 
     def describe(self, datasets: Sequence[dict[str, str]]) -> None:
-        """Name the inputs of all runs that follow: name, digest, source, context of each collection."""
-        self._thread.submit(self._describe, tuple(datasets))
+        """Name the inputs of all runs that follow: name, digest, source, context of each."""
+        self._datasets = tuple(datasets)
 
     def sync(self, folder: MethodFolder) -> None:
-        """Copy a finished method soon."""
-        self._thread.submit(self._sync, folder)
+        """Copy a finished method soon; not at all until `finish` once the store has failed."""
+        self._later(self._sync, folder)
 
     def finish(self, folder: StudyFolder, report: Path, description: str) -> None:
         """Copy all that is left and the summary, and wait for it."""
-        study = folder.load()
-        for method in study.methods:
+        self._thread.submit(self._retry)
+        for method in folder.load().methods:
             self.sync(folder.method(method.result.key))
-        self._thread.submit(self._summary, folder, report, description).result()
-        self._thread.shutdown()
+        self._later(self._summary, folder, report, description)
+        self._thread.shutdown(wait=True)
 
     def compare_path(self, keys: list[str]) -> str:
-        """The UI's address, after its host, that compares these methods; "" if MLflow was not reached."""
+        """The UI's address, after its host, that compares these methods; "" if nothing was copied.
+
+        To be asked after `finish`.
+        """
         known = [self._run_ids[key] for key in keys if key in self._run_ids]
-        return self._store.result().compare_path(known) if known and not self.problem else ""
+        return self._store.compare_path(known) if self._store and known else ""
 
-    def _open(self, artifacts: Path, study: str) -> "Store":
-        from reid_ray.reporting.mlflow_store import Store
+    def _later(self, work: Callable[..., object], *arguments: Any) -> None:
+        def attempt() -> None:
+            if self.problem:
+                return
+            try:
+                work(*arguments)
+            except TrackingError as error:
+                self.problem = str(error)
 
-        return Store.open(self.uri, study=study, artifacts=artifacts)
+        self._thread.submit(attempt)
 
-    def _describe(self, datasets: tuple[dict[str, str], ...]) -> None:
-        with suppress(TrackingError):  # told by `finish`, which tries again
-            self._store.result().datasets = datasets
+    def _retry(self) -> None:
+        self.problem = ""
+
+    def _open(self) -> "Store":
+        if self._store is None:
+            from reid_ray.reporting.mlflow_store import Store
+
+            self._store = Store.open(self.uri, study=self._study, artifacts=self._artifacts)
+        self._store.datasets = self._datasets
+        return self._store
 
     def _sync(self, folder: MethodFolder) -> None:
-        try:
-            self._run_ids[folder.path.name] = self._store.result().sync_method(folder)
-        except TrackingError as error:
-            self.problem = str(error)
+        self._run_ids[folder.path.name] = self._open().sync_method(folder)
 
     def _summary(self, folder: StudyFolder, report: Path, description: str) -> None:
-        try:
-            self._store.result().sync_summary(folder, report=report, description=description)
-        except TrackingError as error:
-            self.problem = str(error)
+        self._open().sync_summary(folder, report=report, description=description)

@@ -108,6 +108,10 @@ def test_a_dead_server_is_told_in_a_sentence_and_holds_nothing_up(
     began = time.monotonic()
     tracking.sync(folder)
     assert time.monotonic() - began < 1
+    ends = time.monotonic() + 60
+    while not tracking.problem and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert tracking.problem.startswith(f"MLflow at http://127.0.0.1:{port}")
     assert tracking.compare_path([folder.path.name]) == ""
     with pytest.raises(TrackingError, match=f"MLflow at http://127.0.0.1:{port}"):
         Store.open(f"http://127.0.0.1:{port}", study="study", artifacts=tmp_path)
