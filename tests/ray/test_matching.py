@@ -179,7 +179,7 @@ def test_a_chunk_that_kills_every_worker_is_given_up(
 
 def test_an_error_of_the_work_itself_comes_back_as_it_was(started: None, tmp_path: Path) -> None:
     config = Matching(extractor=SuperPoint(kind="superpoint", weights="/nowhere.safetensors"))
-    with pytest.raises(WeightsError, match="nowhere.safetensors: cannot be read"):
+    with pytest.raises(WeightsError, match=r"nowhere\.safetensors: cannot be read"):
         run(tmp_path, config)
 
 
