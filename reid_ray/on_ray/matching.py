@@ -28,6 +28,7 @@ from reid_ray.matching.features import Features
 from reid_ray.matching.scoring import References, Setting, settings_of
 from reid_ray.matching.tuning import Tuned, best_of, sample
 from reid_ray.on_ray.matching_actors import Call, Pool
+from reid_ray.on_ray.planning import pair_count
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder, method_key
 
@@ -65,18 +66,11 @@ def run_matching(
         ResourceError: no actor could be started. TrialError: a chunk failed again and again.
     """
     run = _Run(shared, rows, config, folder, k, progress)
-    run.total = _pairs(rows)
+    run.total = pair_count(rows)
     with Pool(actors) as pool:
         run.pool = pool
         predictions = answer_queries(rows, run.search)
     return predictions, run.params()
-
-
-def _pairs(rows: pd.DataFrame) -> int:
-    counts = pd.crosstab(rows["dataset"], rows["split"])
-    if not {"query", "reference"} <= set(counts):
-        return 0
-    return int((counts["query"] * counts["reference"]).sum())
 
 
 class _Run:

@@ -27,8 +27,13 @@ class MatchPlan:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """All methods of a study, in the order they are shown."""
+    """All methods of a study, in the order they are shown.
 
+    Attributes:
+        digest: of the data that all of them are run on; see `table_digest`.
+    """
+
+    digest: str
     chance_key: str
     encoders: list[EncoderPlan]
     matchers: list[MatchPlan]
@@ -58,6 +63,7 @@ def plan_study(study: Study, rows: pd.DataFrame) -> StudyPlan:
     """Expand the grid and the baselines over the collections."""
     digest = table_digest(rows, study)
     return StudyPlan(
+        digest=digest,
         chance_key=method_key("chance", digest),
         encoders=_encoders(study, digest),
         matchers=[

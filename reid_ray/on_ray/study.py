@@ -16,6 +16,7 @@ from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance, score_encoders
 from reid_ray.on_ray.data import load_photos
+from reid_ray.on_ray.matching import run_matching
 from reid_ray.on_ray.planning import (
     MatchPlan,
     StudyPlan,
@@ -23,7 +24,6 @@ from reid_ray.on_ray.planning import (
     dataset_inputs,
     pair_count,
     plan_study,
-    table_digest,
 )
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.session import Cluster, cluster
@@ -107,7 +107,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
             keys.append(_confirm(run, winner, materials, resources))
     if winner is not None:
         _export(run, winner, rows)
-    _write_study(run, keys, winner.key if winner else None, table_digest(rows, study))
+    _write_study(run, keys, winner.key if winner else None, stages.digest)
     record = folder.load()
     make_gallery(record.rows, images, panels(record), folder.gallery_path)
     report = write_report(record, results_folder(study.reports) / study.name)
@@ -131,7 +131,7 @@ def _open_folder(run: _Run, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: 
     files.write_table(run.folder.rows_path, rows)
     files.write_table(run.folder.quarantine_path, quarantine)
     write_manifest(run.folder.path, rows, run.study.data.split, run.study.data.unseen)
-    _write_study(run, plan.keys(), winner=None, digest=table_digest(rows, run.study))
+    _write_study(run, plan.keys(), winner=None, digest=plan.digest)
     if run.study.training.weights == "auto":
         for note in sorted({trial.note for trial in plan.trials if trial.weights == "random"}):
             run.warn(note)
@@ -171,8 +171,6 @@ def _baselines(
 def _match(
     run: _Run, plan: MatchPlan, materials: ray.ObjectRef, rows: pd.DataFrame, resources: Cluster
 ) -> None:
-    from reid_ray.on_ray.matching import run_matching
-
     folder = run.folder.method(plan.key)
     started_at = time.time()
     actors = run.study.scaling.matching_actors or resources.cpus

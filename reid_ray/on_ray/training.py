@@ -84,9 +84,7 @@ def train_distributed(
 def _worker(config: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
     folder = MethodFolder(Path(config["folder"]))
-    if (
-        folder.finished()
-    ):  # a worker of an earlier try wrote the result and ended the try by its error
+    if folder.finished():  # by a worker of an earlier try, which its error then ended
         return
     materials = ray.get(config["materials"])
     torch.set_num_threads(config["cpus"])

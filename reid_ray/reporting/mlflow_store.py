@@ -34,11 +34,6 @@ KEY, KIND, STUDY, STATUS = "reid_ray.trial", "reid_ray.kind", "reid_ray.study", 
 _BATCH = 900  # one call takes at most 1000 metrics
 
 
-def default_uri(storage: Path) -> str:
-    """SQLite below the storage folder."""
-    return f"sqlite:///{storage.absolute() / 'mlflow.db'}"
-
-
 @dataclass
 class Store:
     """One study's experiment in a tracking store."""

@@ -120,11 +120,6 @@ def ablation(methods: Sequence[Method]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def varied_parameters(methods: Sequence[Method], family: str) -> list[str]:
-    """Hyper-parameters that take more than one value among a family's trials."""
-    return list(dict.fromkeys(p for f, p, _ in _varied(methods) if f == family))
-
-
 def _varied(methods: Sequence[Method]) -> list[tuple[str, str, Any]]:
     """(family, parameter, value) wherever there was a choice, values in natural order."""
     found: list[tuple[str, str, Any]] = []
