@@ -237,8 +237,13 @@ def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Clust
     folder = run.folder.method(plan.key)
     if not folder.done():
         try:
+            gpus = gpus_per_worker(scaling, resources)
             check_fits(
-                scaling, workers=scaling.winner_workers, cpus=resources.cpus, gpus=resources.gpus
+                scaling,
+                workers=scaling.winner_workers,
+                gpus_per_worker=gpus,
+                cpus=resources.cpus,
+                gpus=resources.gpus,
             )
             with run.display.phase("winner under DDP", scaling.winner_workers, "workers") as _:
                 train_distributed(
@@ -247,7 +252,7 @@ def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Clust
                     folder,
                     workers=scaling.winner_workers,
                     scaling=scaling,
-                    gpus_per_worker=gpus_per_worker(scaling, resources),
+                    gpus_per_worker=gpus,
                     storage=run.folder.path / "ray" / "train",
                     callbacks=[],
                 )

@@ -92,8 +92,14 @@ def _worker(config: dict[str, Any]) -> None:
     run(config["plan"], materials, worker, folder, ray.train.report)
 
 
-def check_fits(scaling: Scaling, *, workers: int, cpus: int, gpus: int) -> None:
+def check_fits(
+    scaling: Scaling, *, workers: int, gpus_per_worker: float, cpus: int, gpus: int
+) -> None:
     """Refuse a trial that the cluster could never place; Ray would wait for ever, without a word.
+
+    Args:
+        gpus_per_worker: what each worker will really ask for, also where the config leaves it open.
+        cpus, gpus: of the whole cluster.
 
     Raises:
         ResourceError: says what one trial needs and what there is.
@@ -104,8 +110,9 @@ def check_fits(scaling: Scaling, *, workers: int, cpus: int, gpus: int) -> None:
             f"one trial needs {needed} CPUs ({max(1, workers)} worker(s) x {scaling.cpus_per_worker}), "
             f"the cluster has {cpus}; lower scaling.workers or scaling.cpus_per_worker"
         )
-    wanted = max(1, workers) * (scaling.gpus_per_worker or 0)
+    wanted = max(1, workers) * gpus_per_worker
     if wanted > gpus:
         raise ResourceError(
-            f"one trial needs {wanted:g} GPUs, the cluster has {gpus}; lower scaling.gpus_per_worker"
+            f"one trial needs {wanted:g} GPUs ({max(1, workers)} worker(s) x {gpus_per_worker:g}), "
+            f"the cluster has {gpus}; lower its number of workers or scaling.gpus_per_worker"
         )

@@ -40,8 +40,14 @@ def run_trials(
     """
     if not plans:
         return
-    check_fits(scaling, workers=scaling.workers, cpus=cluster.cpus, gpus=cluster.gpus)
     gpus = gpus_per_worker(scaling, cluster)
+    check_fits(
+        scaling,
+        workers=scaling.workers,
+        gpus_per_worker=gpus,
+        cpus=cluster.cpus,
+        gpus=cluster.gpus,
+    )
     by_key = {plan.key: plan for plan in plans}
     trainable = tune.with_parameters(
         _trainable,
