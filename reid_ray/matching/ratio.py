@@ -64,6 +64,19 @@ def _fold_rows(product, row_norms, start, stop, best, second):  # type: ignore[n
 
 
 @_compile
+def count_columns(best, second, norms, bounds, thresholds, counts):  # type: ignore[no-untyped-def]
+    """Add to counts [images, thresholds] the columns whose ratio is below each threshold.
+
+    `best`, `second` and `norms` are float32, or int32 where all terms are whole numbers.
+    """
+    for s in range(len(bounds) - 1):
+        for c in range(bounds[s], bounds[s + 1]):
+            ratio = np.float32(best[c] + norms[c]) / np.float32(second[c] + norms[c])
+            for t in range(len(thresholds)):
+                counts[s, t] += ratio < thresholds[t]
+
+
+@_compile
 def count_tile(  # type: ignore[no-untyped-def]
     product, row_norms, column_norms, row_bounds, column_bounds, thresholds, counts, best, second
 ):
@@ -72,14 +85,9 @@ def count_tile(  # type: ignore[no-untyped-def]
     """
     for g in range(len(row_bounds) - 1):
         start, stop = row_bounds[g], row_bounds[g + 1]
-        if stop - start < 2:
-            continue
-        _fold_rows(product, row_norms, start, stop, best, second)
-        for s in range(len(column_bounds) - 1):
-            for c in range(column_bounds[s], column_bounds[s + 1]):
-                ratio = (best[c] + column_norms[c]) / (second[c] + column_norms[c])
-                for t in range(len(thresholds)):
-                    counts[g, s, t] += ratio < thresholds[t]
+        if stop - start >= 2:
+            _fold_rows(product, row_norms, start, stop, best, second)
+            count_columns(best, second, column_norms, column_bounds, thresholds, counts[g])
 
 
 @_compile
@@ -157,26 +165,32 @@ def nearest_images_tile(  # type: ignore[no-untyped-def]
     """Keep, per column, the nearest images seen so far, each by its nearest row.
 
     Columns of owner q pass over the images that `left_out` [q, g] marks.
-    `distances` and `images` [columns, kept] are sorted by distance; among equals the earlier image
-    stays first.
     """
-    kept = distances.shape[1]
     for g in range(len(row_bounds) - 1):
         start, stop = row_bounds[g], row_bounds[g + 1]
-        if stop == start:
-            continue
-        _fold_rows(product, row_norms, start, stop, best, second)
-        for c in range(product.shape[1]):
-            distance = best[c] + column_norms[c]
-            if not distance < distances[c, kept - 1] or left_out[owners[c], first_image + g]:
-                continue
-            place = kept - 1
-            while place > 0 and distance < distances[c, place - 1]:
-                distances[c, place] = distances[c, place - 1]
-                images[c, place] = images[c, place - 1]
-                place -= 1
-            distances[c, place] = distance
-            images[c, place] = first_image + g
+        if stop > start:
+            _fold_rows(product, row_norms, start, stop, best, second)
+            for c in range(product.shape[1]):
+                if not left_out[owners[c], first_image + g]:
+                    distance = best[c] + column_norms[c]
+                    insert_image(distance, first_image + g, distances[c], images[c])
+
+
+@_compile
+def insert_image(distance, image, distances, images):  # type: ignore[no-untyped-def]
+    """Put an image into a column's list of `kept` nearest, if it is nearer than the last.
+
+    The list is sorted by distance; among equals the earlier image stays first.
+    """
+    place = len(distances) - 1
+    if not distance < distances[place]:
+        return
+    while place > 0 and distance < distances[place - 1]:
+        distances[place] = distances[place - 1]
+        images[place] = images[place - 1]
+        place -= 1
+    distances[place] = distance
+    images[place] = image
 
 
 def scratch(columns: int) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -107,7 +107,7 @@ def _block(count: int, *, indexed: bool) -> Any:
     constants, panel, groups of four bytes, best, second, nearest, number of the first row).
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def block(  # type: ignore[no-untyped-def]
         typing, rows, stride, constants, panel, groups, best, second, nearest, number
     ):
@@ -205,10 +205,11 @@ def constants_of(rows):  # type: ignore[no-untyped-def]
 @_compile
 def pack(source, numbers, panel):  # type: ignore[no-untyped-def]
     """Write up to 16 rows of `source` (int8 [K, d]) into a panel; lanes left over hold old bytes."""
+    words, to = source.view(np.uint32), panel.view(np.uint32)
     for lane in range(len(numbers)):
-        line = source[numbers[lane]]
-        for at in range(source.shape[1]):
-            panel[(at >> 2) * 64 + lane * 4 + (at & 3)] = np.uint8(line[at]) ^ np.uint8(128)
+        line = words[numbers[lane]]
+        for group in range(len(line)):
+            to[group * LANES + lane] = line[group] ^ np.uint32(0x80808080)
 
 
 @functools.cache

@@ -9,12 +9,21 @@ from feature_images import byte_images, image_of
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Sift
-from reid_ray.matching import engine, sift
+from reid_ray.matching import engine, fused, products, sift, vnni
 from reid_ray.matching.engine import Packed, count_block, nearest_images
 from reid_ray.matching.features import Features
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0)
 DIRECTIONS: tuple[engine.Direction, ...] = ("reference_to_query", "query_to_reference")
+PRODUCTS: tuple[engine.Product, ...] = ("float32", "int8", "fused")
+
+
+@pytest.fixture(params=PRODUCTS)
+def product(request: pytest.FixtureRequest) -> engine.Product:
+    if request.param == "fused" and not vnni.supported():
+        pytest.skip("this processor has no AVX-512 VNNI")
+    found: engine.Product = request.param
+    return found
 
 
 def opencv_count(
@@ -52,14 +61,14 @@ def by_opencv(
 @pytest.mark.parametrize("mutual", [False, True])
 @pytest.mark.parametrize("values", [256, 3])
 def test_counts_are_opencvs_also_with_ties_and_near_empty_images(
-    direction: engine.Direction, mutual: bool, values: int
+    direction: engine.Direction, mutual: bool, values: int, product: engine.Product
 ) -> None:
     queries = byte_images([30, 0, 7, 1, 2, 61], seed=1, values=values)
     references = byte_images([25, 3, 1, 0, 40, 2, 5], seed=2, values=values)
     expected = by_opencv(queries, references, mutual=mutual, direction=direction)
     found = count_block(
         Packed.of(queries), 0, 6, Packed.of(references), THRESHOLDS,
-        mutual=mutual, direction=direction,
+        mutual=mutual, direction=direction, product=product,
     )  # fmt: skip
     assert expected.sum() > 20
     np.testing.assert_array_equal(found, expected)
@@ -88,31 +97,21 @@ def test_counts_of_200_real_pairs_are_opencvs(
 
 
 @pytest.mark.parametrize("mutual", [False, True])
-def test_the_float_product_gives_the_same_counts(mutual: bool) -> None:
-    queries, references = byte_images([50, 9], seed=3), byte_images([20, 64, 3], seed=4)
-    blocks = [
-        count_block(
-            Packed.of(queries), 0, 2, Packed.of(references), THRESHOLDS,
-            mutual=mutual, product=product,
-        )
-        for product in ("int8", "float32")
-    ]  # fmt: skip
-    assert blocks[0].sum() > 0
-    np.testing.assert_array_equal(*blocks)
-
-
-@pytest.mark.parametrize("mutual", [False, True])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_tile_sizes_do_not_change_counts(
-    monkeypatch: pytest.MonkeyPatch, mutual: bool, direction: engine.Direction
+    monkeypatch: pytest.MonkeyPatch,
+    mutual: bool,
+    direction: engine.Direction,
+    product: engine.Product,
 ) -> None:
     queries = Packed.of(byte_images([50, 9, 0, 33], seed=5))
     references = Packed.of(byte_images([20, 64, 3, 1, 0, 17], seed=6))
-    kwargs: dict[str, Any] = {"mutual": mutual, "direction": direction}
+    kwargs: dict[str, Any] = {"mutual": mutual, "direction": direction, "product": product}
     whole = count_block(queries, 0, 4, references, THRESHOLDS, **kwargs)
     for rows, columns in [(1, 1), (5, 7), (64, 10), (23, 64)]:
-        monkeypatch.setattr(engine, "TILE_ROWS", rows)
-        monkeypatch.setattr(engine, "TILE_COLUMNS", columns)
+        monkeypatch.setattr(products, "TILE_ROWS", rows)
+        monkeypatch.setattr(products, "TILE_COLUMNS", columns)
+        monkeypatch.setattr(fused, "TILE_COLUMNS", columns)
         np.testing.assert_array_equal(
             count_block(queries, 0, 4, references, THRESHOLDS, **kwargs), whole
         )
@@ -166,12 +165,14 @@ def test_packed_bytes_keep_distances_and_take_copies_whole_images() -> None:
     np.testing.assert_array_equal(taken.descriptors[6:], packed.descriptors[:4])
 
 
-def test_nearest_images_are_those_of_a_plain_sort() -> None:
+def test_nearest_images_are_those_of_a_plain_sort(product: engine.Product) -> None:
     queries, references = (
         byte_images([9, 4], seed=12, values=4),
         byte_images([7, 0, 5, 11, 3], seed=13, values=4),
     )
-    distances, images = nearest_images(Packed.of(queries), 0, 2, Packed.of(references), kept=4)
+    distances, images = nearest_images(
+        Packed.of(queries), 0, 2, Packed.of(references), kept=4, product=product
+    )
     for row, descriptor in enumerate(queries.descriptors.astype(np.int64)):
         nearest = sorted(
             (int(((references.image(g).descriptors - descriptor) ** 2).sum(1).min()), g)
@@ -182,13 +183,28 @@ def test_nearest_images_are_those_of_a_plain_sort() -> None:
         ] == nearest
 
 
-def test_a_wrong_int8_product_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = engine.torch._int_mm
-    monkeypatch.setattr(engine.torch, "_int_mm", lambda a, b: right(a, b) + 1)
-    assert engine.fastest_product.__wrapped__() == "float32"
+def test_wrong_or_missing_products_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, fold = engine.torch._int_mm, vnni.fold
+
+    def wrong_fold(*arguments: Any) -> None:
+        fold(*arguments)
+        arguments[-1][0] += 1
 
     def missing(a: Any, b: Any) -> Any:
         raise RuntimeError("not implemented")
 
-    monkeypatch.setattr(engine.torch, "_int_mm", missing)
-    assert engine.fastest_product.__wrapped__() == "float32"
+    monkeypatch.setattr(vnni, "fold", wrong_fold)
+    assert not (vnni.supported() and vnni.right.__wrapped__())
+    monkeypatch.setattr(vnni, "right", lambda: False)
+    for product in (lambda a, b: right(a, b) + 1, missing):
+        monkeypatch.setattr(engine.torch, "_int_mm", product)
+        assert engine.fastest_product.__wrapped__() == "float32"
+
+
+def test_without_vnni_the_kernel_is_never_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled() -> bool:
+        raise AssertionError("would abort the process")
+
+    monkeypatch.setattr(vnni, "supported", lambda: False)
+    monkeypatch.setattr(vnni, "right", compiled)
+    assert engine.fastest_product.__wrapped__() in ("int8", "float32")

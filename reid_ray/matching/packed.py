@@ -1,0 +1,91 @@
+"""Pack descriptors of many images for the matching engine, and cut them into tiles.
+
+SIFT descriptors are bytes and stay so: bytes minus 128, as distances do not change by that.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_ray.matching.features import Features
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Descriptors of n images, ready to be multiplied; plain arrays, shared between processes as
+    they are.
+
+    Attributes:
+        descriptors: [K, d], float32, or int8 (bytes minus 128; d is filled up to a multiple of 4).
+        norms: float32 [K], squared lengths of `descriptors`.
+        offsets: int64 [n + 1], image i owns rows offsets[i]:offsets[i + 1].
+    """
+
+    descriptors: NDArray[Any]
+    norms: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def nbytes(self) -> int:
+        return self.descriptors.nbytes + self.norms.nbytes + self.offsets.nbytes
+
+    @classmethod
+    def of(cls, features: Features) -> "Packed":
+        """Pack the descriptors of all images."""
+        descriptors = features.descriptors
+        if descriptors.dtype == np.uint8:
+            descriptors = (descriptors ^ 0x80).view(np.int8)
+            descriptors = np.pad(descriptors, ((0, 0), (0, -descriptors.shape[1] % 4)))
+        norms = np.einsum("kd,kd->k", descriptors, descriptors, dtype=np.float32)
+        return cls(np.ascontiguousarray(descriptors), norms, features.offsets)
+
+    def part(self, start: int, stop: int) -> "Packed":
+        """Images start:stop, without a copy of the descriptors."""
+        first, last = self.offsets[start], self.offsets[stop]
+        offsets = self.offsets[start : stop + 1] - first
+        return Packed(self.descriptors[first:last], self.norms[first:last], offsets)
+
+    def take(self, images: Sequence[int] | NDArray[np.int64]) -> "Packed":
+        """Copy of the given images, in the given order."""
+        spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]
+        rows = np.concatenate([np.zeros(0, np.int64), *spans])
+        offsets = np.concatenate([[0], np.cumsum([len(span) for span in spans])]).astype(np.int64)
+        return Packed(self.descriptors[rows], self.norms[rows], offsets)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Descriptors first:last of images `images`; `bounds` are the images' limits within it."""
+
+    first: int
+    last: int
+    images: slice
+    bounds: NDArray[np.int64]
+
+    @property
+    def width(self) -> int:
+        return self.last - self.first
+
+
+def tiles(offsets: NDArray[np.int64], size: int, *, whole: bool) -> Iterator[Tile]:
+    """Cut descriptors into tiles of `size`; with `whole`, only between images (a larger one
+    is alone).
+    """
+    first, end = int(offsets[0]), int(offsets[-1])
+    while first < end:
+        last = min(first + size, end)
+        start = int(np.searchsorted(offsets, first, side="right")) - 1
+        if whole:
+            stop = max(int(np.searchsorted(offsets, last, side="right")) - 1, start + 1)
+            last = int(offsets[stop])
+        else:
+            stop = int(np.searchsorted(offsets, last, side="left"))
+        bounds = np.clip(offsets[start : stop + 1], first, last) - first
+        yield Tile(first, last, slice(start, stop), bounds)
+        first = last
