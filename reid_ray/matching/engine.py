@@ -11,6 +11,7 @@ Legend: q queries, g references, t thresholds; rows = the side that is searched,
 import functools
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import cv2
@@ -58,10 +59,18 @@ def count_block(
             round.
         product: None takes what `fastest_product` found.
     """
-    part = queries.part(start, stop)
+    part = _looking(queries, start, stop, references)
     if direction == "reference_to_query":
         return _count(part, references, thresholds, mutual, product)
     return _count(references, part, thresholds, mutual, product).transpose(1, 0, 2)
+
+
+def _looking(queries: Packed, start: int, stop: int, references: Packed) -> Packed:
+    """These queries, with sketches that can be compared with the references'."""
+    part = queries.part(start, stop)
+    if references.sketches is None:
+        return replace(part, sketches=None)
+    return part.sketched(references.sketches.basis)
 
 
 def _count(
@@ -110,7 +119,7 @@ def nearest_images(
         lower position first; where there are fewer references, distance `ratio.FAR` and position
         -1.
     """
-    part = queries.part(start, stop)
+    part = _looking(queries, start, stop, references)
     total = len(part.descriptors)
     if left_out_qg is None:
         left_out_qg = np.zeros((len(part), len(references)), np.bool_)

@@ -4,13 +4,15 @@ SIFT descriptors are bytes and stay so: bytes minus 128, as distances do not cha
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_ray.matching import sketch
 from reid_ray.matching.features import Features
+from reid_ray.matching.sketch import Basis, Sketches
 
 
 @dataclass(frozen=True)
@@ -22,18 +24,21 @@ class Packed:
         descriptors: [K, d], float32, or int8 (bytes minus 128; d is filled up to a multiple of 4).
         norms: float32 [K], squared lengths of `descriptors`.
         offsets: int64 [n + 1], image i owns rows offsets[i]:offsets[i + 1].
+        sketches: of the descriptors, where `sketched` made them.
     """
 
     descriptors: NDArray[Any]
     norms: NDArray[np.float32]
     offsets: NDArray[np.int64]
+    sketches: Sketches | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
     def nbytes(self) -> int:
-        return self.descriptors.nbytes + self.norms.nbytes + self.offsets.nbytes
+        own = self.descriptors.nbytes + self.norms.nbytes + self.offsets.nbytes
+        return own + (self.sketches.nbytes if self.sketches else 0)
 
     @classmethod
     def of(cls, features: Features) -> "Packed":
@@ -45,18 +50,37 @@ class Packed:
         norms = np.einsum("kd,kd->k", descriptors, descriptors, dtype=np.float32)
         return cls(np.ascontiguousarray(descriptors), norms, features.offsets)
 
+    def sketched(self, basis: Basis | None = None) -> "Packed":
+        """The same with sketches, which make searching it faster and change no result.
+
+        Args:
+            basis: None learns one from these descriptors; then float, short or few ones stay as
+                they are.
+        """
+        if basis is None:
+            count, length = self.descriptors.shape
+            whole = self.descriptors.dtype == np.int8
+            if not whole or length < 2 * sketch.LENGTH or count < sketch.LEAST_DESCRIPTORS:
+                return self
+            basis = Basis.learn(self.descriptors)
+        return replace(self, sketches=Sketches.of(self.descriptors, basis))
+
     def part(self, start: int, stop: int) -> "Packed":
         """Images start:stop, without a copy of the descriptors."""
         first, last = self.offsets[start], self.offsets[stop]
         offsets = self.offsets[start : stop + 1] - first
-        return Packed(self.descriptors[first:last], self.norms[first:last], offsets)
+        return self._rows(slice(first, last), offsets)
 
     def take(self, images: Sequence[int] | NDArray[np.int64]) -> "Packed":
         """Copy of the given images, in the given order."""
         spans = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]
         rows = np.concatenate([np.zeros(0, np.int64), *spans])
         offsets = np.concatenate([[0], np.cumsum([len(span) for span in spans])]).astype(np.int64)
-        return Packed(self.descriptors[rows], self.norms[rows], offsets)
+        return self._rows(rows, offsets)
+
+    def _rows(self, rows: slice | NDArray[np.int64], offsets: NDArray[np.int64]) -> "Packed":
+        sketches = self.sketches.take(rows) if self.sketches else None
+        return Packed(self.descriptors[rows], self.norms[rows], offsets, sketches)
 
 
 @dataclass(frozen=True)

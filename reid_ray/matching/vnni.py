@@ -26,6 +26,8 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from reid_ray.matching.sketch import INDEX_BITS
+
 LANES = 16
 ROWS = 4
 FAR = np.int32(2**31 - 1)
@@ -100,9 +102,10 @@ class _Writer:
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
 
 
-def _block(count: int, *, indexed: bool) -> Any:
+def _block(count: int, *, indexed: bool = False, shift: int = 1) -> Any:
     """A numba function that folds `count` rows into a panel's best, second (and nearest row).
 
+    What is folded is (constant of the row - product * 2^shift), modulo 2^32.
     Its arguments are addresses and whole numbers, all int64: (first row, bytes per row, the rows'
     constants, panel, groups of four bytes, best, second, nearest, number of the first row).
     """
@@ -120,7 +123,7 @@ def _block(count: int, *, indexed: bool) -> Any:
             row = writer.load(nearest, _I64(0)) if indexed else None
             for r, total in enumerate(sums):
                 constant = writer.splat(writer.load(constants, _I64(4 * r), _I32))
-                value = builder.sub(constant, builder.add(total, total))
+                value = builder.sub(constant, builder.shl(total, _VECTOR([shift] * LANES)))
                 nearer = builder.icmp_signed("<", value, low)
                 high = writer.lower(builder.select(nearer, low, value), high)
                 low = builder.select(nearer, value, low)
@@ -138,8 +141,9 @@ def _block(count: int, *, indexed: bool) -> Any:
     return block
 
 
-_four, _one = _block(ROWS, indexed=False), _block(1, indexed=False)
+_four, _one = _block(ROWS), _block(1)
 _four_indexed, _one_indexed = _block(ROWS, indexed=True), _block(1, indexed=True)
+_four_keys, _one_keys = _block(ROWS, shift=INDEX_BITS + 1), _block(1, shift=INDEX_BITS + 1)
 
 
 @_compile
@@ -163,6 +167,28 @@ def fold(rows, constants, start, stop, panel, best, second):  # type: ignore[no-
         constant += 4 * ROWS
     for _ in range((stop - start) % ROWS):
         _one(row, stride, constant, to, groups, low, high, 0, 0)
+        row += stride
+        constant += 4
+
+
+@_compile
+def fold_keys(rows, constants, start, stop, panel, best, second):  # type: ignore[no-untyped-def]
+    """As `fold`, of keys: (row norm - 2 product) * 2^INDEX_BITS + row number in its image.
+
+    Args:
+        constants: of `keyed(rows, bounds)`.
+    """
+    best[:] = FAR
+    second[:] = FAR
+    stride, groups = rows.shape[1], rows.shape[1] // 4
+    row, constant = rows.ctypes.data + start * stride, constants.ctypes.data + 4 * start
+    to, low, high = panel.ctypes.data, best.ctypes.data, second.ctypes.data
+    for _ in range((stop - start) // ROWS):
+        _four_keys(row, stride, constant, to, groups, low, high, 0, 0)
+        row += ROWS * stride
+        constant += 4 * ROWS
+    for _ in range((stop - start) % ROWS):
+        _one_keys(row, stride, constant, to, groups, low, high, 0, 0)
         row += stride
         constant += 4
 
@@ -199,6 +225,16 @@ def constants_of(rows):  # type: ignore[no-untyped-def]
         for value in rows[r]:
             total += np.int32(value) * (np.int32(value) + np.int32(256))
         constants[r] = total
+    return constants
+
+
+@_compile
+def keyed(rows, bounds):  # type: ignore[no-untyped-def]
+    """`constants_of(rows)` for `fold_keys`; images are rows bounds[i]:bounds[i + 1]."""
+    constants = constants_of(rows)
+    for image in range(len(bounds) - 1):
+        for row in range(bounds[image], bounds[image + 1]):
+            constants[row] = (constants[row] << INDEX_BITS) + (row - bounds[image])
     return constants
 
 
