@@ -21,7 +21,14 @@ from reid_ray.matching.packed import Packed, tiles
 from reid_ray.matching.ratio import count_columns, insert_image
 from reid_ray.matching.sketch import INDEX_BITS, Sketches
 from reid_ray.matching.vnni import (
-    LANES, aligned, constants_of, fold, fold_indexed, fold_keys, keyed, pack,
+    LANES,
+    aligned,
+    constants_of,
+    fold,
+    fold_indexed,
+    fold_keys,
+    keyed,
+    pack,
 )  # fmt: skip
 
 TILE_COLUMNS = 1024
@@ -357,33 +364,46 @@ def _nearest_images_tile(  # type: ignore[no-untyped-def]
         start, stop = rows.bounds[g], rows.bounds[g + 1]
         if stop == start:
             continue
-        count = len(columns.norms)
+        out = left_out[:, g]
         if _sketches_help(rows, start, stop, found):
-            count = _nearer_than_last(rows, columns, g, owners, left_out, distances, found)
+            count = _settle_nearest(rows, columns, g, owners, out, distances, images, found)
             _compare_open(rows, columns, start, stop, count, found)
             if count > WORTH_IT * len(columns.norms):
-                found.pause[0] = PAUSE
+                found.pause[0] = min(g, PAUSE)
         else:
             _fold_whole(rows, columns, start, stop, False, found)
+            count = len(columns.norms)
             for c in range(count):
                 found.open[c] = c
-        for at in range(count):
-            c = found.open[at]
-            if not left_out[owners[c], g]:
+        for c in found.open[:count]:
+            if not out[owners[c]]:
                 distance = np.float32(found.best[c] + columns.norms[c])
                 insert_image(distance, g, distances[c], images[c])
 
 
 @_compile
-def _nearer_than_last(  # type: ignore[no-untyped-def]
-    rows, columns, g, owners, left_out, distances, found
+def _settle_nearest(  # type: ignore[no-untyped-def]
+    rows, columns, g, owners, out, distances, images, found
 ):
-    """Put into `found.open` the columns to which image g may be nearer than the last they keep."""
+    """Insert image g where sketches settle its nearest row, or that it is not among the nearest;
+    columns left, whose number it returns, are in `found.open`.
+    """
+    start = rows.bounds[g]
+    mask = (1 << INDEX_BITS) - 1
     count = 0
     _fold_sketches(rows, columns, g, found)
     for c in range(len(columns.norms)):
-        bound = _bound(rows, columns, g, c, found.best[c])
-        if bound < distances[c, -1] and not left_out[owners[c], g]:
+        last = distances[c, -1]
+        if out[owners[c]] or _bound(rows, columns, g, c, found.best[c]) >= last:
+            continue
+        near = np.float32(_distance(rows, columns, start + (found.best[c] & mask), c))
+        others = _bound(rows, columns, g, c, found.second[c])
+        if others < min(near, last) and rows.bounds[g + 1] - start > 1:
+            other = _distance(rows, columns, start + (found.second[c] & mask), c)
+            near = min(near, np.float32(other))
+        if others < min(near, last):
             found.open[count] = c
             count += 1
+        else:
+            insert_image(near, g, distances[c], images[c])
     return count
