@@ -12,12 +12,13 @@ little.
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
+import int8_peak
 import numpy as np
 import pandas as pd
 import torch
@@ -29,8 +30,8 @@ from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.images import read_prepared
 from reid_ray.evaluation.intervals import mcnemar, wilson
 from reid_ray.evaluation.ranking import Ranked, concat, rank_block
-from reid_ray.matching import engine, shortlist, tuning
-from reid_ray.matching.engine import Packed, count_block
+from reid_ray.matching import engine, shortlist, tuning, vnni
+from reid_ray.matching.engine import Packed, count_block, nearest_images
 from reid_ray.matching.features import Features
 from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_block
 from reid_ray.matching.store import load_or_extract
@@ -110,7 +111,7 @@ class Collection:
         q, g = self.positions("query"), self.positions("reference")
         searched = features.take(g)
         references = References(
-            Packed.of(searched), self.identities[g], self.encounters[g], searched
+            Packed.of(searched).sketched(), self.identities[g], self.encounters[g], searched
         )
         return features.take(q), references
 
@@ -264,38 +265,79 @@ def vlad_embeddings(
 def speed(collection: Collection, rounds: int) -> Iterator[str]:
     """Pairs per CPU second of each way, interleaved, on the same real pairs."""
     features = collection.features(PLAIN)
-    picked = np.random.default_rng(0).permutation(len(features))[:44]
+    picked = np.random.default_rng(0).permutation(len(features))[:48]
     part = features.take(picked)
-    packed = Packed.of(part)
-    work = float(packed.offsets[4]) * float(packed.offsets[-1] - packed.offsets[4]) * 256
-    per_pair = work / 160
-    few, searched = packed.part(0, 4), packed.part(4, 44)
-    small = {pairs: operations(part, pairs) / per_pair for pairs in (8, 20)}
+    per_pair = operations(part, 8, 40) / 320
     ways: dict[str, tuple[Callable[[], object], float]] = {
-        "this engine (17 thresholds)": (
-            lambda: count_block(few, 0, 4, searched, Matching().thresholds), 160,
-        ),
-        "this engine (1 threshold)": (lambda: count_block(few, 0, 4, searched, [0.5]), 160),
-        "this engine, mutual (1)": (
-            lambda: count_block(few, 0, 4, searched, [0.5], mutual=True), 160,
-        ),
-        "this engine, float32 product": (
-            lambda: count_block(few, 0, 4, searched, [0.5], product="float32"), 160,
-        ),
-        "OpenCV BFMatcher": (lambda: by_opencv(part, 8), small[8]),
-    }  # fmt: skip
+        name: (way, 320) for name, way in ours(Packed.of(part)).items()
+    }
+    small = {pairs: operations(part, 1, pairs) / per_pair for pairs in (8, 20)}
+    ways[OPENCV] = lambda: by_opencv(part, 8), small[8]
     if (faiss_pairs := by_faiss(part)) is not None:
-        ways["faiss flat, per pair (wildlife-tools)"] = (lambda: faiss_pairs(20), small[20])
+        ways[FAISS] = lambda: faiss_pairs(20), small[20]
     seconds = interleaved({name: way for name, (way, _) in ways.items()}, rounds)
-    ours = 160 / seconds["this engine (17 thresholds)"]
+    rates = {name: pairs / seconds[name] for name, (_, pairs) in ways.items()}
     yield f"{np.mean(part.keypoints):.0f} keypoints per photo on average; {collection.name}"
-    yield "| way | pairs / CPU s | GOP/s | ours / it |"
-    yield "|---|---|---|---|"
-    for name, (_, pairs) in ways.items():
-        rate = pairs / seconds[name]
-        yield f"| {name} | {rate:.0f} | {rate * per_pair / 1e9:.0f} | {ours / rate:.1f} |"
-    yield from peaks(rounds, work / seconds["this engine (1 threshold)"] / 1e9)
+    yield "| way | pairs / CPU s | as GOP/s | times OpenCV | times faiss |"
+    yield "|---|---|---|---|---|"
+    for name, rate in rates.items():
+        faiss = f"{rate / rates[FAISS]:.1f}" if FAISS in rates else "-"
+        yield (
+            f"| {name} | {rate:.0f} | {rate * per_pair / 1e9:.0f} | {rate / rates[OPENCV]:.1f} "
+            f"| {faiss} |"
+        )
+    yield from peaks(
+        rounds, {name: rates[name] * per_pair / 1e9 for name in PRODUCTS.values() if name in rates}
+    )
     yield from two_processes(collection)
+
+
+OPENCV, FAISS = "OpenCV BFMatcher", "faiss flat, per pair (wildlife-tools)"
+PRODUCTS: dict[engine.Product, str] = {
+    "fused": "fused, all compared whole, threshold 0.5",
+    "int8": "torch int8, threshold 0.5",
+    "float32": "float32, threshold 0.5",
+}
+
+
+def ours(packed: Packed) -> dict[str, Callable[[], object]]:
+    """The engine's ways to match the first 8 photos with the 40 others.
+
+    Sketches are made for the references once and are not timed; those of queries are.
+    """
+    queries, whole = packed.part(0, 8), packed.part(8, 48)
+    sketched = whole.sketched()
+    many = Matching().thresholds
+
+    def count(
+        references: Packed,
+        thresholds: Sequence[float],
+        *,
+        mutual: bool = False,
+        product: engine.Product | None = None,
+    ) -> Callable[[], object]:
+        return lambda: count_block(
+            queries, 0, 8, references, thresholds, mutual=mutual, product=product
+        )
+
+    def nearest(references: Packed) -> Callable[[], object]:
+        return lambda: nearest_images(queries, 0, 8, references, kept=2)
+
+    ways = {
+        "engine, threshold 0.3": count(sketched, [0.3]),
+        "engine, threshold 0.5": count(sketched, [0.5]),
+        f"engine, {len(many)} thresholds to {max(many):g}": count(sketched, many),
+        "engine, mutual, threshold 0.5": count(sketched, [0.5], mutual=True),
+        "engine, LNBNN, 1 neighbour": nearest(sketched),
+    }
+    for product, name in PRODUCTS.items():
+        if product != "fused" or vnni.supported():
+            ways[name] = count(whole, [0.5], product=product)
+    if vnni.supported():
+        ways["fused, all compared whole, mutual"] = count(
+            whole, [0.5], mutual=True, product="fused"
+        )
+    return ways
 
 
 def interleaved(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -311,16 +353,17 @@ def interleaved(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str,
     return least
 
 
-def operations(part: Features, pairs: int) -> float:
-    """Multiplications and additions of photo 0 with the `pairs` photos from number 4 on."""
-    return float(part.keypoints[0] * part.keypoints[4 : 4 + pairs].sum() * 256)
+def operations(part: Features, queries: int, pairs: int) -> float:
+    """Multiplications and additions of the first photos with the `pairs` photos from number 8 on."""
+    looked = part.keypoints[:queries].sum() * part.keypoints[8 : 8 + pairs].sum()
+    return float(looked * 2 * part.descriptors.shape[1])
 
 
 def by_opencv(part: Features, pairs: int) -> int:
     matcher = cv2.BFMatcher(cv2.NORM_L2)
     total = 0
     query = part.image(0).descriptors.astype(np.float32)
-    for g in range(4, 4 + pairs):
+    for g in range(8, 8 + pairs):
         found = matcher.knnMatch(part.image(g).descriptors.astype(np.float32), query, k=2)
         total += sum(a.distance**2 < 0.5 * b.distance**2 for a, b in found)
     return total
@@ -338,7 +381,7 @@ def by_faiss(part: Features) -> Callable[[int], int] | None:
 
     def match(pairs: int) -> int:
         total = 0
-        for g in range(4, 4 + pairs):
+        for g in range(8, 8 + pairs):
             index.reset()
             index.add(floats[0])
             score, _ = index.search(floats[g], k=2)
@@ -349,14 +392,14 @@ def by_faiss(part: Features) -> Callable[[int], int] | None:
     return match
 
 
-def peaks(rounds: int, reached: float) -> Iterator[str]:
-    """What torch's bare int8 product does at this descriptor length, without any use of the
-    result.
+def peaks(rounds: int, reached: dict[str, float]) -> Iterator[str]:
+    """What the core can do at most, what torch's bare int8 product does at this length without any
+    use of the result, and the engine's shares of both.
     """
     ways: dict[str, Callable[[], object]] = {}
-    for rows, columns in [(2048, 2048), (1024, 384), (700, 384)]:
+    for rows, columns in [(2048, 2048), (1024, 384), (700, 384), (1024, 192)]:
         a = torch.randint(-128, 128, (rows, 128), dtype=torch.int8)
-        b = torch.randint(-128, 128, (columns, 128), dtype=torch.int8)
+        b = torch.randint(-128, 128, (columns, 128), dtype=torch.int8).t().contiguous()
         out = torch.empty(rows, columns, dtype=torch.int32)
         repeats = 8 * 2048**2 // (rows * columns)
 
@@ -364,18 +407,23 @@ def peaks(rounds: int, reached: float) -> Iterator[str]:
             a: torch.Tensor = a, b: torch.Tensor = b, out: torch.Tensor = out, n: int = repeats
         ) -> None:
             for _ in range(n):
-                torch._int_mm(a, b.t(), out=out)
+                torch._int_mm(a, b, out=out)
 
-        ways[f"{rows} x {columns} x 128"] = product
-    for name, seconds in interleaved(ways, rounds).items():
-        peak = 8 * 2048**2 * 256 / seconds / 1e9
-        share = 100 * reached / peak
-        yield f"bare int8 product {name}: {peak:.0f} GOP/s; the engine reaches {share:.0f} %"
+        ways[f"torch's bare int8 product, {rows} x {columns} x 128"] = product
+    found = {
+        name: 8 * 2048**2 * 256 / seconds / 1e9
+        for name, seconds in interleaved(ways, rounds).items()
+    }
+    if (registers := int8_peak.measure(rounds)) is not None:
+        found["the core's VNNI on registers alone"] = registers
+    for name, peak in found.items():
+        shares = ", ".join(f"{way} {100 * rate / peak:.0f} %" for way, rate in reached.items())
+        yield f"{name}: {peak:.0f} GOP/s; {shares}"
 
 
 def two_processes(collection: Collection) -> Iterator[str]:
     """Wall-clock pairs per second of two processes over one, alternating."""
-    packed = Packed.of(collection.features(PLAIN)).part(0, 60)
+    packed = Packed.of(collection.features(PLAIN)).part(0, 60).sketched()
     context = get_context("spawn")
     with context.Pool(2, initializer=_start, initargs=(packed,)) as pool:
         pool.map(_work, [0, 1])

@@ -86,16 +86,20 @@ def count(
     counts = np.zeros((len(rows), len(columns), len(limits)), np.int32)
     searched = _rows(rows)
     pause = np.zeros(1, np.int64)
+    highest = np.float32(limits.max(initial=0))
     for tile in tiles(columns.offsets, TILE_COLUMNS, whole=mutual):
         looking = _columns(columns, slice(tile.first, tile.last))
         found = _found(looking, pause)
         if mutual:
             _count_mutual_tile(
-                searched, looking, constants_of(looking.descriptors), tile.bounds, limits,
-                counts, tile.images.start, found,
+                searched, looking, constants_of(looking.descriptors), tile.bounds, limits, highest,
+                counts, tile.images.start, mutual, found,
             )  # fmt: skip
         else:
-            _count_tile(searched, looking, tile.bounds, limits, counts, tile.images.start, found)
+            _count_tile(
+                searched, looking, tile.bounds, limits, highest, counts, tile.images.start,
+                mutual, found,
+            )  # fmt: skip
     return counts
 
 
@@ -283,13 +287,12 @@ def _compare_open(rows, columns, start, stop, count, found):  # type: ignore[no-
 
 @_compile
 def _count_tile(  # type: ignore[no-untyped-def]
-    rows, columns, bounds, limits, counts, first_image, found
+    rows, columns, bounds, limits, highest, counts, first_image, indexed, found
 ):
     """Add to counts [row images, column images, limits] the columns of one tile."""
-    highest = limits.max()
     for g in range(len(rows.bounds) - 1):
         if rows.bounds[g + 1] - rows.bounds[g] >= 2:
-            _best_two(rows, columns, g, highest, False, found)
+            _best_two(rows, columns, g, highest, indexed, found)
             count_columns(
                 found.best, found.second, columns.norms, bounds, limits, counts[g, first_image:]
             )
@@ -297,20 +300,19 @@ def _count_tile(  # type: ignore[no-untyped-def]
 
 @_compile
 def _count_mutual_tile(  # type: ignore[no-untyped-def]
-    rows, columns, constants, bounds, limits, counts, first_image, found
+    rows, columns, constants, bounds, limits, highest, counts, first_image, indexed, found
 ):
     """As `_count_tile`, for columns that are in turn the nearest of their nearest row.
 
     Column images are whole. Among columns equally near to a row, the first is its nearest. Below
     a ratio of 1 the nearest row is the only one at its distance, so it needs no tie rule.
     """
-    highest = limits.max()
     passing = np.empty(len(columns.norms), np.int64)
     back = np.empty(len(columns.norms), np.int32)
     for g in range(len(rows.bounds) - 1):
         if rows.bounds[g + 1] - rows.bounds[g] < 2:
             continue
-        _best_two(rows, columns, g, highest, True, found)
+        _best_two(rows, columns, g, highest, indexed, found)
         for s in range(len(bounds) - 1):
             count = 0
             for c in range(bounds[s], bounds[s + 1]):

@@ -128,7 +128,7 @@ class _Run:
         for place, extractor in enumerate(extractors):
             features = self._features(positions, extractor)
             searched = References(
-                Packed.of(features), labels, self.encounters[positions],
+                Packed.of(features).sketched(), labels, self.encounters[positions],
                 features if self.config.verify else None,
             )  # fmt: skip
             side = _Side(extractor, ray.put(searched), features.keypoints)
