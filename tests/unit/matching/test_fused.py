@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reid_ray.matching import fused, vnni
+from reid_ray.matching import best_two, fused, vnni
 from reid_ray.matching.engine import Packed, Product, count_block, nearest_images
 from reid_ray.matching.features import Features
 from reid_ray.matching.packed import tiles
@@ -159,11 +159,11 @@ def test_sketches_settle_nearly_all_columns_at_a_low_limit_and_not_at_a_high_one
     searched = near_images(1)
     looking = near_images(2)
     basis = Basis.learn(searched.descriptors)
-    rows = fused._rows(searched.sketched(basis))
+    rows = best_two.rows_of(searched.sketched(basis))
     tile = next(tiles(looking.offsets, fused.TILE_COLUMNS, whole=False))
-    columns = fused._columns(looking.sketched(basis), slice(tile.first, tile.last))
-    found = fused._found(columns, np.zeros(1, np.int64))
-    low, high = (fused._settle(rows, columns, 0, np.float32(t), found) for t in (0.3, 1.0))
+    columns = best_two.columns_of(looking.sketched(basis), slice(tile.first, tile.last))
+    found = best_two.found_for(columns, np.zeros(1, np.int64))
+    low, high = (best_two._settle(rows, columns, 0, np.float32(t), found) for t in (0.3, 1.0))
     assert low < 0.05 * tile.width < 0.5 * tile.width < high
 
 
