@@ -91,7 +91,7 @@ def mean_grey(source):  # type: ignore[no-untyped-def]
     total = 0
     for y in range(len(grey)):
         for i in range(grey.shape[1]):
-            total += _I32(grey[y, i])
+            total += int(grey[y, i])
     return total / grey.size
 
 
