@@ -26,6 +26,7 @@ from reid_ray.config.datasets import Images
 from reid_ray.config.training import ArcFace, Augment, Trial
 from reid_ray.datasets.images import read_prepared
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.store import PreparedStore, Row
 from reid_ray.embedding.augment import TrainCut
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.feeding import ahead
@@ -283,21 +284,22 @@ def _smaps(pid: int, name: str) -> float:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(name)) / 1024
 
 
+def mapped(paths: list[Path], *, megabytes: int) -> PreparedImages:
+    """The photos so large that they are about `megabytes` together, in files of a temporary store."""
+    side = round((megabytes * 2**20 / 3 / 1.3 / len(paths)) ** 0.5)  # 1.3: a usual side ratio
+    store = PreparedStore(Path(tempfile.mkdtemp()), Images(short_px=side))
+    rows = [Row(str(path.parent), path.name, None) for path in paths]
+    index = store.index()
+    return store.open([at for row in rows for at in store.prepare([row], index)])
+
+
 def measure_memory(paths: list[Path]) -> None:
-    """Four trials on one collection: how often its photos are in memory."""
+    """Four trials on one collection: how often its photos are in memory, from a store and from Ray's."""
     import ray
 
     from reid_ray.on_ray.session import cluster
 
-    data = load(paths)
-    copies = max(
-        1, int(400e6 / data.images.nbytes)
-    )  # about 400 MB, well above all else that varies
-    images = PreparedImages.pack(
-        data.images[i] for _ in range(copies) for i in range(len(data.images))
-    )
-    labels = np.tile(data.labels, copies)
-    whole = TrainSet(images, np.arange(len(labels)), labels)
+    images = mapped(paths, megabytes=400)  # well above all else that varies
 
     @ray.remote(num_cpus=0)
     class Trialist:
@@ -315,21 +317,27 @@ def measure_memory(paths: list[Path]) -> None:
         def work(self, references: list[Any]) -> int:
             self.data = ray.get(references[0])
             cut = TrainCut(Augment(), px=64, seed=0)
-            cut(self.data.images, [0], epoch=0, places=[0])
-            return int(self.data.images.pixels[::4096].sum())  # touches every page
+            cut(self.data, [0], epoch=0, places=[0])
+            return sum(int(image.reshape(-1)[::512].sum()) for image in self.data)  # every page
 
+    size = images.nbytes / 2**20
     with cluster():
-        reference = ray.put(whole)
-        size = images.nbytes / 2**20
-        actors = [Trialist.remote() for _ in range(4)]
-        pids = ray.get([actor.start.remote() for actor in actors])
-        before = {name: sum(_smaps(pid, name) for pid in pids) for name in _KINDS}
-        ray.get([actor.work.remote([reference]) for actor in actors])
-        after = {name: sum(_smaps(pid, name) for pid in pids) for name in _KINDS}
-    print(f"photos: {size:.0f} MB; 4 trials that have read all of them:")
-    for name in before:
-        grown = after[name] - before[name]
-        print(f"  {name} grew by {grown:.0f} MB together, {grown / size:.2f} x the photos")
+        for name, kept in (
+            ("files", images),
+            ("Ray's object store", PreparedImages.pack(images)),
+        ):
+            reference = ray.put(kept)
+            actors = [Trialist.remote() for _ in range(4)]
+            pids = ray.get([actor.start.remote() for actor in actors])
+            before = {kind: sum(_smaps(pid, kind) for pid in pids) for kind in _KINDS}
+            ray.get([actor.work.remote([reference]) for actor in actors])
+            after = {kind: sum(_smaps(pid, kind) for pid in pids) for kind in _KINDS}
+            print(f"photos: {size:.0f} MB in {name}; 4 trials that have read all of them:")
+            for kind in before:
+                grown = after[kind] - before[kind]
+                print(f"  {kind} grew by {grown:.0f} MB together, {grown / size:.2f} x the photos")
+            for actor in actors:
+                ray.kill(actor)
 
 
 # --- card ---------------------------------------------------------------------------------------
