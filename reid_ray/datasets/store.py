@@ -151,8 +151,18 @@ class PreparedStore:
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:32]
 
     def open(self, placed: Sequence[Placed]) -> PreparedImages:
-        """The photos of rows that have one, in their order, mapped from their files."""
+        """The photos of rows that have one, in their order, mapped from their files.
+
+        Raises:
+            StorageError: another node wrote a file that is not to be seen from here.
+        """
         names = sorted({photo.shard for photo in placed})
+        for name in names:
+            if not _pixels(self.folder / name).exists():
+                raise StorageError(
+                    f"{_pixels(self.folder / name)}: photos were prepared, but their file is not here; "
+                    "on a cluster, the storage must be a folder that all nodes share"
+                )
         number = {name: i for i, name in enumerate(names)}
         return PreparedImages(
             tuple(MappedFile(str(_pixels(self.folder / name))) for name in names),

@@ -13,11 +13,13 @@ import pandas as pd
 import pyarrow as pa
 import ray
 from ray.data import Dataset
+from ray.exceptions import RayTaskError
 
 from reid_ray.config.datasets import Data, HerdDataset
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
+from reid_ray.errors import ReidError
 from reid_ray.on_ray.progress import Display
 from reid_ray.splits.assign import assign
 from reid_ray.splits.leaks import drop_leaks
@@ -106,20 +108,7 @@ def prepare_images(
     Raises:
         StorageError: the store cannot be written, or not read from here.
     """
-    told = index(rows).map_batches(
-        _prepare_batch,
-        batch_format="pyarrow",
-        batch_size=BATCH,
-        fn_kwargs={"store": store, "known": [ray.put(store.index())]},
-    )
-    # Batches come back in any order; the position says which row each photo is of.
-    placed = [Placed()] * len(rows)
-    seen = 0
-    for batch in told.iter_batches(batch_size=None, batch_format="pyarrow"):
-        for record in batch.to_pylist():
-            placed[record.pop("position")] = Placed(**record)
-        seen += len(batch)
-        progress(seen)
+    placed = _place(rows, store, progress)
     error = [photo.error for photo in placed]
     good = np.array([not reason for reason in error])
     content = [photo.content for photo in placed]
@@ -128,6 +117,33 @@ def prepare_images(
     photos = [photo for photo in placed if not photo.error]
     reused = sum(photo.reused for photo in photos)
     return store.open(photos), kept, quarantine.reset_index(drop=True), reused
+
+
+def _place(
+    rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], None]
+) -> list[Placed]:
+    """Where each row's photo is, as the tasks tell it."""
+    told = index(rows).map_batches(
+        _prepare_batch,
+        batch_format="pyarrow",
+        batch_size=BATCH,
+        fn_kwargs={"store": store, "known": [ray.put(store.index())]},
+    )
+    told.context.raise_original_map_exception = True
+    # Batches come back in any order; the position says which row each photo is of.
+    placed = [Placed()] * len(rows)
+    seen = 0
+    try:
+        for batch in told.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for record in batch.to_pylist():
+                placed[record.pop("position")] = Placed(**record)
+            seen += len(batch)
+            progress(seen)
+    except RayTaskError as failed:
+        if isinstance(failed.cause, ReidError):
+            raise failed.cause from None
+        raise
+    return placed
 
 
 _PLACED = pa.schema(

@@ -198,6 +198,14 @@ def test_photos_whose_file_is_not_on_this_machine_say_so() -> None:
         images[0]
 
 
+def test_photos_that_another_machine_kept_for_itself_are_missed_at_once(
+    tmp_path: Path, rows: list[Row]
+) -> None:
+    placed = prepare(tmp_path / "there", rows)
+    with pytest.raises(StorageError, match="all nodes share"):
+        PreparedStore(tmp_path / "here", SETTINGS).open(placed)
+
+
 def _look(images: PreparedImages, told) -> None:
     total = sum(int(image.sum()) for image in images)
     maps = Path("/proc/self/maps").read_text().splitlines()
