@@ -26,6 +26,7 @@ from reid_ray.splits.leaks import drop_leaks
 
 BATCH = 64
 """Photos of one task and one file: small enough to be held in memory by every task at once."""
+_MOST_TASKS = 2000
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,11 @@ def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> 
 
 
 def index(rows: pd.DataFrame) -> Dataset:
-    """What decoding needs of each row, as a Ray Dataset; `position` is the row's number."""
+    """What preparing needs of each row, as a Ray Dataset; `position` is the row's number.
+
+    Each block is one task, so there are many, that all CPUs have work to the end; but not so many
+    that a large collection is all overhead.
+    """
     columns = pa.table(
         {
             "position": np.arange(len(rows)),
@@ -87,7 +92,8 @@ def index(rows: pd.DataFrame) -> Dataset:
             ),
         }
     )
-    return ray.data.from_arrow(columns)
+    size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
+    return ray.data.from_arrow([columns.slice(at, size) for at in range(0, len(rows), size)])
 
 
 def prepare_images(
