@@ -7,6 +7,7 @@ Prints ratios measured in one run, alternating, so that a busy machine is busy f
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
@@ -26,6 +27,7 @@ from reid_ray.config.datasets import Images
 from reid_ray.config.training import ArcFace, Augment, Trial
 from reid_ray.datasets.images import read_prepared
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.store import PreparedStore, Row
 from reid_ray.embedding.augment import TrainCut
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.feeding import ahead
@@ -196,18 +198,25 @@ def measure_wait(paths: list[Path]) -> None:
 # --- ray ----------------------------------------------------------------------------------------
 
 
-def _epochs(data: TrainSet, worker: Worker, report: Callable[[dict[str, float]], None]) -> float:
-    """Photos per second of all epochs but the first, reports included."""
+def _epochs(
+    data: TrainSet, worker: Worker, report: Callable[[dict[str, float]], None]
+) -> list[float]:
+    """Of all epochs but the first: photos per second by the clock, of processor time, s a report."""
     torch.set_num_threads(1)
-    ends: list[float] = []
+    ends: list[tuple[float, float, float]] = []
 
     def told(row: dict[str, float]) -> None:
+        asked = time.perf_counter()
         report(row)
-        ends.append(time.perf_counter())
+        now = time.perf_counter()
+        ends.append((now, time.process_time(), now - asked))
 
     setting = tiny(input_px=96, epochs=6, accumulation=1)
     train(setting, data, worker, weights="random", report=told)
-    return (len(ends) - 1) * len(data.labels) / (ends[-1] - ends[0])
+    photos = (len(ends) - 1) * len(data.labels)
+    reports = [seconds for *_, seconds in ends[1:]]
+    clock, used = (ends[-1][i] - ends[0][i] for i in (0, 1))
+    return [photos / clock, photos / used, sum(reports) / len(reports)]
 
 
 def _bare(rank: int, world: int, port: int, data: TrainSet, told: Any) -> None:
@@ -231,7 +240,7 @@ def _in_ray(config: dict[str, Any]) -> None:
     worker = Worker.of_process_group(torch.device("cpu")) if world > 1 else Worker()
     found = _epochs(data, worker, ray.train.report)
     if worker.rank == 0:
-        Path(config["to"]).write_text(str(found))
+        Path(config["to"]).write_text(json.dumps(found))
 
 
 def measure_ray(paths: list[Path]) -> None:
@@ -245,12 +254,12 @@ def measure_ray(paths: list[Path]) -> None:
     data = load(paths)
     folder = tempfile.mkdtemp()
 
-    def bare(world: int) -> float:
+    def bare(world: int) -> list[float]:
         told = mp.get_context("spawn").SimpleQueue()
         mp.spawn(_bare, (world, 29511 + world, data, told), nprocs=world)
-        return float(told.get())
+        return list(told.get())
 
-    def under_ray(world: int, turn: int) -> float:
+    def under_ray(world: int, turn: int) -> list[float]:
         config = {"data": shared, "to": f"{folder}/{world}-{turn}.txt"}
         TorchTrainer(
             _in_ray,
@@ -258,17 +267,22 @@ def measure_ray(paths: list[Path]) -> None:
             scaling_config=ray.train.ScalingConfig(num_workers=world),
             run_config=ray.train.RunConfig(name=f"{world}-{turn}", storage_path=folder),
         ).fit()
-        return float(Path(config["to"]).read_text())
+        return list(json.loads(Path(config["to"]).read_text()))
 
     with cluster():
         shared = ray.put(data)
         for world in (1, 2):
             pairs = [(bare(world), under_ray(world, turn)) for turn in range(3)]
-            plain, ours = (median(column) for column in zip(*pairs, strict=True))
-            ratio = median(ours / plain for plain, ours in pairs)
-            print(
-                f"{world} worker(s): {plain:.0f} photos/s bare, {ours:.0f} in Ray Train: {ratio:.3f}"
-            )
+            for i, what in enumerate(("by the clock", "per processor second")):
+                plain, ours = (
+                    median(found[i] for found in way) for way in zip(*pairs, strict=True)
+                )
+                ratio = median(ray_[i] / bare_[i] for bare_, ray_ in pairs)
+                print(
+                    f"{world} worker(s), photos {what}: {plain:.0f} bare, {ours:.0f} in Ray Train, "
+                    f"ratio {ratio:.3f}"
+                )
+            print(f"  a report takes {1e3 * median(ray_[2] for _, ray_ in pairs):.1f} ms")
 
 
 # --- memory -------------------------------------------------------------------------------------
@@ -283,21 +297,22 @@ def _smaps(pid: int, name: str) -> float:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(name)) / 1024
 
 
+def mapped(paths: list[Path], *, megabytes: int) -> PreparedImages:
+    """The photos so large that they are about `megabytes` together, in files of a temporary store."""
+    side = round((megabytes * 2**20 / 3 / 1.3 / len(paths)) ** 0.5)  # 1.3: a usual side ratio
+    store = PreparedStore(Path(tempfile.mkdtemp()), Images(short_px=side))
+    rows = [Row(str(path.parent), path.name, None) for path in paths]
+    index = store.index()
+    return store.open([at for row in rows for at in store.prepare([row], index)])
+
+
 def measure_memory(paths: list[Path]) -> None:
-    """Four trials on one collection: how often its photos are in memory."""
+    """Four trials on one collection: how often its photos are in memory, from a store and from Ray's."""
     import ray
 
     from reid_ray.on_ray.session import cluster
 
-    data = load(paths)
-    copies = max(
-        1, int(400e6 / data.images.nbytes)
-    )  # about 400 MB, well above all else that varies
-    images = PreparedImages.pack(
-        data.images[i] for _ in range(copies) for i in range(len(data.images))
-    )
-    labels = np.tile(data.labels, copies)
-    whole = TrainSet(images, np.arange(len(labels)), labels)
+    images = mapped(paths, megabytes=400)  # well above all else that varies
 
     @ray.remote(num_cpus=0)
     class Trialist:
@@ -315,21 +330,27 @@ def measure_memory(paths: list[Path]) -> None:
         def work(self, references: list[Any]) -> int:
             self.data = ray.get(references[0])
             cut = TrainCut(Augment(), px=64, seed=0)
-            cut(self.data.images, [0], epoch=0, places=[0])
-            return int(self.data.images.pixels[::4096].sum())  # touches every page
+            cut(self.data, [0], epoch=0, places=[0])
+            return sum(int(image.reshape(-1)[::512].sum()) for image in self.data)  # every page
 
+    size = images.nbytes / 2**20
     with cluster():
-        reference = ray.put(whole)
-        size = images.nbytes / 2**20
-        actors = [Trialist.remote() for _ in range(4)]
-        pids = ray.get([actor.start.remote() for actor in actors])
-        before = {name: sum(_smaps(pid, name) for pid in pids) for name in _KINDS}
-        ray.get([actor.work.remote([reference]) for actor in actors])
-        after = {name: sum(_smaps(pid, name) for pid in pids) for name in _KINDS}
-    print(f"photos: {size:.0f} MB; 4 trials that have read all of them:")
-    for name in before:
-        grown = after[name] - before[name]
-        print(f"  {name} grew by {grown:.0f} MB together, {grown / size:.2f} x the photos")
+        for name, kept in (
+            ("files", images),
+            ("Ray's object store", PreparedImages.pack(images)),
+        ):
+            reference = ray.put(kept)
+            actors = [Trialist.remote() for _ in range(4)]
+            pids = ray.get([actor.start.remote() for actor in actors])
+            before = {kind: sum(_smaps(pid, kind) for pid in pids) for kind in _KINDS}
+            ray.get([actor.work.remote([reference]) for actor in actors])
+            after = {kind: sum(_smaps(pid, kind) for pid in pids) for kind in _KINDS}
+            print(f"photos: {size:.0f} MB in {name}; 4 trials that have read all of them:")
+            for kind in before:
+                grown = after[kind] - before[kind]
+                print(f"  {kind} grew by {grown:.0f} MB together, {grown / size:.2f} x the photos")
+            for actor in actors:
+                ray.kill(actor)
 
 
 # --- card ---------------------------------------------------------------------------------------

@@ -55,6 +55,19 @@ class Photo(NamedTuple):
     content: str
 
 
+class Source(NamedTuple):
+    """A photo that was read but not decoded.
+
+    Attributes:
+        box: [x, y, w, h] of what is wanted of it; None: all.
+        content: `content_hash` of the file.
+    """
+
+    data: bytes
+    box: Sequence[float] | None
+    content: str
+
+
 def read_bytes(root: str, path: str) -> bytes:
     """The bytes of a photo of a collection, local or behind a URI.
 
@@ -77,18 +90,32 @@ def open_photo(root: str, path: str, *, max_pixels: int) -> Pixels:
     return decode(read_bytes(root, path), max_pixels=max_pixels)
 
 
-def read_prepared(
+def read_source(
     root: str, path: str, *, images: Images, bbox: Sequence[float] | None = None
-) -> Photo:
-    """Read, hash, decode and prepare one photo, its bytes read once.
+) -> Source:
+    """Read and hash one photo, for `prepare_source`.
 
     `bbox` counts only where `images.crop` asks for it; a photo without one is taken whole.
     """
     data = read_bytes(root, path)
     box = bbox if images.crop == "bbox" else None
+    return Source(data, box, content_hash(data))
+
+
+def prepare_source(source: Source, *, images: Images) -> Pixels:
+    """Decode and prepare one photo that was read."""
     # With a box, the crop and not the photo must stay large, so such a photo is decoded whole.
-    pixels = decode(data, max_pixels=images.max_pixels, short_px=None if box else images.short_px)
-    return Photo(prepare(pixels, short_px=images.short_px, bbox=box), content_hash(data))
+    short_px = None if source.box else images.short_px
+    pixels = decode(source.data, max_pixels=images.max_pixels, short_px=short_px)
+    return prepare(pixels, short_px=images.short_px, bbox=source.box)
+
+
+def read_prepared(
+    root: str, path: str, *, images: Images, bbox: Sequence[float] | None = None
+) -> Photo:
+    """`read_source`, then `prepare_source`: the bytes are read once."""
+    source = read_source(root, path, images=images, bbox=bbox)
+    return Photo(prepare_source(source, images=images), source.content)
 
 
 def decode(data: bytes, *, max_pixels: int, short_px: int | None = None) -> Pixels:

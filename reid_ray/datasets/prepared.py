@@ -1,13 +1,44 @@
-"""Hold the prepared photos of a study in three flat arrays, so that processes share them without copies.
+"""Hold the prepared photos of a study flat, so that processes share them without copies.
 
-In: uint8 images of any size. Out: `PreparedImages`, whose arrays can live in shared memory or a memory map.
+In: uint8 images of any size, in memory or in files. Out: `PreparedImages`, whose bytes live in shared
+memory or in memory maps, of which the system keeps in memory what is used and fits.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from reid_ray.errors import StorageError
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """A file of pixels, mapped where and when it is first looked at; it travels as its path."""
+
+    path: str
+
+    @cached_property
+    def bytes(self) -> Pixels:
+        """uint8 [bytes], read-only; its pages are shared by all processes of a node.
+
+        Raises:
+            StorageError: the file is not there, as where a node does not share the storage.
+        """
+        try:
+            return np.asarray(np.memmap(self.path, np.uint8, mode="r"))
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                f"{self.path}: prepared photos cannot be read ({error}); the storage must be a folder "
+                "that all nodes share, and stay there while a study runs"
+            ) from error
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return MappedFile, (self.path,)
 
 
 @dataclass(frozen=True)
@@ -15,37 +46,43 @@ class PreparedImages:
     """n RGB photos, packed.
 
     Attributes:
-        pixels: uint8 [bytes], all photos one after another, each row by row as [H, W, 3].
-        offsets: int64 [n + 1], where each photo begins in `pixels`.
+        parts: where the pixels are: each uint8 [bytes] or a file of such, photos one after another,
+            each row by row as [H, W, 3].
+        part: int32 [n], which of `parts` a photo is in.
+        starts: int64 [n], where it begins there.
         sizes_hw: int32 [n, 2], height and width in pixels.
     """
 
-    pixels: NDArray[np.uint8]
-    offsets: NDArray[np.int64]
+    parts: tuple[Pixels | MappedFile, ...]
+    part: NDArray[np.int32]
+    starts: NDArray[np.int64]
     sizes_hw: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.sizes_hw)
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+    def __getitem__(self, index: int) -> Pixels:
         """Photo `index` as a read-only uint8 [H, W, 3] view."""
-        height, width = self.sizes_hw[index]
-        view = self.pixels[self.offsets[index] : self.offsets[index + 1]].reshape(height, width, 3)
+        height, width = self.sizes_hw[index].tolist()
+        start, part = self.starts[index], self.parts[self.part[index]]
+        pixels = part.bytes if isinstance(part, MappedFile) else part
+        view = pixels[start : start + height * width * 3].reshape(height, width, 3)
         view.flags.writeable = False
         return view
 
     @property
     def nbytes(self) -> int:
-        return self.pixels.nbytes + self.offsets.nbytes + self.sizes_hw.nbytes
+        """Of the pixels of all photos."""
+        return int(self.sizes_hw.astype(np.int64).prod(axis=1).sum()) * 3
 
     @classmethod
-    def pack(cls, images: Iterable[NDArray[np.uint8]]) -> "PreparedImages":
-        """Copy uint8 [H, W, 3] images into one buffer."""
+    def pack(cls, images: Iterable[Pixels]) -> "PreparedImages":
+        """Copy uint8 [H, W, 3] images into one buffer in memory."""
         kept = list(images)
         sizes_hw = np.array([image.shape[:2] for image in kept], np.int32).reshape(-1, 2)
-        offsets = np.zeros(len(kept) + 1, np.int64)
-        np.cumsum([image.size for image in kept], out=offsets[1:])
-        pixels = np.empty(offsets[-1], np.uint8)
-        for image, start, end in zip(kept, offsets, offsets[1:], strict=False):
+        ends = np.cumsum([image.size for image in kept], dtype=np.int64)
+        pixels = np.empty(ends[-1] if kept else 0, np.uint8)
+        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)[: len(kept)]
+        for image, start, end in zip(kept, starts, ends, strict=True):
             pixels[start:end] = image.reshape(-1)
-        return cls(pixels, offsets, sizes_hw)
+        return cls((pixels,), np.zeros(len(kept), np.int32), starts, sizes_hw)

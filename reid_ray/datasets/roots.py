@@ -147,9 +147,12 @@ class LocalRoot:
         # Non-blocking, so that a pipe put there meanwhile cannot hang the run.
         handle = os.open(os.path.join(self.text, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
                 raise ValueError("not a regular file")
-            return file.read(MAX_BYTES + 1)
+            return file.read(
+                min(found.st_size, MAX_BYTES)
+            )  # takes memory for as much as is asked for
 
 
 @dataclass(frozen=True)

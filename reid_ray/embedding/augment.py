@@ -6,15 +6,16 @@ flanks.
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from reid_ray.config.training import Augment
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding.randaugment import Pixels, rand_augment
+from reid_ray.embedding.randaugment import BINS, draw
+from reid_ray.embedding.resize import Box, Pixels, resize
 
 _TRIES = 10
 _LOG_RATIOS = (math.log(3 / 4), math.log(4 / 3))
@@ -36,46 +37,43 @@ class TrainCut:
         self, images: PreparedImages, positions: Sequence[int], *, epoch: int, places: Iterable[int]
     ) -> Tensor:
         """Inputs of `positions`, which stand at `places` in the order of this epoch."""
-        cuts = [
-            self._cut(images[position], np.random.default_rng([self.seed, epoch, place]))
-            for position, place in zip(positions, places, strict=True)
-        ]
-        return _to_batch(cuts)
+        batch = _room(len(positions), self.px)
+        spare = _room(2, self.px)
+        for out, position, place in zip(batch, positions, places, strict=True):
+            rng = np.random.default_rng([self.seed, epoch, place])
+            self._cut(images[position], rng, out, spare)
+        return _to_tensor(batch)
 
-    def _cut(self, image: Pixels, rng: np.random.Generator) -> Pixels:
-        top, left, height, width = random_crop(
-            image.shape, rng, scale_min=self.augment.crop_scale_min
-        )
-        cut = resize(image[top : top + height, left : left + width], self.px)
-        return rand_augment(cut, rng, ops=self.augment.ops, magnitude=self.augment.magnitude)
+    def _cut(self, image: Pixels, rng: np.random.Generator, out: Pixels, spare: Pixels) -> None:
+        """Crop, then the operations, from one spare array to the other and at last to `out`."""
+        box = random_crop(image.shape, rng, scale_min=self.augment.crop_scale_min)
+        operations = draw(rng, self.augment.ops)
+        stops = [*(spare[left % 2] for left in range(len(operations), 0, -1)), out]
+        resize(image, box, stops[0])
+        strength = self.augment.magnitude / (BINS - 1)
+        for (operation, sign), (source, to) in zip(operations, pairwise(stops), strict=True):
+            operation(source, to, strength, sign)
 
 
 def squash(images: PreparedImages, positions: Sequence[int], *, px: int) -> Tensor:
     """Resize to px x px whatever the shape, as the paper evaluates."""
-    return _to_batch([resize(images[position], px) for position in positions])
+    batch = _room(len(positions), px)
+    for out, position in zip(batch, positions, strict=True):
+        height, width, _ = images[position].shape
+        resize(images[position], (0, 0, height, width), out)
+    return _to_tensor(batch)
 
 
-def resize(image: Pixels, px: int) -> Pixels:
-    """Bilinear with antialiasing to px x px, as torchvision and Pillow do."""
-    # Copied, as torch takes no read-only memory; the rows of a crop are not contiguous either.
-    batch = torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
-    sized = interpolate(batch, (px, px), mode="bilinear", antialias=True)
-    resized: Pixels = sized[0].permute(1, 2, 0).numpy()
-    return resized if resized.flags.c_contiguous else np.ascontiguousarray(resized)
-
-
-def random_crop(
-    shape: tuple[int, ...], rng: np.random.Generator, *, scale_min: float
-) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a crop: `scale_min`..1 of the area, side ratio 3/4..4/3.
+def random_crop(shape: tuple[int, ...], rng: np.random.Generator, *, scale_min: float) -> Box:
+    """A crop: `scale_min`..1 of the area, side ratio 3/4..4/3.
 
     After ten tries that do not fit, the largest central crop of an allowed ratio (torchvision's
     rule).
     """
     height, width = shape[:2]
     for _ in range(_TRIES):
-        area = height * width * rng.uniform(scale_min, 1)
-        ratio = math.exp(rng.uniform(*_LOG_RATIOS))
+        area = height * width * (scale_min + (1 - scale_min) * rng.random())
+        ratio = math.exp(_LOG_RATIOS[0] + (_LOG_RATIOS[1] - _LOG_RATIOS[0]) * rng.random())
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
@@ -83,6 +81,10 @@ def random_crop(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def _to_batch(cuts: Sequence[Pixels]) -> Tensor:
+def _room(photos: int, px: int) -> Pixels:
+    return np.empty((photos, px, px, 3), np.uint8)
+
+
+def _to_tensor(batch: Pixels) -> Tensor:
     """uint8 [n, 3, px, px], channels last in memory."""
-    return torch.from_numpy(np.stack(cuts)).permute(0, 3, 1, 2)
+    return torch.from_numpy(batch).permute(0, 3, 1, 2)

@@ -22,7 +22,7 @@ AHEAD = 2
 def ahead(cut: Callable[[int], T], batches: int, *, threads: int) -> Iterator[T]:
     """`cut(0)`, `cut(1)`, ... up to `batches`, always in this order.
 
-    Threads are enough, as OpenCV and torch leave Python's lock while they work.
+    Threads are enough, as the compiled loops leave Python's lock while they work.
 
     Args:
         threads: 0 cuts each batch when it is asked for.

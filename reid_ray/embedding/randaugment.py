@@ -1,123 +1,102 @@
 """RandAugment (Cubuk et al. 2020) on one uint8 photo, with torchvision's operations and ranges.
 
 In: uint8 [H, W, 3] and a generator. Out: the same shape. Drawn from an explicit generator, so that
-it can run in threads and be repeated exactly, and several times as fast as the original: colour
-operations are table look-ups, geometric ones a single warp.
+it can run in threads and be repeated exactly, and several times as fast as the original: each
+operation is a pass or two over the pixels, from one array that is there already to another.
 """
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_ray.embedding import pixel_loops
+
 Pixels = NDArray[np.uint8]
+Operation = Callable[[Pixels, Pixels, float, int], None]
+"""Called with a photo, where its result goes, strength 0..1 and sign; both arrays contiguous."""
+
 BINS = 31
 """Magnitudes are 0 .. 30; 30 is the strongest."""
 
-_GREY = np.array([0.2989, 0.587, 0.114], np.float32)
-_RAMP = np.arange(256, dtype=np.float32)
-_SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 
-
-def rand_augment(image: Pixels, rng: np.random.Generator, *, ops: int, magnitude: int) -> Pixels:
-    """Apply `ops` operations drawn with replacement, at `magnitude` 0..30 with a random sign."""
+def draw(rng: np.random.Generator, ops: int) -> list[tuple[Operation, int]]:
+    """`ops` operations drawn with replacement, each with a sign; less those that change nothing."""
     names = list(OPERATIONS)
-    for choice in rng.integers(len(names), size=ops):
-        sign = 1 if rng.random() > 0.5 else -1
-        image = OPERATIONS[names[choice]](image, magnitude / (BINS - 1), sign)
-    return image
+    drawn = [
+        (names[i], 1 if rng.random() > 0.5 else -1) for i in rng.integers(len(names), size=ops)
+    ]
+    return [(OPERATIONS[name], sign) for name, sign in drawn if name != "Identity"]
 
 
-def _identity(image: Pixels, strength: float, sign: int) -> Pixels:
-    return image
+def _identity(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    np.copyto(out, source)
 
 
-def _shear_x(image: Pixels, strength: float, sign: int) -> Pixels:
-    return _warp(image, [[1, 0.3 * strength * sign, 0], [0, 1, 0]], centre=(0, 0))
+def _shear_x(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    pixel_loops.shift_rows(_rows(source), _rows(out), 0, 0, 0.3 * strength * sign)
 
 
-def _shear_y(image: Pixels, strength: float, sign: int) -> Pixels:
-    return _warp(image, [[1, 0, 0], [0.3 * strength * sign, 1, 0]], centre=(0, 0))
+def _shear_y(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    _warp(source, out, [[1, 0, 0], [0.3 * strength * sign, 1, 0]], centre=(0, 0))
 
 
-def _translate_x(image: Pixels, strength: float, sign: int) -> Pixels:
-    shift = int(150 / 331 * image.shape[1] * strength) * sign
-    return _warp(image, [[1, 0, -shift], [0, 1, 0]], centre=(0, 0))
+def _translate_x(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    right = int(150 / 331 * source.shape[1] * strength) * sign
+    pixel_loops.shift_rows(_rows(source), _rows(out), right, 0, 0.0)
 
 
-def _translate_y(image: Pixels, strength: float, sign: int) -> Pixels:
-    shift = int(150 / 331 * image.shape[0] * strength) * sign
-    return _warp(image, [[1, 0, 0], [0, 1, -shift]], centre=(0, 0))
+def _translate_y(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    down = int(150 / 331 * source.shape[0] * strength) * sign
+    pixel_loops.shift_rows(_rows(source), _rows(out), 0, down, 0.0)
 
 
-def _rotate(image: Pixels, strength: float, sign: int) -> Pixels:
+def _rotate(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
     angle = np.deg2rad(30 * strength * sign)
     cos, sin = np.cos(angle), np.sin(angle)
-    height, width = image.shape[:2]
-    return _warp(image, [[cos, -sin, 0], [sin, cos, 0]], centre=(width / 2, height / 2))
+    height, width = source.shape[:2]
+    _warp(source, out, [[cos, -sin, 0], [sin, cos, 0]], centre=(width / 2, height / 2))
 
 
-def _brightness(image: Pixels, strength: float, sign: int) -> Pixels:
-    return _look_up(image, _to_bytes(_RAMP * (1 + 0.9 * strength * sign)))
-
-
-def _colour(image: Pixels, strength: float, sign: int) -> Pixels:
+def _brightness(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
     factor = np.float32(1 + 0.9 * strength * sign)
-    grey = np.floor(cv2.transform(image.astype(np.float32), _GREY.reshape(1, 3)))
-    return _to_bytes(image * factor + grey.reshape(*image.shape[:2], 1) * (1 - factor))
+    pixel_loops.scale(_rows(source), _rows(out), factor, np.float32(0))
 
 
-def _contrast(image: Pixels, strength: float, sign: int) -> Pixels:
+def _colour(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    pixel_loops.saturate(_rows(source), _rows(out), np.float32(1 + 0.9 * strength * sign))
+
+
+def _contrast(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
     factor = 1 + 0.9 * strength * sign
-    grey = np.floor(cv2.transform(image.astype(np.float32), _GREY.reshape(1, 3)))
-    return _look_up(image, _to_bytes(_RAMP * factor + float(grey.mean()) * (1 - factor)))
+    shift = pixel_loops.mean_grey(_rows(source)) * (1 - factor)
+    pixel_loops.scale(_rows(source), _rows(out), np.float32(factor), np.float32(shift))
 
 
-def _sharpness(image: Pixels, strength: float, sign: int) -> Pixels:
-    factor = 1 + 0.9 * strength * sign
-    smooth = cv2.filter2D(image, -1, _SMOOTH)
-    inner = np.s_[1:-1, 1:-1]
-    sharp = image.copy()
-    # addWeighted rounds where the original cuts off; at most one grey level apart.
-    sharp[inner] = cv2.addWeighted(image[inner], factor, smooth[inner], 1 - factor, 0)
-    return sharp
+def _sharpness(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    pixel_loops.sharpen(_rows(source), _rows(out), np.float32(1 + 0.9 * strength * sign))
 
 
-def _posterize(image: Pixels, strength: float, sign: int) -> Pixels:
-    bits = 8 - round(4 * strength)
-    return image & np.uint8(256 - 2 ** (8 - bits))
+def _posterize(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    dropped = round(4 * strength)
+    pixel_loops.keep_bits(_rows(source), _rows(out), np.uint8(256 - 2**dropped))
 
 
-def _solarize(image: Pixels, strength: float, sign: int) -> Pixels:
-    return _look_up(image, _to_bytes(np.where(255 * (1 - strength) > _RAMP, _RAMP, 255 - _RAMP)))
+def _solarize(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    pixel_loops.invert_from(_rows(source), _rows(out), np.float32(255 * (1 - strength)))
 
 
-def _auto_contrast(image: Pixels, strength: float, sign: int) -> Pixels:
-    # Rows first: numpy is ten times as fast on long lines as on columns of three.
-    low = image.min(axis=0).min(axis=0).astype(np.float32)
-    high = image.max(axis=0).max(axis=0).astype(np.float32)
-    span = np.where(high > low, high - low, 255)
-    low = np.where(high > low, low, 0)
-    return _look_up(image, _to_bytes((_RAMP[:, None] - low) * 255 / span).reshape(256, 1, 3))
+def _auto_contrast(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    pixel_loops.look_up(source, out, pixel_loops.stretching_table(_rows(source)))
 
 
-def _equalize(image: Pixels, strength: float, sign: int) -> Pixels:
-    table = np.stack([_equal_table(image, channel) for channel in range(3)], axis=-1)
-    return _look_up(image, table.reshape(256, 1, 3))
+def _equalize(source: Pixels, out: Pixels, strength: float, sign: int) -> None:
+    pixel_loops.look_up(source, out, pixel_loops.equalizing_table(source))
 
 
-def _equal_table(image: Pixels, channel: int) -> Pixels:
-    """Pillow's table: cumulated counts of the darker values over a step, so that 0 stays 0."""
-    counts = cv2.calcHist([image], [channel], None, [256], [0, 256]).reshape(-1).astype(np.int64)
-    step = int(counts.sum() - counts[np.flatnonzero(counts)[-1]]) // 255
-    if step == 0:
-        return np.arange(256, dtype=np.uint8)
-    below = np.concatenate([[0], counts.cumsum()[:-1]])
-    return _to_bytes((below + step // 2) // step)
-
-
-def _warp(image: Pixels, inverse: list[list[float]], *, centre: tuple[float, float]) -> Pixels:
+def _warp(
+    source: Pixels, out: Pixels, inverse: list[list[float]], *, centre: tuple[float, float]
+) -> None:
     """Nearest-neighbour warp, black outside; `inverse` maps result to source about `centre`.
 
     Coordinates are those of pixel corners, as torchvision's, so centres of pixels lie at halves.
@@ -125,24 +104,15 @@ def _warp(image: Pixels, inverse: list[list[float]], *, centre: tuple[float, flo
     matrix = np.array(inverse, np.float64)
     middle = np.array(centre) - 0.5
     matrix[:, 2] += middle - matrix[:, :2] @ middle
-    size = (image.shape[1], image.shape[0])
-    warped: Pixels = cv2.warpAffine(
-        image, matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    )
-    return warped
+    pixel_loops.warp(source, out, matrix)
 
 
-def _look_up(image: Pixels, table: Pixels) -> Pixels:
-    found: Pixels = cv2.LUT(image, table)
-    return found
+def _rows(image: Pixels) -> Pixels:
+    """[H, W, 3] as rows of bytes [H, 3 W]."""
+    return image.reshape(len(image), -1)
 
 
-def _to_bytes(values: NDArray[np.floating] | NDArray[np.int64]) -> Pixels:
-    """Clamp to 0..255 and cut off the fraction."""
-    return np.clip(values, 0, 255).astype(np.uint8)
-
-
-OPERATIONS: dict[str, Callable[[Pixels, float, int], Pixels]] = {
+OPERATIONS: dict[str, Operation] = {
     "Identity": _identity,
     "ShearX": _shear_x,
     "ShearY": _shear_y,

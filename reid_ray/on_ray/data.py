@@ -1,29 +1,32 @@
 """Read the collections, split them, and decode every photo once, in parallel, with Ray Data.
 
-In: the table of rows with its split. Out: packed uint8 photos in table order, the rows that could be read
-with their content hash, and the others with the reason.
+In: the table of rows with its split. Out: uint8 photos in table order, mapped from files that tasks wrote;
+the rows that could be read with their content hash, and the others with the reason.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import ray
 from ray.data import Dataset
+from ray.exceptions import RayTaskError
 
-from reid_ray.config.datasets import Data, HerdDataset, Images
+from reid_ray.config.datasets import Data, HerdDataset
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
-from reid_ray.datasets.images import BadImage, read_prepared
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
+from reid_ray.errors import ReidError
 from reid_ray.on_ray.progress import Display
 from reid_ray.splits.assign import assign
 from reid_ray.splits.leaks import drop_leaks
 
-BATCH = 16
+BATCH = 64
+"""Photos of one task and one file: small enough to be held in memory by every task at once."""
+_MOST_TASKS = 2000
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,22 @@ class Photos:
     notes: list[str]
 
 
-def load_photos(data: Data, *, made: Path, display: Display) -> Photos:
+def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> Photos:
     """Collections -> table -> split -> decoded photos, less what is unreadable or leaks.
 
     The split is decided on the whole table before a photo is opened, so that a damaged file does
-    not change the part of any other. Herds are generated below `made`. Ray must be running.
+    not change the part of any other. Herds are generated below `made`, photos kept below
+    `prepared`. Ray must be running.
     """
     if any(isinstance(dataset, HerdDataset) for dataset in data.datasets):
         display.say("rendering the herd, unless it is there already")
     loaded = load_rows(data, made=made)
     rows, findings = assign(loaded.rows, data.split, data.unseen)
-    with display.phase("photos", len(rows), "decoded") as phase:
-        images, kept, bad = prepare_images(rows, data.images, progress=phase.at)
+    store = PreparedStore(prepared, data.images)
+    with display.phase("photos", len(rows), "prepared") as phase:
+        images, kept, bad, reused = prepare_images(rows, store, progress=phase.at)
+    if reused:
+        display.say(f"{reused} of {len(images)} photos were prepared before and are used again")
     for name, part in rows.groupby("dataset", sort=False):
         lost = int((bad["dataset"] == name).sum())
         refuse_bad_share(str(name), bad=lost, total=len(part), images=data.images)
@@ -70,7 +77,11 @@ def load_photos(data: Data, *, made: Path, display: Display) -> Photos:
 
 
 def index(rows: pd.DataFrame) -> Dataset:
-    """What decoding needs of each row, as a Ray Dataset; `position` is the row's number."""
+    """What preparing needs of each row, as a Ray Dataset; `position` is the row's number.
+
+    Each block is one task, so there are many, that all CPUs have work to the end; but not so many
+    that a large collection is all overhead.
+    """
     columns = pa.table(
         {
             "position": np.arange(len(rows)),
@@ -81,65 +92,82 @@ def index(rows: pd.DataFrame) -> Dataset:
             ),
         }
     )
-    return ray.data.from_arrow(columns)
+    size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
+    return ray.data.from_arrow([columns.slice(at, size) for at in range(0, len(rows), size)])
 
 
 def prepare_images(
-    rows: pd.DataFrame, images: Images, *, progress: Callable[[int], None] = lambda _: None
-) -> tuple[PreparedImages, pd.DataFrame, pd.DataFrame]:
-    """Decode, scale and pack all photos.
+    rows: pd.DataFrame, store: PreparedStore, *, progress: Callable[[int], None] = lambda _: None
+) -> tuple[PreparedImages, pd.DataFrame, pd.DataFrame, int]:
+    """Read all photos; decode, scale and keep those that `store` does not have yet.
+
+    Tasks write the pixels to the store, on whatever node they run, and tell where; no process holds
+    more than a batch.
 
     Args:
         progress: called with the number of photos seen so far.
 
     Returns:
-        (photos, rows with `content`, quarantine): photo i belongs to row i of the returned rows.
+        (photos, rows with `content`, quarantine, how many were there already): photo i belongs to
+        row i of the returned rows.
+
+    Raises:
+        StorageError: the store cannot be written, or not read from here.
     """
-    decoded = index(rows).map_batches(
-        _decode_batch, batch_format="pyarrow", batch_size=BATCH, fn_kwargs={"images": images}
-    )
-    # Blocks come back in any order; the position says where each photo belongs.
-    photos: list[Any] = [None] * len(rows)
-    content, error = [""] * len(rows), [""] * len(rows)
-    seen = 0
-    for batch in decoded.iter_batches(batch_size=None, batch_format="pyarrow"):
-        for record in batch.to_pylist():
-            at = record["position"]
-            content[at], error[at] = record["content"], record["error"]
-            if not record["error"]:
-                shape = (record["height"], record["width"], 3)
-                photos[at] = np.frombuffer(record["pixels"], np.uint8).reshape(shape)
-        seen += len(batch)
-        progress(seen)
+    placed = _place(rows, store, progress)
+    error = [photo.error for photo in placed]
     good = np.array([not reason for reason in error])
+    content = [photo.content for photo in placed]
     kept = rows.assign(content=content)[good].reset_index(drop=True)
     quarantine = rows.assign(reason=error).loc[~good, ["dataset", "image_id", "path", "reason"]]
-    packed = PreparedImages.pack(photo for photo in photos if photo is not None)
-    return packed, kept, quarantine.reset_index(drop=True)
+    photos = [photo for photo in placed if not photo.error]
+    reused = sum(photo.reused for photo in photos)
+    return store.open(photos), kept, quarantine.reset_index(drop=True), reused
 
 
-_DECODED = pa.schema(
+def _place(
+    rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], None]
+) -> list[Placed]:
+    """Where each row's photo is, as the tasks tell it."""
+    told = index(rows).map_batches(
+        _prepare_batch,
+        batch_format="pyarrow",
+        batch_size=BATCH,
+        fn_kwargs={"store": store, "known": [ray.put(store.index())]},
+    )
+    told.context.raise_original_map_exception = True
+    # Batches come back in any order; the position says which row each photo is of.
+    placed = [Placed()] * len(rows)
+    seen = 0
+    try:
+        for batch in told.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for record in batch.to_pylist():
+                placed[record.pop("position")] = Placed(**record)
+            seen += len(batch)
+            progress(seen)
+    except RayTaskError as failed:
+        if isinstance(failed.cause, ReidError):
+            raise failed.cause from None
+        raise
+    return placed
+
+
+_PLACED = pa.schema(
     {
-        "position": pa.int64(), "pixels": pa.large_binary(), "height": pa.int32(), "width": pa.int32(),
-        "content": pa.string(), "error": pa.string(),
+        "position": pa.int64(), "content": pa.string(), "error": pa.string(), "shard": pa.string(),
+        "start": pa.int64(), "height": pa.int32(), "width": pa.int32(), "reused": pa.bool_(),
     }
 )  # fmt: skip
 
 
-def _decode_batch(batch: pa.Table, *, images: Images) -> pa.Table:
-    """Never raises for a bad photo: its row says why, and the run goes on."""
-    records = []
-    for row in batch.to_pylist():
-        record = {"position": row["position"], "content": "", "error": ""}
-        try:
-            pixels, content = read_prepared(
-                row["root"], row["path"], images=images, bbox=row["bbox"]
-            )
-            height, width, _ = pixels.shape
-            record |= {
-                "pixels": pixels.tobytes(), "height": height, "width": width, "content": content,
-            }  # fmt: skip
-        except BadImage as error:
-            record["error"] = str(error) or "unreadable"
-        records.append(record)
-    return pa.Table.from_pylist(records, schema=_DECODED)
+def _prepare_batch(
+    batch: pa.Table, *, store: PreparedStore, known: list[ray.ObjectRef]
+) -> pa.Table:
+    there: Index = ray.get(known[0])
+    rows = batch.to_pylist()
+    placed = store.prepare((Row(row["root"], row["path"], row["bbox"]) for row in rows), there)
+    records = [
+        {"position": row["position"]} | photo._asdict()
+        for row, photo in zip(rows, placed, strict=True)
+    ]
+    return pa.Table.from_pylist(records, schema=_PLACED)

@@ -92,7 +92,9 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     )
     with cluster() as resources:
         display.say(f"Ray on {resources}")
-        photos = load_photos(study.data, made=storage / "herd", display=display)
+        photos = load_photos(
+            study.data, made=storage / "herd", prepared=storage / "prepared", display=display
+        )
         run.warnings += photos.notes
         images, rows = photos.images, photos.rows
         stages = plan_study(study, rows)

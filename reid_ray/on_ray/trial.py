@@ -32,7 +32,7 @@ OUT_OF_MEMORY = (
 
 @dataclass(frozen=True)
 class Materials:
-    """What all methods of a study share; its arrays are read in place from Ray's object store."""
+    """What all methods of a study share; photos are read in place, from files or Ray's object store."""
 
     images: PreparedImages
     rows: pd.DataFrame

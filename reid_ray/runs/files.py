@@ -6,6 +6,7 @@ A reader sees the old file or the new one, never a half: written beside, flushed
 import json
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ import pandas as pd
 from reid_ray.errors import StorageError
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Atomically replace `path` with `data`; parent folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
+    """Atomically replace `path` with `parts`, one after another; parent folders are made."""
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise StorageError(
             f"{path}: cannot be written ({error}); check space and permissions"
         ) from error

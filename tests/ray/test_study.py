@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from reid_ray.config.tune import Study
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.store import PreparedStore
+from reid_ray.errors import StorageError
+from reid_ray.on_ray.data import prepare_images
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.session import Cluster
 from reid_ray.on_ray.study import Outcome, run_study
@@ -122,6 +127,8 @@ def test_a_second_start_repeats_nothing_and_reports_the_same(done: Done) -> None
     again, told = run(done.study)
     assert {key: times(folder.method(key)) for key in again.record.study["methods"]} == before
     assert "2 of 2 trials have a result already" in told
+    photos = len(again.record.rows)
+    assert f"{photos} of {photos} photos were prepared before" in told
     client = MlflowClient(tracking_uri=again.tracking_uri)
     experiment = client.get_experiment_by_name("small")
     assert len(client.search_runs([experiment.experiment_id])) == len(before) + 1
@@ -129,6 +136,30 @@ def test_a_second_start_repeats_nothing_and_reports_the_same(done: Done) -> None
 
 def times(folder: MethodFolder) -> int:
     return (folder.path / "result.json").stat().st_mtime_ns
+
+
+def test_photos_are_read_from_one_place_by_every_process(done: Done) -> None:
+    store = PreparedStore(done.folder / "runs/prepared", done.study.data.images)
+    images, rows, _, reused = prepare_images(done.outcome.record.rows, store)
+    assert reused == len(rows) == len(images)
+
+    @ray.remote(num_cpus=0)
+    def look(shared: PreparedImages) -> tuple[int, set[str]]:
+        total = sum(int(image.sum()) for image in shared)
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        return total, {line.split()[-1] for line in maps if line.endswith(".pixels")}
+
+    reference = ray.put(images)
+    for total, mapped in ray.get([look.remote(reference) for _ in range(3)]):
+        assert total == sum(int(image.sum()) for image in images)
+        assert mapped == {str(path) for path in store.folder.glob("*.pixels")}
+
+
+def test_a_store_that_cannot_be_written_is_one_clear_error(done: Done, tmp_path: Path) -> None:
+    (tmp_path / "64px").write_text("a file where the folder should be")
+    store = PreparedStore(tmp_path, done.study.data.images)
+    with pytest.raises(StorageError, match=r"64px.*cannot be written"):
+        prepare_images(done.outcome.record.rows, store)
 
 
 def test_a_damaged_result_is_made_again(done: Done) -> None:

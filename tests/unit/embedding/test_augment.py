@@ -10,7 +10,9 @@ from torchvision.transforms.v2 import functional as F
 
 from reid_ray.config.training import Augment
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding.augment import TrainCut, random_crop, resize, squash
+from reid_ray.embedding.augment import TrainCut, random_crop, squash
+from reid_ray.embedding.randaugment import draw
+from reid_ray.embedding.resize import Box, Pixels, resize
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +64,50 @@ def test_a_photo_that_no_crop_fits_is_cut_in_the_middle_at_the_nearest_ratio() -
     assert random_crop((900, 30, 3), rng, scale_min=1.0) == (430, 0, 40, 30)
 
 
+def resized(image: Pixels, px: int, box: Box | None = None) -> Pixels:
+    out = np.full((px, px, 3), 77, np.uint8)
+    resize(image, box or (0, 0, *image.shape[:2]), out)
+    return out
+
+
+def torchvisions(image: Pixels, px: int) -> Pixels:
+    photo = torch.from_numpy(image.copy()).permute(2, 0, 1)
+    sized = F.resize(photo, [px, px], interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return sized.permute(1, 2, 0).numpy()
+
+
 @pytest.mark.parametrize("px", [32, 50, 96])
 def test_resizing_is_torchvisions_bilinear_with_antialiasing(
     images: PreparedImages, px: int
 ) -> None:
-    for image in (images[0], images[1][3:60, 5:41], images[3]):
-        photo = torch.from_numpy(image.copy()).permute(2, 0, 1)
-        expected = F.resize(
-            photo, [px, px], interpolation=InterpolationMode.BILINEAR, antialias=True
-        )
-        assert (resize(image, px) == expected.permute(1, 2, 0).numpy()).all()
+    for image in images:
+        np.testing.assert_array_equal(resized(image, px), torchvisions(image, px))
+
+
+@pytest.mark.parametrize("box", [(3, 5, 57, 36), (0, 0, 64, 64), (63, 0, 1, 64), (7, 63, 50, 1)])
+def test_a_box_is_resized_as_if_it_were_the_whole_photo(images: PreparedImages, box: Box) -> None:
+    top, left, height, width = box
+    cut = images[1][top : top + height, left : left + width]
+    np.testing.assert_array_equal(resized(images[1], 40, box), torchvisions(cut, 40))
+
+
+@pytest.mark.parametrize("value", [None, 255])
+@pytest.mark.parametrize("size", [(300, 512), (1999, 40)])
+def test_resizing_to_a_small_part_of_the_size_is_at_most_one_grey_level_from_torchvisions(
+    size: tuple[int, int], value: int | None
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (*size, 3)).astype(np.uint8)
+    photo = noise if value is None else np.full_like(noise, value)
+    apart = resized(photo, 33).astype(int) - torchvisions(photo, 33)
+    assert np.abs(apart).max() <= 1
+    assert (apart != 0).mean() < 0.01
 
 
 def test_a_batch_for_evaluation_squashes_each_photo_in_order(images: PreparedImages) -> None:
     batch = squash(images, [2, 0], px=32)
     assert batch.shape == (2, 3, 32, 32)
     assert batch.dtype == torch.uint8
-    assert (batch[1].permute(1, 2, 0).numpy() == resize(images[0], 32)).all()
+    assert (batch[1].permute(1, 2, 0).numpy() == torchvisions(images[0], 32)).all()
 
 
 def test_a_photo_is_cut_alike_alone_and_in_a_batch_of_any_worker(images: PreparedImages) -> None:
@@ -87,6 +116,21 @@ def test_a_photo_is_cut_alike_alone_and_in_a_batch_of_any_worker(images: Prepare
     for rank in (0, 1):
         mine = cut(images, [rank, rank + 2], epoch=2, places=[8 + rank, 10 + rank])
         assert torch.equal(mine, together[rank::2])
+
+
+@pytest.mark.parametrize("ops", [0, 1, 2, 3])
+def test_a_cut_is_the_crop_with_one_operation_after_the_other(ops: int) -> None:
+    """Told by hand from the same draws: the arrays in between must not be mixed up."""
+    photo = np.random.default_rng(3).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+    cut = TrainCut(Augment(ops=ops, magnitude=9), px=40, seed=5)
+    batch = cut(PreparedImages.pack([photo]), [0] * 40, epoch=1, places=range(40))
+    for place, found in enumerate(batch):
+        rng = np.random.default_rng([5, 1, place])
+        expected = resized(photo, 40, random_crop(photo.shape, rng, scale_min=0.8))
+        for operation, sign in draw(rng, ops):
+            source, expected = expected, np.empty_like(expected)
+            operation(source, expected, 9 / 30, sign)
+        np.testing.assert_array_equal(found.permute(1, 2, 0).numpy(), expected)
 
 
 def test_a_photo_is_cut_otherwise_in_another_epoch_place_or_seed(images: PreparedImages) -> None:

@@ -1,0 +1,259 @@
+"""Prepare photos once and keep them on disk, found again by what is in them.
+
+In: rows (root, path, bbox) and how photos are prepared. Out: files of pixels below a folder, and for each
+row where its photo is. A photo's key is a hash of its file, its box and the settings, so it is not decoded
+again in a later run, by another study, or under another name; a changed file is another photo.
+
+A shard is `<name>.pixels`, photos one after another, with `<name>.json`: how long it is, its sha256, and
+what lies where. The json is written last, so what it names is whole; a file that is not what its json says
+is found out when it is first used, and its photos are made again.
+"""
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_ray.config.datasets import Images
+from reid_ray.datasets.images import BadImage, Pixels, Source, prepare_source, read_source
+from reid_ray.datasets.prepared import MappedFile, PreparedImages
+from reid_ray.errors import StorageError
+from reid_ray.runs import files
+
+VERSION = 1
+"""Counts up whenever the same file and settings would give other pixels."""
+
+_KEY = "S32"
+_DEAD_AFTER_S = 24 * 3600.0
+
+
+class Row(NamedTuple):
+    """What preparing needs to know of a photo."""
+
+    root: str
+    path: str
+    bbox: Sequence[float] | None
+
+
+class Placed(NamedTuple):
+    """Where the prepared photo of a row is, or why there is none.
+
+    Attributes:
+        content: hash of its file; "" if it could not be read.
+        error: the reason why it is put aside; "" if it is not.
+        shard: name of the shard.
+        start: where in the shard it begins, in bytes.
+        reused: it was there already.
+    """
+
+    content: str = ""
+    error: str = ""
+    shard: str = ""
+    start: int = 0
+    height: int = 0
+    width: int = 0
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class Index:
+    """What is in a store, as arrays that processes can share.
+
+    Attributes:
+        keys: bytes [n], sorted.
+        shard: int32 [n], which of `shards` each is in.
+        place: int64 [n, 3], start in the shard, height, width.
+        shards: names.
+    """
+
+    keys: NDArray[np.bytes_]
+    shard: NDArray[np.int32]
+    place: NDArray[np.int64]
+    shards: tuple[str, ...]
+
+    def find(self, key: str) -> tuple[str, int, int, int] | None:
+        """(shard, start, height, width)."""
+        wanted = np.array(key, _KEY)
+        at = int(np.searchsorted(self.keys, wanted))
+        if at == len(self.keys) or self.keys[at] != wanted:
+            return None
+        start, height, width = self.place[at].tolist()
+        return self.shards[self.shard[at]], start, height, width
+
+
+class PreparedStore:
+    """The prepared photos below one folder, for one way to prepare them."""
+
+    def __init__(self, folder: Path, images: Images) -> None:
+        self.images = images
+        self.folder = folder.absolute() / f"{images.short_px}px"
+
+    def index(self) -> Index:
+        """What is there; a json that cannot be read hides its shard."""
+        _sweep(self.folder)
+        names, keys, shard, place = [], [], [], []
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                told = _read_shard(path)
+            except StorageError:
+                continue
+            names.append(path.stem)
+            for key, *where in told["photos"]:
+                keys.append(key)
+                shard.append(len(names) - 1)
+                place.append(where)
+        order = np.argsort(np.array(keys, _KEY), kind="stable")
+        return Index(
+            np.array(keys, _KEY)[order],
+            np.array(shard, np.int32)[order],
+            np.array(place, np.int64).reshape(-1, 3)[order],
+            tuple(names),
+        )
+
+    def prepare(self, rows: Iterable[Row], index: Index) -> list[Placed]:
+        """Find each photo in `index`, or decode it; the new ones of one call become one shard.
+
+        A photo that cannot be used is told, not raised.
+
+        Raises:
+            StorageError: nothing can be written.
+        """
+        shard = _Shard(self.folder / uuid.uuid4().hex[:16])
+        placed = [self._place(row, index, shard) for row in rows]
+        shard.write()
+        return placed
+
+    def _place(self, row: Row, index: Index, shard: "_Shard") -> Placed:
+        try:
+            source = read_source(row.root, row.path, images=self.images, bbox=row.bbox)
+            key = self.key(source)
+            if (found := index.find(key)) and _whole(self.folder / found[0]):
+                return Placed(source.content, "", *found, reused=True)
+            if not shard.has(key):
+                shard.add(key, prepare_source(source, images=self.images))
+            return Placed(source.content, "", shard.path.name, *shard.photos[key])
+        except BadImage as error:
+            return Placed(error=str(error) or "unreadable")
+
+    def key(self, source: Source) -> str:
+        """Equal keys: the same pixels once prepared."""
+        box = None if source.box is None else [float(side) for side in source.box]
+        made = [VERSION, source.content, box, self.images.short_px, self.images.max_pixels]
+        return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:32]
+
+    def open(self, placed: Sequence[Placed]) -> PreparedImages:
+        """The photos of rows that have one, in their order, mapped from their files.
+
+        Raises:
+            StorageError: another node wrote a file that is not to be seen from here.
+        """
+        names = sorted({photo.shard for photo in placed})
+        for name in names:
+            if not _pixels(self.folder / name).exists():
+                raise StorageError(
+                    f"{_pixels(self.folder / name)}: photos were prepared, but their file is not here; "
+                    "on a cluster, the storage must be a folder that all nodes share"
+                )
+        number = {name: i for i, name in enumerate(names)}
+        return PreparedImages(
+            tuple(MappedFile(str(_pixels(self.folder / name))) for name in names),
+            np.array([number[photo.shard] for photo in placed], np.int32),
+            np.array([photo.start for photo in placed], np.int64),
+            np.array([(photo.height, photo.width) for photo in placed], np.int32).reshape(-1, 2),
+        )
+
+
+class _Shard:
+    """Photos to be written together.
+
+    Attributes:
+        photos: start, height and width of each by its key.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.photos: dict[str, tuple[int, int, int]] = {}
+        self._pixels: list[Pixels] = []
+        self._bytes = 0
+
+    def has(self, key: str) -> bool:
+        return key in self.photos
+
+    def add(self, key: str, pixels: Pixels) -> None:
+        self.photos[key] = (self._bytes, *pixels.shape[:2])
+        self._pixels.append(pixels)
+        self._bytes += pixels.size
+
+    def write(self) -> None:
+        if not self.photos:
+            return
+        digest = hashlib.sha256()
+        for pixels in self._pixels:
+            digest.update(pixels.data)
+        files.write_bytes(_pixels(self.path), *(pixels.data for pixels in self._pixels))
+        told = {
+            "version": VERSION,
+            "bytes": self._bytes,
+            "sha256": digest.hexdigest(),
+            "photos": [[key, *place] for key, place in self.photos.items()],
+        }
+        files.write_json(_json(self.path), told)
+
+
+def _pixels(shard: Path) -> Path:
+    return shard.with_suffix(".pixels")
+
+
+def _json(shard: Path) -> Path:
+    return shard.with_suffix(".json")
+
+
+def _read_shard(path: Path) -> Any:
+    """What a shard's json tells; StorageError if it is not such a json, or the pixels' length differs."""
+    told = files.read_json(path)
+    try:
+        size = _pixels(path).stat().st_size
+        sound = told["bytes"] == size and all(len(photo) == 4 for photo in told["photos"])
+    except (OSError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise StorageError(f"{path}: not what its pixels are")
+    return told
+
+
+def _whole(shard: Path) -> bool:
+    """Whether the pixels are still those that were written; what is not is deleted, not met again."""
+    try:
+        changed = _pixels(shard).stat().st_mtime_ns
+        if _digest(_pixels(shard), changed) == _read_shard(_json(shard))["sha256"]:
+            return True
+    except (OSError, StorageError, KeyError):
+        pass
+    _json(shard).unlink(missing_ok=True)
+    _pixels(shard).unlink(missing_ok=True)
+    return False
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: Path, changed_ns: int) -> str:
+    """sha256 of a file; read once per process, and again if it was written to."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what writers that were killed left behind, long ago enough to be surely dead."""
+    for path in folder.glob("*"):
+        named = _json(path).exists() and not path.name.startswith(".")
+        with suppress(FileNotFoundError):
+            if not named and time.time() - path.stat().st_mtime > _DEAD_AFTER_S:
+                path.unlink()
