@@ -136,8 +136,11 @@ def _download(store: Store, run_id: str, to: Path, wanted: dict[str, str]) -> di
     """Download files below `to`; returns what is wrong with those that are not there afterwards."""
     bad = {}
     for name, sha256 in wanted.items():
+        path = to / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            path = Path(store.client.download_artifacts(run_id, name, str(to)))
+            # MLflow puts a file right into the folder that it is given, whatever its name has above it.
+            store.client.download_artifacts(run_id, name, str(path.parent))
             data = path.read_bytes()
         except Exception:  # MLflow raises many kinds: HTTP, files, its own
             bad[name] = "missing"

@@ -10,7 +10,6 @@ import mlflow.pyfunc
 import numpy as np
 import torch
 from mlflow.models import set_model
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 _BATCH = 32
@@ -28,7 +27,8 @@ class Embedder(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self.model = model.eval().to(self.device)
         self.prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> NDArray[np.float32]:
+    # MLflow would read type hints here as the one schema it accepts.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Vectors float32 [n, d], in the order of the photos.
 
         The more alike two vectors are (their dot product), the likelier it is one animal.
