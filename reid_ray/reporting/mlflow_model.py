@@ -5,6 +5,7 @@ In: the winner as a timm folder. Out: a version of the registered model named li
 
 import hashlib
 import tempfile
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,10 @@ def register_winner(
     if same:
         number = str(same[0].version)
     else:
-        model_id = _log(client, run, folder)
+        model = _log(client, run, folder)
         _ensure(client, name, description)
         made = client.create_model_version(
-            name, f"models:/{model_id}", run.info.run_id, model_id=model_id,
+            name, _source(model), run.info.run_id, model_id=model.model_id,
             tags={_DIGEST: digest}, description=description,
         )  # fmt: skip
         number = str(made.version)
@@ -49,15 +50,27 @@ def register_winner(
 
 def save(folder: Path, to: Path) -> None:
     """Write a timm folder as an MLflow model: its code as text, its weights as safetensors."""
-    mlflow.pyfunc.save_model(
-        path=str(to),
-        python_model=str(_CODE),
-        artifacts={"timm": str(folder)},
-        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _NEEDS],
-    )
+    with warnings.catch_warnings():
+        # It asks for type hints, which would allow one kind of input only.
+        warnings.simplefilter("ignore")
+        mlflow.pyfunc.save_model(
+            path=str(to),
+            python_model=str(_CODE),
+            artifacts={"timm": str(folder)},
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _NEEDS],
+        )
 
 
-def _log(client: MlflowClient, run: Any, folder: Path) -> str:
+def _source(model: Any) -> str:
+    """Where a version's files are: a server wants the model's name, a local store their folder.
+
+    (A local store would look the name up in whatever store the process uses otherwise.)
+    """
+    local = model.artifact_location.startswith("file:")
+    return str(model.artifact_location if local else f"models:/{model.model_id}")
+
+
+def _log(client: MlflowClient, run: Any, folder: Path) -> Any:
     """The model among its experiment's models, as made by the run."""
     model = client.create_logged_model(
         run.info.experiment_id,
@@ -71,7 +84,7 @@ def _log(client: MlflowClient, run: Any, folder: Path) -> str:
         client.log_model_artifacts(model.model_id, str(Path(temporary) / "model"))
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
-    return str(model.model_id)
+    return model
 
 
 def _ensure(client: MlflowClient, name: str, description: str) -> None:
