@@ -5,7 +5,6 @@ In: the winner as a timm folder. Out: a version of the registered model named li
 
 import hashlib
 import tempfile
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,15 +49,12 @@ def register_winner(
 
 def save(folder: Path, to: Path) -> None:
     """Write a timm folder as an MLflow model: its code as text, its weights as safetensors."""
-    with warnings.catch_warnings():
-        # It asks for type hints, which would allow one kind of input only.
-        warnings.simplefilter("ignore")
-        mlflow.pyfunc.save_model(
-            path=str(to),
-            python_model=str(_CODE),
-            artifacts={"timm": str(folder)},
-            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _NEEDS],
-        )
+    mlflow.pyfunc.save_model(
+        path=str(to),
+        python_model=str(_CODE),
+        artifacts={"timm": str(folder)},
+        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _NEEDS],
+    )
 
 
 def _source(model: Any) -> str:

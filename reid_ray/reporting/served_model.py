@@ -3,6 +3,7 @@
 In: a list or column of photo files, or uint8 pixels [n, h, w, 3]. Out: vectors [n, d] of length 1.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from mlflow.models import set_model
 from PIL import Image, ImageOps
 
 _BATCH = 32
+# Type hints of `predict` would be read as the one kind of input that is accepted.
+warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
 class Embedder(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -27,7 +30,6 @@ class Embedder(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self.model = model.eval().to(self.device)
         self.prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 
-    # MLflow would read type hints here as the one schema it accepts.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Vectors float32 [n, d], in the order of the photos.
 

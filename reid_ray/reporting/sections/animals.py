@@ -1,5 +1,6 @@
 """Show how well each single animal is found, and export every answer."""
 
+from functools import partial
 from typing import Any
 
 from reid_ray.reporting import figures, tables
@@ -7,8 +8,10 @@ from reid_ray.reporting.sections.section import Section, Subject, drawing
 
 
 def _contents(subject: Subject) -> dict[str, Any] | None:
-    bars = figures.identity_bars(subject.best) if subject.best else ""
-    return {"bars": drawing(bars), "method": subject.best.name} if subject.best and bars else None
+    if subject.best is None:
+        return None
+    bars = drawing(partial(figures.identity_bars, subject.best), "animals")
+    return {"bars": bars, "method": subject.best.name} if bars else None
 
 
 SECTION = Section(

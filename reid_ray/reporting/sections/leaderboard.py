@@ -1,5 +1,6 @@
 """Rank all methods by their accuracy, with intervals; many trials are folded away."""
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,7 @@ def _contents(subject: Subject) -> dict[str, Any]:
     finished = board[(board["status"] == "finished") & (board["family"] != "chance")]
     present = {method.result.key for method in subject.record.methods}
     return {
-        "forest": drawing(figures.forest(board)) if len(finished) else "",
+        "forest": drawing(partial(figures.forest, board), "forest") if len(finished) else "",
         "leaders": leaders,
         "everyone": everyone,
         "not_run": len(set(subject.record.study.get("methods") or ()) - present),

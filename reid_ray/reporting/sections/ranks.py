@@ -1,5 +1,6 @@
 """Show how many suggestions a person has to look at: cumulative match curves."""
 
+from functools import partial
 from typing import Any
 
 from reid_ray.evaluation.metrics import DOMAINS
@@ -14,8 +15,8 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
         # One order for both domains, so that a method keeps its colour.
         shown = [m for m in standing(subject.methods) if f"{domain}/top1" in m.figures]
         if shown:
-            svg = figures.cmc_curves(shown, domain=domain, name=f"cmc-{domain}")
-            curves[domain] = drawing(svg)
+            draw = partial(figures.cmc_curves, shown, domain=domain)
+            curves[domain] = drawing(draw, f"cmc-{domain}")
     return {"curves": curves} if curves else None
 
 

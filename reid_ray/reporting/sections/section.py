@@ -11,6 +11,7 @@ from markupsafe import Markup
 from reid_ray.evaluation.metrics import DOMAINS
 from reid_ray.reporting import tables
 from reid_ray.reporting.pooled import Method, chosen_trial, pooled_methods, standing
+from reid_ray.reporting.svg import NARROW_PX, WIDE_PX
 from reid_ray.runs.study import StudyRecord
 
 
@@ -67,6 +68,14 @@ class Section:
     tables: Callable[[Subject], Mapping[str, pd.DataFrame]] = _no_tables
 
 
-def drawing(svg: str) -> Markup:
-    """Our own figure as markup: matplotlib has escaped every name inside."""
-    return Markup(svg)
+def drawing(draw: Callable[..., str], name: str) -> Markup:
+    """Our own figure as markup, once for wide and once for narrow screens; "" where it is empty.
+
+    Args:
+        draw: called with `name` and `width_px`; matplotlib has escaped every name inside.
+    """
+    wide = draw(name=name, width_px=WIDE_PX)
+    if not wide:
+        return Markup("")
+    narrow = draw(name=f"{name}-narrow", width_px=NARROW_PX)
+    return Markup(f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>')

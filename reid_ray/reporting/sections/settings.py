@@ -1,26 +1,31 @@
 """Show which settings of training matter: box plots, and the same figures as a table."""
 
+from functools import partial
 from typing import Any
 
 from reid_ray.reporting import boxes, tables
+from reid_ray.reporting.per_setting import best_settings, per_setting
 from reid_ray.reporting.pooled import TRAINED
 from reid_ray.reporting.sections.section import Section, Subject, drawing
 
 
 def _contents(subject: Subject) -> dict[str, Any] | None:
-    backbones, arms = boxes.backbone_by_loss(subject.methods), _arms(subject)
+    backbones = drawing(partial(boxes.backbone_by_loss, subject.methods), "backbones")
+    arms = _arms(subject)
     if not (backbones or arms):
         return None
     ablation = tables.ablation(subject.methods).to_dict("records")
-    return {"backbones": drawing(backbones), "arms": arms, "ablation": ablation}
+    bests = best_settings(per_setting(subject.methods)).to_dict("records")
+    return {"backbones": backbones, "arms": arms, "ablation": ablation, "bests": bests}
 
 
 def _arms(subject: Subject) -> list[dict[str, Any]]:
     arms = []
     for family in TRAINED:
-        svg = boxes.hyper_parameters(subject.methods, family, name=f"settings-{family.lower()}")
+        draw = partial(boxes.hyper_parameters, subject.methods, family)
+        svg = drawing(draw, f"settings-{family.lower()}")
         if svg:
-            arms.append({"family": family, "svg": drawing(svg)})
+            arms.append({"family": family, "svg": svg})
     return arms
 
 
@@ -28,5 +33,8 @@ SECTION = Section(
     "settings",
     "Which settings matter",
     _contents,
-    lambda subject: {"settings.csv": tables.ablation(subject.methods)},
+    lambda subject: {
+        "settings.csv": tables.ablation(subject.methods),
+        "per_setting.csv": per_setting(subject.methods),
+    },
 )
