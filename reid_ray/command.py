@@ -24,11 +24,20 @@ def run(
 ) -> int:
     """Parse the command line, read the config, act; returns the exit code."""
     arguments = _parser(command, default, description).parse_args()
-    try:
+
+    def act() -> int:
         config = load(config_class, find(command, arguments.config), arguments.set)
         return action(config, arguments)
+
+    return guarded(act, debug=arguments.debug)
+
+
+def guarded(act: Callable[[], int], *, debug: bool) -> int:
+    """Act; errors become one sentence and an exit code."""
+    try:
+        return act()
     except ReidError as error:
-        if arguments.debug:
+        if debug:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -38,7 +47,7 @@ def run(
         )
         return 130
     except Exception as error:
-        if arguments.debug:
+        if debug:
             raise
         where = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         print(

@@ -99,7 +99,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         images, rows = photos.images, photos.rows
         stages = plan_study(study, rows)
         _open_folder(run, rows, photos.quarantine, stages)
-        run.tracking.describe(dataset_inputs(rows))
+        run.tracking.begin(folder, dataset_inputs(rows))
         materials = ray.put(Materials(images, rows))
         _baselines(run, stages, materials, rows, resources)
         _trials(run, stages.trials, materials, resources)

@@ -7,12 +7,19 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from reid_ray.reporting.pooled import TRAINED, Method, chance_of
-from reid_ray.reporting.svg import FAMILY_COLOURS, INK, MUTED, PAPER, new_figure, style, to_svg
+from reid_ray.reporting.svg import (
+    FAMILY_COLOURS,
+    INK,
+    MUTED,
+    PAPER,
+    WIDE_PX,
+    new_figure,
+    style,
+    to_svg,
+)
 from reid_ray.reporting.tables import HYPER_PARAMETERS, setting_top1, shown
 from reid_ray.reporting.text import shorten, visible
 
-_WIDTH_PX = 720.0
-_LABELS_PX = 250.0
 _ROW_PX = 34.0
 _HEADING_PX = 30.0
 
@@ -35,7 +42,9 @@ class Group:
     rows: tuple[Row, ...]
 
 
-def backbone_by_loss(methods: Sequence[Method], *, name: str = "backbones") -> str:
+def backbone_by_loss(
+    methods: Sequence[Method], *, name: str = "backbones", width_px: float = WIDE_PX
+) -> str:
     """Top-1 of all settings per backbone and loss, as the paper's ablation shows it."""
     trials = [m for m in methods if m.is_trial]
     groups = []
@@ -43,10 +52,13 @@ def backbone_by_loss(methods: Sequence[Method], *, name: str = "backbones") -> s
         mine = [m for m in trials if m.params.get("backbone") == backbone]
         rows = [_row(family, family, [m for m in mine if m.family == family]) for family in TRAINED]
         groups.append(Group(str(backbone), tuple(row for row in rows if row.points or row.failed)))
-    return _draw(groups, methods, name, "Top-1 of all settings, per backbone and loss")
+    title = "Top-1 of all settings, per backbone and loss"
+    return _draw(groups, methods, name, title, width_px)
 
 
-def hyper_parameters(methods: Sequence[Method], family: str, *, name: str) -> str:
+def hyper_parameters(
+    methods: Sequence[Method], family: str, *, name: str, width_px: float = WIDE_PX
+) -> str:
     """Top-1 of a loss's settings per value of each hyper-parameter that was varied."""
     trials = [m for m in methods if m.is_trial and m.family == family]
     groups = []
@@ -59,7 +71,8 @@ def hyper_parameters(methods: Sequence[Method], family: str, *, name: str) -> st
         ]
         if len(rows) > 1:
             groups.append(Group(parameter.replace("lr", "learning rate"), tuple(rows)))
-    return _draw(groups, methods, name, f"Top-1 of {family} settings, per hyper-parameter")
+    title = f"Top-1 of {family} settings, per hyper-parameter"
+    return _draw(groups, methods, name, title, width_px)
 
 
 def _row(label: str, family: str, having: Sequence[Method]) -> Row:
@@ -67,7 +80,9 @@ def _row(label: str, family: str, having: Sequence[Method]) -> Row:
     return Row(label, family, tuple(points), len(having) - len(points))
 
 
-def _draw(groups: Sequence[Group], methods: Sequence[Method], name: str, title: str) -> str:
+def _draw(
+    groups: Sequence[Group], methods: Sequence[Method], name: str, title: str, width_px: float
+) -> str:
     """Horizontal boxes: long names read best on the left; the best setting of all is ringed."""
     if not any(row.points for group in groups for row in group.rows):
         return ""
@@ -75,39 +90,52 @@ def _draw(groups: Sequence[Group], methods: Sequence[Method], name: str, title: 
     body = _ROW_PX * boxes + _HEADING_PX * len(groups)
     height = body + 58
     with style():
-        figure = new_figure(_WIDTH_PX, height)
-        left = _LABELS_PX / _WIDTH_PX
-        axes = figure.add_axes((left, 46 / height, 0.985 - left, body / height))
+        figure = new_figure(width_px, height)
+        labels_px = min(270.0, 0.42 * width_px)
+        left = labels_px / width_px
+        axes = figure.add_axes((left, 46 / height, 1 - 14 / width_px - left, body / height))
         best = max(point for group in groups for row in group.rows for point in row.points)
         y = 0.0
         for group in groups:
-            _label(axes, y + _HEADING_PX / 2, shorten(group.heading, 38), heading=True)
+            _heading(axes, y + _HEADING_PX / 2, shorten(group.heading, 38), labels_px)
             y += _HEADING_PX
             for row in group.rows:
-                _box(axes, y + _ROW_PX / 2, row, best)
+                _box(axes, y + _ROW_PX / 2, row, best, labels_px)
                 y += _ROW_PX
         guess = chance_of(methods, "seen")
         if guess is not None:
             axes.axvline(100 * guess, color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=1)
         axes.set(xlim=(0, 100), ylim=(body, 0), yticks=[])
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("Top-1 on seen species (%), median over datasets")
+        axes.set_xlabel("Top-1 on seen species (%)")
         return to_svg(figure, name=name, title=visible(title))
 
 
-def _label(axes: Axes, y: float, text: str, *, heading: bool = False) -> None:
+def _heading(axes: Axes, y: float, text: str, labels_px: float) -> None:
     axes.annotate(
-        text, (0, y), xytext=(-_LABELS_PX + 2 if heading else -14, 0), xycoords=("axes fraction",
-        "data"), textcoords="offset points", ha="left" if heading else "right", va="center",
-        color=INK if heading else MUTED, fontweight="bold" if heading else "normal",
+        text, (0, y), xytext=(2 - labels_px, 0), xycoords=("axes fraction", "data"),
+        textcoords="offset points", ha="left", va="center", color=INK, fontweight="bold",
         parse_math=False, annotation_clip=False,
     )  # fmt: skip
 
 
-def _box(axes: Axes, y: float, row: Row, best: float) -> None:
+def _label(axes: Axes, y: float, row: Row, labels_px: float) -> None:
+    """The row's name on the left, and what failed: beside it, or below where there is no room."""
+    most = int((labels_px - 16) / 7)
+    failed = f"({row.failed} failed)" if row.failed else ""
+    text = f"{shorten(row.label, most)}\n{failed}"
+    if len(row.label) + 1 + len(failed) <= most:
+        text = f"{row.label} {failed}"
+    axes.annotate(
+        shorten(row.label, most) if not failed else text, (0, y), xytext=(-12, 0),
+        xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", va="center",
+        color=MUTED, parse_math=False, annotation_clip=False, linespacing=1.1,
+    )  # fmt: skip
+
+
+def _box(axes: Axes, y: float, row: Row, best: float, labels_px: float) -> None:
     colour = FAMILY_COLOURS[row.family]
-    failed = f" ({row.failed} failed)" if row.failed else ""
-    _label(axes, y, shorten(row.label, 32 - len(failed)) + failed)
+    _label(axes, y, row, labels_px)
     points = 100 * np.array(row.points)
     if points.size:
         axes.boxplot(

@@ -1,12 +1,14 @@
 """Draw a study's figures, shares as percent. In: methods and tables. Out: SVG elements."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from reid_ray.evaluation.metrics import cmc, identity_accuracy
@@ -18,31 +20,38 @@ from reid_ray.reporting.svg import (
     MUTED,
     PAPER,
     SERIES,
+    WIDE_PX,
     new_figure,
     style,
     to_svg,
 )
 from reid_ray.reporting.text import percent, shorten, visible
 
-WIDTH_PX = 720.0
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.8)), (0, (6, 2, 1.5, 2)))
 _DOMAIN_OFFSET = {"seen": 0.07, "unseen": 0.28}
 
 
-def forest(table: pd.DataFrame, *, name: str = "forest", most: int = 24) -> str:
+def forest(
+    table: pd.DataFrame, *, name: str = "forest", width_px: float = WIDE_PX, most: int = 24
+) -> str:
     """Dots with intervals, a row per method of a `leaderboard`: filled seen, hollow unseen.
 
     The name stands above its interval, so that long names need no column of their own. With more
     than `most` finished methods, all baselines and the best trials are shown.
     """
     shown, guess = _forest_rows(table, most)
-    height = 54 * max(len(shown), 1) + 66
+    domains = [d for d in ("seen", "unseen") if f"{d}_top1" in table]
+    handles = _forest_legend(domains, guess is not None)
+    columns = min(len(handles), int(width_px / 165))
+    above = 8 + 18 * -(-len(handles) // columns)
+    height = 54 * max(len(shown), 1) + 40 + above
     with style():
-        figure = new_figure(WIDTH_PX, height)
-        axes = figure.add_axes((0.02, 40 / height, 0.96, 1 - 66 / height))
-        domains = [d for d in ("seen", "unseen") if f"{d}_top1" in table]
+        figure = new_figure(width_px, height)
+        axes = figure.add_axes(
+            (8 / width_px, 40 / height, 1 - 22 / width_px, 1 - (40 + above) / height)
+        )
         for place, (_, row) in enumerate(shown.iterrows()):
-            _forest_row(axes, place, row, domains)
+            _forest_row(axes, place, row, domains, chars=int(width_px / 8))
         for domain in domains:
             if guess is None:
                 break
@@ -52,9 +61,8 @@ def forest(table: pd.DataFrame, *, name: str = "forest", most: int = 24) -> str:
         axes.set_xlabel("Queries answered rightly, top-1 (%)")
         axes.grid(axis="y", visible=False)
         axes.legend(
-            handles=_forest_legend(domains, guess is not None), loc="lower left",
-            bbox_to_anchor=(0, 1.0), ncols=5, borderaxespad=0, handletextpad=0.4,
-            columnspacing=1.6, labelcolor=MUTED, borderpad=0.2,
+            handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns,
+            borderaxespad=0, handletextpad=0.4, columnspacing=1.6, labelcolor=MUTED, borderpad=0.2,
         )  # fmt: skip
         return to_svg(figure, name=name, title="Top-1 accuracy of each method with 95 % intervals")
 
@@ -72,15 +80,17 @@ def _forest_rows(table: pd.DataFrame, most: int) -> tuple[pd.DataFrame, pd.Serie
     return others, guesses.iloc[0] if len(guesses) else None
 
 
-def _forest_row(axes: Axes, place: int, row: pd.Series, domains: Sequence[str]) -> None:
+def _forest_row(
+    axes: Axes, place: int, row: pd.Series, domains: Sequence[str], *, chars: int
+) -> None:
     colour = FAMILY_COLOURS[row["family"]]
+    mark = " (chosen)" if row["chosen"] else ""
+    name = shorten(row["method"], chars - len(mark)) + mark
     axes.text(
-        0.4, place - 0.27, shorten(row["method"], 70), va="center", ha="left",
+        0.4, place - 0.27, name, va="center", ha="left",
         fontweight="bold" if row["chosen"] else "normal", parse_math=False,
         bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip
-    if row["chosen"]:
-        axes.text(99.6, place - 0.27, "chosen trial", va="center", ha="right", color=MUTED)
     for domain in domains:
         top1 = row[f"{domain}_top1"]
         if pd.isna(top1):
@@ -108,10 +118,12 @@ def _forest_legend(domains: Sequence[str], guess: bool) -> list[Line2D]:
     return handles
 
 
-def cmc_curves(methods: Sequence[Method], *, domain: str, name: str, ranks: int = 20) -> str:
+def cmc_curves(
+    methods: Sequence[Method], *, domain: str, name: str, width_px: float = WIDE_PX, ranks: int = 20
+) -> str:
     """Share of queries with the right animal among the first r answers, for up to six methods."""
     with style():
-        figure = new_figure(WIDTH_PX, 330 + 20 * len(methods[:6]))
+        figure = new_figure(width_px, 330 + 20 * len(methods[:6]))
         axes = _plot_above_legend(figure, 280, 30)
         places = np.arange(1, ranks + 1)
         for number, method in enumerate(methods[:6]):
@@ -120,7 +132,7 @@ def cmc_curves(methods: Sequence[Method], *, domain: str, name: str, ranks: int 
             part = method.predictions[method.predictions["domain"] == domain]
             axes.plot(
                 places, 100 * cmc(part["first_correct"], places), color=SERIES[number],
-                ls=_DASHES[number % 4], label=shorten(method.name, 80),
+                ls=_DASHES[number % 4], label=shorten(method.name, _legend_chars(width_px)),
             )  # fmt: skip
         axes.set(xlim=(1, ranks), ylim=(0, 101), xticks=[1, *range(5, ranks + 1, 5)])
         axes.set_xlabel("Ranked photos that a person looks at")
@@ -130,32 +142,38 @@ def cmc_curves(methods: Sequence[Method], *, domain: str, name: str, ranks: int 
         return to_svg(figure, name=name, title=title)
 
 
-def training_curves(methods: Sequence[Method], *, name: str = "training", most: int = 5) -> str:
+def training_curves(
+    methods: Sequence[Method], *, name: str = "training", width_px: float = WIDE_PX, most: int = 5
+) -> str:
     """Loss and validation top-1 per epoch of the trials that validated best."""
     trials = [m for m in methods if m.is_trial and m.finished and m.records[0].history]
     trials.sort(key=lambda m: -m.figures.get("val/top1", 0.0))
     trials = trials[:most]
     with style():
-        height = 320 + 20 * len(trials)
-        figure = new_figure(WIDTH_PX, height)
-        box = {"bottom": (height - 280) / height, "top": 1 - 34 / height}
-        left, right = figure.subplots(
-            1, 2, gridspec_kw={"left": 0.055, "right": 0.985, "wspace": 0.16, **box}
-        )
+        stacked = width_px < WIDE_PX
+        height = (630 if stacked else 320) + 20 * len(trials)
+        figure = new_figure(width_px, height)
+        if stacked:
+            left, right = _panel(figure, 34, 246), _panel(figure, 344, 246)
+        else:
+            left, right = figure.subplots(
+                1, 2, gridspec_kw={"left": 0.055, "right": 0.985, "wspace": 0.16,
+                                   "bottom": (height - 280) / height, "top": 1 - 34 / height},
+            )  # fmt: skip
         for number, method in enumerate(trials):
-            line = {"color": SERIES[number % 6], "ls": _DASHES[number % 4]}
+            line: dict[str, Any] = {"color": SERIES[number % 6], "ls": _DASHES[number % 4]}
             history = pd.DataFrame(method.records[0].history)
-            label = shorten(method.name, 80)
-            left.plot(*_epochs(history, "loss"), label=label, **line)
+            label = shorten(method.name, _legend_chars(width_px))
+            left.plot(*_epochs(history, "loss"), **line)
             epochs, top1 = _epochs(history, "val/top1")
-            right.plot(epochs, 100 * top1, **line)
+            right.plot(epochs, 100 * top1, label=label, **line)
         left.set_title("Training loss", color=MUTED, pad=10)
         right.set_title("Top-1 on validation photos (%)", color=MUTED, pad=10)
         for axes in (left, right):
             axes.set_xlabel("Epoch")
             axes.set_ylim(bottom=0)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        _legend_below(left)
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        _legend_below(right, left if not stacked else right)
         return to_svg(figure, name=name, title="Training curves of the trials that validated best")
 
 
@@ -167,7 +185,9 @@ def _epochs(history: pd.DataFrame, column: str) -> tuple[NDArray[np.float64], ND
     return known["epoch"].to_numpy(float), known[column].to_numpy(float)
 
 
-def identity_bars(method: Method, *, name: str = "animals", most: int = 8) -> str:
+def identity_bars(
+    method: Method, *, name: str = "animals", width_px: float = WIDE_PX, most: int = 8
+) -> str:
     """Top-1 of each animal, worst to best, a panel per dataset; dots on the floor are at 0 %."""
     if method.predictions is None:
         return ""
@@ -175,11 +195,12 @@ def identity_bars(method: Method, *, name: str = "animals", most: int = 8) -> st
     datasets = list(dict.fromkeys(method.predictions["dataset"]))[:most]
     with style():
         height = 190 * len(datasets)
-        figure = new_figure(WIDTH_PX, height)
+        figure = new_figure(width_px, height)
         for number, dataset in enumerate(datasets):
-            top = 1 - (190 * number + 34) / height
-            axes = figure.add_axes((0.055, top - 96 / height, 0.93, 96 / height))
-            _identity_panel(axes, table[table["dataset"] == dataset], FAMILY_COLOURS[method.family])
+            axes = _panel(figure, 190 * number + 34, 96)
+            of_dataset = table[table["dataset"] == dataset]
+            named = len(of_dataset) <= width_px / 24
+            _identity_panel(axes, of_dataset, FAMILY_COLOURS[method.family], named=named)
             animals = int((table["dataset"] == dataset).sum())
             mean = percent(table.loc[table["dataset"] == dataset, "top1"].mean())
             axes.set_title(f"{visible(dataset)}: {animals} animals, on average {mean} %", pad=9)
@@ -187,7 +208,7 @@ def identity_bars(method: Method, *, name: str = "animals", most: int = 8) -> st
         return to_svg(figure, name=name, title=title)
 
 
-def _identity_panel(axes: Axes, table: pd.DataFrame, colour: str) -> None:
+def _identity_panel(axes: Axes, table: pd.DataFrame, colour: str, *, named: bool) -> None:
     places, top1 = np.arange(len(table)), 100 * table["top1"].to_numpy(float)
     size = 6 if len(table) <= 80 else 3
     above = top1 > 0
@@ -197,7 +218,7 @@ def _identity_panel(axes: Axes, table: pd.DataFrame, colour: str) -> None:
     axes.plot(places, top1, "o", color=colour, ms=size, mec=colour, clip_on=False)
     axes.set(ylim=(0, 100), yticks=[0, 50, 100], xlim=(-0.7, len(table) - 0.3), xticks=[])
     axes.grid(axis="x", visible=False)
-    if len(table) <= 30:
+    if named:
         labels = [shorten(str(identity), 11) for identity in table["identity"]]
         axes.set_xticks(places, labels, rotation=40, ha="right", rotation_mode="anchor")
         for label in axes.get_xticklabels():
@@ -206,15 +227,28 @@ def _identity_panel(axes: Axes, table: pd.DataFrame, colour: str) -> None:
 
 def _plot_above_legend(figure: Figure, plot_px: float, top_px: float) -> Axes:
     """Axes that end `plot_px` below the top; what is below them is for the legend."""
-    height = figure.get_figheight() * 72
-    bottom = 1 - plot_px / height
-    return figure.add_axes((0.055, bottom, 0.93, 1 - top_px / height - bottom))
+    return _panel(figure, top_px, plot_px - top_px)
 
 
-def _legend_below(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        legend = axes.legend(
-            loc="upper left", bbox_to_anchor=(-0.01, -0.17), borderaxespad=0, labelcolor=INK,
+def _panel(figure: Figure, top_px: float, height_px: float) -> Axes:
+    """Axes across the figure, with room for numbers on the left."""
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    left = 40 / width
+    bottom = 1 - (top_px + height_px) / height
+    return figure.add_axes((left, bottom, 1 - left - 11 / width, height_px / height))
+
+
+def _legend_chars(width_px: float) -> int:
+    """So many letters of a name fit beside the line of a legend."""
+    return int((width_px - 95) / 7)
+
+
+def _legend_below(axes: Axes, below: Axes | None = None) -> None:
+    """What the lines of `axes` are, written below it or another plot."""
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        legend = (below or axes).legend(
+            handles, labels, loc="upper left", bbox_to_anchor=(-0.01, -0.17), borderaxespad=0, labelcolor=INK,
             handlelength=2.6, labelspacing=0.5, borderpad=0,
         )  # fmt: skip
         for text in legend.get_texts():

@@ -1,14 +1,16 @@
-"""Copy a study's folder into MLflow, so that its UI compares all runs; the only module that imports MLflow.
+"""Copy a study's folder into MLflow, so that its UI compares all runs and a report can be made from it.
 
 In: method folders, written by whoever did the work. Out: one flat MLflow run per method and one
 summary run. A single writer in the driver does this; workers never wait for a tracking server.
-Copying again changes nothing: runs are found by tag and every value keeps its time.
+Copying again changes nothing: runs are found by tag and every value keeps its time. With a run's
+files goes `files.json`, their checksums.
 """
 
+import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +24,23 @@ from reid_ray.runs.study import StudyFolder
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-import mlflow.entities as entities
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+
+from reid_ray.reporting import mlflow_entities as said
+from reid_ray.reporting.mlflow_model import register_winner
 
 # MLflow sets up its own logging on import, so this comes after.
 for _name in ("alembic", "mlflow", "mlflow.store.db.utils"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 KEY, KIND, STUDY, STATUS = "reid_ray.trial", "reid_ray.kind", "reid_ray.study", "reid_ray.status"
+SYNCED, CHOSEN = "reid_ray.synced", "reid_ray.chosen"
+CHECKSUMS = "files.json"
 _BATCH = 900  # one call takes at most 1000 metrics
+_PAGE = 1000  # runs per search
 
 
 @dataclass
@@ -44,6 +53,8 @@ class Store:
     experiment_id: str
     datasets: tuple[dict[str, str], ...] = ()
     """Inputs of every run: name, digest, source, context."""
+    revision: str = ""
+    """Commit of the code, for new runs."""
 
     @classmethod
     def open(cls, uri: str, *, study: str, artifacts: Path) -> "Store":
@@ -71,13 +82,43 @@ class Store:
                 else client.create_experiment(
                     study,
                     artifact_location=(artifacts.absolute() / study).as_uri() if local else None,
+                    # The kind spares the UI's question what this is; the study marks it as ours.
+                    tags={"mlflow.experimentKind": "custom_model_development", STUDY: study},
                 )
             )
         except Exception as error:  # MLflow raises many kinds: HTTP, SQL, its own
-            raise TrackingError(
-                f"MLflow at {uri}: {_first_line(error)}; check tracking_uri"
-            ) from error
+            raise _told(uri, error, "; check tracking_uri") from error
         return cls(client, uri, study, experiment_id)
+
+    @classmethod
+    def existing(cls, uri: str, study: str | None) -> "Store":
+        """Find a study that is there, without changing anything; without a name, the only one.
+
+        Raises:
+            TrackingError: no such store or study; lists the studies that are there.
+        """
+        if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).is_file():
+            raise TrackingError(f"MLflow at {uri}: no such file; give the store's address")
+        try:
+            client = MlflowClient(tracking_uri=uri)
+            there = dict(_studies(client))
+        except Exception as error:
+            raise _told(uri, error, "; check the address and whether the server runs") from error
+        name = study or (next(iter(there)) if len(there) == 1 else "")
+        if name not in there:
+            asked = f"no study {study!r}" if study else "say which study"
+            listed = ", ".join(sorted(there)) or "none"
+            raise TrackingError(f"MLflow at {uri}: {asked}; there are: {listed}")
+        return cls(client, uri, name, there[name])
+
+    def runs(self) -> Iterator[Any]:
+        """All runs of the study, however many."""
+        wanted = f"tags.`{STUDY}` = '{self.study}'"
+        yield from _pages(
+            lambda token: self.client.search_runs(
+                [self.experiment_id], wanted, max_results=_PAGE, page_token=token
+            )
+        )
 
     def sync_method(self, folder: MethodFolder) -> str:
         """Copy one method; returns the id of its run.
@@ -88,38 +129,45 @@ class Store:
         result = folder.result()
         try:
             run = self._find(result.key) or self._create(result)
-            if run.data.tags.get("reid_ray.synced") == _version(folder):
+            if run.data.tags.get(SYNCED) == _version(folder):
                 return str(run.info.run_id)
             self._copy(run.info.run_id, result, folder)
             return str(run.info.run_id)
         except Exception as error:
-            raise TrackingError(f"MLflow at {self.uri}: {_first_line(error)}") from error
+            raise _told(self.uri, error) from error
 
-    def sync_summary(self, folder: StudyFolder, *, report: Path, description: str) -> str:
-        """Copy the study's tables and its report as the summary run; returns its id."""
+    def sync_study(self, folder: StudyFolder) -> str:
+        """Copy what is known of the study besides its methods as the summary run; returns its id."""
         study = json.loads(folder.study_path.read_text(encoding="utf-8"))
         key = f"summary-{self.study}"
         try:
             run = self._find(key) or self.client.create_run(
                 self.experiment_id,
-                start_time=_ms(study["started_at"]),
+                start_time=said.ms(study["started_at"]),
                 run_name="summary",
-                tags={KEY: key, KIND: "summary", STUDY: self.study},
+                tags={KEY: key, KIND: "summary", STUDY: self.study, **self._source()},
             )
-            run_id = run.info.run_id
-            self.client.set_tag(run_id, "mlflow.note.content", description)
-            for path in (folder.study_path, folder.rows_path, folder.quarantine_path):
-                self.client.log_artifact(run_id, str(path))
-            for part in (folder.gallery_path, folder.winner_path):
-                if part.exists():
-                    self.client.log_artifacts(run_id, str(part), part.name)
-            self.client.log_artifacts(run_id, str(report), "report")
-            self.client.set_terminated(
-                run_id, "FINISHED", _ms(study["started_at"] + study["seconds"])
-            )
-            return str(run_id)
+            self._copy_files(run.info.run_id, folder.path, folder.reported())
+            return str(run.info.run_id)
         except Exception as error:
-            raise TrackingError(f"MLflow at {self.uri}: {_first_line(error)}") from error
+            raise _told(self.uri, error) from error
+
+    def sync_summary(self, folder: StudyFolder, *, report: Path, description: str) -> str:
+        """Copy the finished study, its report and its winner; returns the id of the summary run."""
+        run_id = self.sync_study(folder)
+        study = json.loads(folder.study_path.read_text(encoding="utf-8"))
+        try:
+            self.client.set_tag(run_id, "mlflow.note.content", description)
+            self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", description)
+            self.client.log_artifacts(run_id, str(report), "report")
+            if folder.winner_path.is_dir():
+                self.client.log_artifacts(run_id, str(folder.winner_path), "winner")
+            self._mark_winner(folder, study["winner"], description)
+            ended = said.ms(study["started_at"] + study["seconds"])
+            self.client.set_terminated(run_id, "FINISHED", ended)
+            return run_id
+        except Exception as error:
+            raise _told(self.uri, error) from error
 
     def compare_path(self, run_ids: Iterable[str]) -> str:
         """The part of the UI's address that compares these runs (charts, box plots, coordinates)."""
@@ -135,75 +183,74 @@ class Store:
     def _create(self, result: Result) -> Any:
         return self.client.create_run(
             self.experiment_id,
-            start_time=_ms(result.started_at),
+            start_time=said.ms(result.started_at),
             run_name=result.method if result.kind != "confirmation" else f"{result.method} (DDP)",
             tags={
                 KEY: result.key,
                 KIND: result.kind,
                 STUDY: self.study,
                 "reid_ray.family": result.family,
-                "mlflow.source.name": "reid_ray",
-                "mlflow.source.type": "LOCAL",
                 "reid_ray.scope": result.scope,
+                **self._source(),
             },
         )
 
+    def _source(self) -> dict[str, str]:
+        tags = {"mlflow.source.name": "reid_ray", "mlflow.source.type": "LOCAL"}
+        return tags | ({"mlflow.source.git.commit": self.revision} if self.revision else {})
+
     def _copy(self, run_id: str, result: Result, folder: MethodFolder) -> None:
-        ended = _ms(result.started_at + result.seconds)
-        params = [entities.Param(name, str(value)[:6000]) for name, value in result.params.items()]
-        self.client.log_batch(run_id, params=params)
-        # The comparison page starts from whichever metric came first.
-        metrics = [*_figures(result, ended), *_epochs(result, folder)]
+        self.client.log_batch(run_id, params=said.params(result))
+        metrics = [*said.figures(result), *said.epochs(result, folder.history())]
         for start in range(0, len(metrics), _BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
-        used = [
-            _dataset(**item) for item in self.datasets if item["name"] in result.scope.split("+")
-        ]
-        if used:
+        if used := said.inputs(self.datasets, result.scope):
             self.client.log_inputs(run_id, used)
-        for name in ("result.json", "predictions.parquet", "history.jsonl"):
-            if (folder.path / name).exists():
-                self.client.log_artifact(run_id, str(folder.path / name))
+        self._copy_files(run_id, folder.path, folder.reported())
         self.client.set_tag(run_id, STATUS, result.status)
-        self.client.set_tag(run_id, "mlflow.note.content", result.note or result.method)
+        self.client.set_tag(run_id, "mlflow.note.content", said.description(result))
         finished = "FINISHED" if result.status in ("finished", "diverged") else "FAILED"
+        ended = said.ms(result.started_at + result.seconds)
         self.client.set_terminated(run_id, finished, ended)
-        self.client.set_tag(run_id, "reid_ray.synced", _version(folder))
+        self.client.set_tag(run_id, SYNCED, _version(folder))
+
+    def _copy_files(self, run_id: str, folder: Path, names: Iterable[str]) -> None:
+        """Files, then their checksums: whoever finds these finds all of them."""
+        checksums = {}
+        for name in names:
+            data = (folder / name).read_bytes()
+            checksums[name] = hashlib.sha256(data).hexdigest()
+            below = Path(name).parent.as_posix()
+            self.client.log_artifact(run_id, str(folder / name), None if below == "." else below)
+        self.client.log_dict(run_id, checksums, CHECKSUMS)
+
+    def _mark_winner(self, folder: StudyFolder, key: str | None, description: str) -> None:
+        """Tag the chosen trial's run, and no other, and register its model."""
+        run = self._find(key) if key else None
+        marked = self.client.search_runs([self.experiment_id], f"tags.`{CHOSEN}` = 'true'")
+        for other in marked:
+            if run is None or other.info.run_id != run.info.run_id:
+                self.client.delete_tag(other.info.run_id, CHOSEN)
+        if run is not None:
+            self.client.set_tag(run.info.run_id, CHOSEN, "true")
+            if folder.winner_path.is_dir():
+                register_winner(self.client, run, folder.winner_path, self.study, description)
 
 
-def _shown_first(name: str) -> tuple[bool, bool, str]:
-    return (name != "seen/top1", not name.endswith("top1"), name)
+def _studies(client: MlflowClient) -> Iterator[tuple[str, str]]:
+    """Name and experiment of every study in a store."""
+    for experiment in _pages(lambda token: client.search_experiments(page_token=token)):
+        if STUDY in experiment.tags:
+            yield experiment.name, experiment.experiment_id
 
 
-def _figures(result: Result, ended: int) -> list[Any]:
-    figures = {**result.metrics, "seconds": result.seconds}
-    figures = {name: figures[name] for name in sorted(figures, key=_shown_first)}
-    return [entities.Metric(name, value, ended, 0) for name, value in figures.items()]
-
-
-def _epochs(result: Result, folder: MethodFolder) -> list[Any]:
-    """The training history, at the times it happened as far as the epochs' lengths tell."""
-    metrics, at = [], result.started_at
-    for row in folder.history():
-        at += row.get("seconds", 0.0)
-        metrics += [
-            entities.Metric(
-                f"train/{name}" if name in ("loss", "lr") else name,
-                value,
-                _ms(at),
-                int(row["epoch"]),
-            )
-            for name, value in row.items()
-            if name in ("loss", "lr", "val/top1")
-        ]
-    return metrics
-
-
-def _dataset(name: str, digest: str, source: str, context: str) -> Any:
-    return entities.DatasetInput(
-        entities.Dataset(name=name, digest=digest[:36], source_type="local", source=source),
-        [entities.InputTag("mlflow.data.context", context)],
-    )
+def _pages(search: Any) -> Iterator[Any]:
+    """What a search finds, page after page."""
+    page = search(None)
+    yield from page
+    while page.token:
+        page = search(page.token)
+        yield from page
 
 
 def _version(folder: MethodFolder) -> str:
@@ -211,10 +258,7 @@ def _version(folder: MethodFolder) -> str:
     return str((folder.path / "result.json").stat().st_mtime_ns)
 
 
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)
-
-
-def _first_line(error: Exception) -> str:
+def _told(uri: str, error: Exception, advice: str = "") -> TrackingError:
     text = error.message if isinstance(error, MlflowException) else str(error)
-    return (text.strip().splitlines() or [type(error).__name__])[0][:300]
+    line = (text.strip().splitlines() or [type(error).__name__])[0][:300]
+    return TrackingError(f"MLflow at {uri}: {line}{advice}")

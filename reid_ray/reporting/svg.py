@@ -36,6 +36,9 @@ VARIABLES: Final = {
 }  # fmt: skip
 """Colour drawn -> CSS variable `--<name>`; the drawn colour is its value where no page sets one."""
 
+WIDE_PX: Final = 720.0
+NARROW_PX: Final = 350.0
+"""Each figure is drawn twice, for a screen and for a telephone."""
 FONT_PX: Final = 12.0
 _STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none", "text.parse_math": False, "axes.unicode_minus": True,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reid_ray.errors import TrackingError
+from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
 
@@ -28,15 +29,23 @@ class Tracking:
         self.problem = ""
         self._study, self._artifacts = study, storage / "mlartifacts"
         self._datasets: tuple[dict[str, str], ...] = ()
+        self._revision = ""
         self._run_ids: dict[str, str] = {}
         self._store: Store | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         # Importing MLflow takes seconds, so it starts at once, beside Ray's own start.
         self._later(self._open)
 
-    def describe(self, datasets: Sequence[dict[str, str]]) -> None:
-        """Name the inputs of all runs that follow: name, digest, source, context of each."""
+    def begin(self, folder: StudyFolder, datasets: Sequence[dict[str, str]]) -> None:
+        """Copy what is known before the work starts, so that a report can be made at any time.
+
+        Args:
+            datasets: inputs of all runs that follow: name, digest, source, context of each.
+        """
         self._datasets = tuple(datasets)
+        provenance = files.read_json(folder.study_path).get("provenance") or {}
+        self._revision = str(provenance.get("git") or "").partition("+")[0]
+        self._later(self._begin, folder)
 
     def sync(self, folder: MethodFolder) -> None:
         """Copy a finished method soon; not at all until `finish` once the store has failed."""
@@ -77,8 +86,11 @@ class Tracking:
             from reid_ray.reporting.mlflow_store import Store
 
             self._store = Store.open(self.uri, study=self._study, artifacts=self._artifacts)
-        self._store.datasets = self._datasets
+        self._store.datasets, self._store.revision = self._datasets, self._revision
         return self._store
+
+    def _begin(self, folder: StudyFolder) -> None:
+        self._open().sync_study(folder)
 
     def _sync(self, folder: MethodFolder) -> None:
         self._run_ids[folder.path.name] = self._open().sync_method(folder)

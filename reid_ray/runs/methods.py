@@ -20,6 +20,9 @@ from reid_ray.runs import files
 SCHEMA = 1
 """Raised when the meaning of results changes, so that old ones are not mixed with new."""
 
+REPORTED = ("result.json", "predictions.parquet", "history.jsonl")
+"""Files of a method that a report is made from."""
+
 Kind = Literal["trial", "baseline", "confirmation"]
 Status = Literal["finished", "diverged", "out_of_memory", "failed"]
 Family = Literal["chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet"]
@@ -77,6 +80,10 @@ class MethodFolder:
     @property
     def checkpoint_path(self) -> Path:
         return self.path / "checkpoint"
+
+    def reported(self) -> list[str]:
+        """Names of those files that a report is made from, as far as they are there."""
+        return [name for name in REPORTED if (self.path / name).is_file()]
 
     def finished(self) -> bool:
         """Whether a readable result of this method is there; a damaged one counts as unfinished."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from reid_ray.errors import ConfigError
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder, Result
 
@@ -39,6 +40,13 @@ class StudyFolder:
     @property
     def quarantine_path(self) -> Path:
         return self.path / "quarantine.parquet"
+
+    def reported(self) -> list[str]:
+        """Names of those files, besides the methods', that a report is made from."""
+        tables = (self.study_path, self.rows_path, self.quarantine_path)
+        pictures = sorted(self.gallery_path.glob("*")) if self.gallery_path.is_dir() else []
+        there = [path for path in (*tables, *pictures) if path.is_file()]
+        return [path.relative_to(self.path).as_posix() for path in there]
 
     def load(self) -> "StudyRecord":
         """Read everything a report needs."""
@@ -92,3 +100,19 @@ class StudyRecord:
             for record in self.methods
             if record.result.status in ("failed", "out_of_memory")
         ]
+
+
+def find_study(name: str | None, storage: Path) -> StudyFolder:
+    """The study called `name` below `storage`, or in the folder of that path; without a name, the only one.
+
+    Raises:
+        ConfigError: there is none; lists those that are there.
+    """
+    if name and (Path(name) / "study.json").is_file():
+        return StudyFolder(Path(name))
+    there = sorted(path.parent.name for path in storage.glob("*/study.json"))
+    chosen = name or (there[0] if len(there) == 1 else None)
+    if chosen in there:
+        return StudyFolder(storage / str(chosen))
+    asked = f"no study {name!r}" if name else "say which study"
+    raise ConfigError(f"{storage}: {asked}; there are: {', '.join(there) or 'none'}")

@@ -1,6 +1,7 @@
 """A made-up study, complete enough for a whole report: two seen datasets, one unseen."""
 
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.evaluation.metrics import chance_metrics, summarise
 from reid_ray.evaluation.predictions import answer_queries
 from reid_ray.evaluation.ranking import rank_block
+from reid_ray.reporting.gallery import make_gallery, panels
+from reid_ray.reporting.page import write_report
+from reid_ray.runs import files
 from reid_ray.runs.methods import Result, method_key
-from reid_ray.runs.study import MethodRecord, StudyRecord
+from reid_ray.runs.study import MethodRecord, StudyFolder, StudyRecord
 
 DATASETS = (
     ("ZebraHerd", "zebra", "seen", 10),
@@ -228,3 +232,55 @@ def hostile_study(record) -> StudyRecord:
 @pytest.fixture(scope="session")
 def images(record) -> PreparedImages:
     return make_images(record.rows)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a study leaves: its folder, its report, its store."""
+
+    folder: StudyFolder
+    report: Path
+    uri: str
+
+    def report_bytes(self) -> dict[str, bytes]:
+        return bytes_below(self.report)
+
+
+def bytes_below(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def write_study(record: StudyRecord, images: PreparedImages, folder: StudyFolder) -> None:
+    files.write_json(folder.study_path, record.study)
+    files.write_table(folder.rows_path, record.rows)
+    files.write_table(folder.quarantine_path, record.quarantine)
+    for method in record.methods:
+        of_method = folder.method(method.result.key)
+        for epoch in method.history:
+            of_method.append_history(epoch)
+        of_method.finish(method.result, method.predictions)
+    make_gallery(record.rows, images, panels(record), folder.gallery_path, each=1)
+
+
+@pytest.fixture(scope="session")
+def leave(record, images):
+    """Write the made-up study with so many of its trials, the first of them chosen, and copy it."""
+    from reid_ray.reporting.mlflow_store import Store
+
+    def leave(root: Path, *, trials: int, uri: str = "", winner: Path | None = None) -> Left:
+        some = [m for m in record.methods if m.result.kind == "trial"][:trials]
+        methods = [m for m in record.methods if m.result.kind != "trial"] + some
+        study = record.study | {"winner": some[0].result.key}
+        folder = StudyFolder(root / "runs" / "quickstart")
+        write_study(replace(record, methods=methods, study=study), images, folder)
+        if winner:
+            shutil.copytree(winner, folder.winner_path)
+        report = write_report(folder.load(), root / "report").parent
+        uri = uri or f"sqlite:///{root / 'm.db'}"
+        store = Store.open(uri, study="quickstart", artifacts=root / "artifacts")
+        for method in methods:
+            store.sync_method(folder.method(method.result.key))
+        store.sync_summary(folder, report=report, description="- SIFT is best")
+        return Left(folder, report, uri)
+
+    return leave

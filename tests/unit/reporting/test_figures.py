@@ -1,32 +1,37 @@
 """Figures as SVG: safe in a page, whatever the names in the data."""
 
 import re
+from functools import partial
 from xml.etree import ElementTree
 
 import pytest
 
 from reid_ray.reporting import boxes, figures, tables
 from reid_ray.reporting.pooled import candidates, chosen_trial, pooled_methods
-from reid_ray.reporting.svg import VARIABLES, new_figure, style, to_svg
+from reid_ray.reporting.svg import NARROW_PX, VARIABLES, WIDE_PX, new_figure, style, to_svg
 from reid_ray.reporting.text import duration, percent, shorten, visible
 
 
-def draw_all(record) -> dict[str, str]:
+def draw_all(record, width_px: float = WIDE_PX) -> dict[str, str]:
     methods = pooled_methods(record)
     board = tables.leaderboard(record)
-    return {
-        "forest": figures.forest(board),
-        "backbones": boxes.backbone_by_loss(methods),
-        "arcface": boxes.hyper_parameters(methods, "ArcFace", name="arcface"),
-        "cmc": figures.cmc_curves(candidates(methods, "seen"), domain="seen", name="cmc"),
-        "training": figures.training_curves(methods),
-        "animals": figures.identity_bars(chosen_trial(methods)),
+    seen, chosen = candidates(methods, "seen"), chosen_trial(methods)
+    draw = {
+        "forest": partial(figures.forest, board),
+        "backbones": partial(boxes.backbone_by_loss, methods),
+        "arcface": partial(boxes.hyper_parameters, methods, "ArcFace"),
+        "cmc": partial(figures.cmc_curves, seen, domain="seen"),
+        "training": partial(figures.training_curves, methods),
+        "animals": partial(figures.identity_bars, chosen),
     }
+    return {name: one(name=f"{name}-{width_px:g}", width_px=width_px) for name, one in draw.items()}
 
 
 @pytest.fixture(scope="module")
 def drawn(record):
-    return draw_all(record)
+    """Every figure in both widths."""
+    narrow = {f"{name} narrow": svg for name, svg in draw_all(record, NARROW_PX).items()}
+    return draw_all(record) | narrow
 
 
 def test_figures_are_well_formed_small_and_speak_to_screen_readers(drawn):
@@ -62,7 +67,9 @@ def test_every_colour_is_a_variable_that_the_style_sheet_sets_for_light_and_dark
 
 
 def test_the_same_study_gives_the_same_bytes(record, drawn):
-    assert draw_all(record) == drawn
+    assert draw_all(record, NARROW_PX).items() | draw_all(record).items() <= (
+        {(name.removesuffix(" narrow"), svg) for name, svg in drawn.items()}
+    )
 
 
 def test_hostile_names_are_drawn_as_plain_text(hostile_study):
@@ -79,7 +86,7 @@ def test_hostile_names_are_drawn_as_plain_text(hostile_study):
 def test_a_forest_of_many_trials_keeps_every_baseline_and_the_chosen_trial(record):
     board = tables.leaderboard(record)
     forest = figures.forest(board, most=5)
-    for name in ("SIFT", "Untrained swin_tiny", "chosen trial"):
+    for name in ("SIFT", "Untrained swin_tiny", "(chosen)"):
         assert name in forest
     assert forest.count("lr=") < figures.forest(board).count("lr=")
 

@@ -1,0 +1,89 @@
+"""Say a method's result in MLflow's terms: parameters, figures, epochs, inputs, a description.
+
+In: `Result`, history. Out: MLflow entities, each with a time of its own, so that copying again
+changes nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import mlflow.entities as entities
+
+from reid_ray.evaluation.metrics import DOMAINS
+from reid_ray.runs.methods import Result
+
+_EPOCH_NAMES = {"loss": "train/loss", "lr": "train/lr", "val/top1": "val/top1"}
+
+
+def params(result: Result) -> list[Any]:
+    return [entities.Param(name, str(value)[:6000]) for name, value in result.params.items()]
+
+
+def figures(result: Result) -> list[Any]:
+    """Final figures; the comparison page starts from whichever comes first."""
+    values = {**result.metrics, "seconds": result.seconds}
+    ended = ms(result.started_at + result.seconds)
+    return [
+        entities.Metric(name, values[name], ended, 0) for name in sorted(values, key=_shown_first)
+    ]
+
+
+def _shown_first(name: str) -> tuple[bool, bool, str]:
+    return (name != "seen/top1", not name.endswith("top1"), name)
+
+
+def epochs(result: Result, history: Iterable[dict[str, float]]) -> list[Any]:
+    """The training history, at the times it happened as far as the epochs' lengths tell."""
+    metrics, at = [], result.started_at
+    for row in history:
+        at += row.get("seconds", 0.0)
+        metrics += [
+            entities.Metric(_EPOCH_NAMES[name], value, ms(at), int(row["epoch"]))
+            for name, value in row.items()
+            if name in _EPOCH_NAMES
+        ]
+    return metrics
+
+
+def inputs(datasets: Sequence[dict[str, str]], scope: str) -> list[Any]:
+    """Those collections that a result is about."""
+    names = scope.split("+")
+    return [
+        entities.DatasetInput(
+            entities.Dataset(
+                name=item["name"], digest=item["digest"][:36], source_type="local",
+                source=item["source"],
+            ),
+            [entities.InputTag("mlflow.data.context", item["context"])],
+        )
+        for item in datasets
+        if item["name"] in names
+    ]  # fmt: skip
+
+
+def description(result: Result) -> str:
+    """Markdown for the run's page: what it is, how it did, what a reader must know."""
+    lines = [f"**{result.method}** ({result.family}, {result.kind}) on {result.scope}"]
+    if result.status != "finished":
+        lines.append(f"Ended without a figure: {result.status.replace('_', ' ')}.")
+    if result.note:
+        lines.append(result.note)
+    rows = [_table_row(result, domain) for domain in DOMAINS if f"{domain}/top1" in result.metrics]
+    if rows:
+        head = "| photos | top-1 (%) | 95 % interval | mAP (%) | queries |\n|---|---|---|---|---|\n"
+        lines.append(head + "\n".join(rows))
+    return "\n\n".join(lines)
+
+
+def _table_row(result: Result, domain: str) -> str:
+    def share(name: str) -> str:
+        value = result.metrics.get(f"{domain}/{name}")
+        return "" if value is None else f"{100 * value:.1f}"
+
+    interval = f"{share('top1_low')} to {share('top1_high')}"
+    queries = f"{result.metrics.get(f'{domain}/queries', 0):.0f}"
+    return f"| {domain} | {share('top1')} | {interval} | {share('mAP')} | {queries} |"
+
+
+def ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,99 @@
+"""Register a study's winner in MLflow as a model that loads without this package and without pickle.
+
+In: the winner as a timm folder. Out: a version of the registered model named like the study, called `winner`.
+"""
+
+import hashlib
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+from mlflow.entities import LoggedModelOutput
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+ALIAS = "winner"
+_CODE = Path(__file__).with_name("served_model.py")
+_NEEDS = ("timm", "torch", "torchvision", "pillow", "numpy")
+_DIGEST = "reid_ray.digest"
+
+
+def register_winner(
+    client: MlflowClient, run: Any, folder: Path, name: str, description: str
+) -> str:
+    """Register `folder` as the newest version of `name`, once; returns its number.
+
+    `mlflow.pyfunc.load_model("models:/<name>@winner")` then gives it.
+
+    Args:
+        run: of the chosen trial, to which the model belongs.
+    """
+    digest = _digest(folder)
+    found = client.search_model_versions(f"name = '{name}'")
+    same = [v for v in found if v.tags.get(_DIGEST) == digest and v.run_id == run.info.run_id]
+    if same:
+        number = str(same[0].version)
+    else:
+        model = _log(client, run, folder)
+        _ensure(client, name, description)
+        made = client.create_model_version(
+            name, _source(model), run.info.run_id, model_id=model.model_id,
+            tags={_DIGEST: digest}, description=description,
+        )  # fmt: skip
+        number = str(made.version)
+    client.set_registered_model_alias(name, ALIAS, number)
+    return number
+
+
+def save(folder: Path, to: Path) -> None:
+    """Write a timm folder as an MLflow model: its code as text, its weights as safetensors."""
+    mlflow.pyfunc.save_model(
+        path=str(to),
+        python_model=str(_CODE),
+        artifacts={"timm": str(folder)},
+        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _NEEDS],
+    )
+
+
+def _source(model: Any) -> str:
+    """Where a version's files are: a server wants the model's name, a local store their folder.
+
+    (A local store would look the name up in whatever store the process uses otherwise.)
+    """
+    local = model.artifact_location.startswith("file:")
+    return str(model.artifact_location if local else f"models:/{model.model_id}")
+
+
+def _log(client: MlflowClient, run: Any, folder: Path) -> Any:
+    """The model among its experiment's models, as made by the run."""
+    model = client.create_logged_model(
+        run.info.experiment_id,
+        name="winner",
+        source_run_id=run.info.run_id,
+        params=dict(run.data.params),
+        model_type="image embedding",
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        save(folder, Path(temporary) / "model")
+        client.log_model_artifacts(model.model_id, str(Path(temporary) / "model"))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
+    return model
+
+
+def _ensure(client: MlflowClient, name: str, description: str) -> None:
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        client.update_registered_model(name, description=description)
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
