@@ -168,19 +168,25 @@ def _counts(
     if config.per_identity:
         for view in scores:
             for s, one in enumerate(view):
-                view[s] = summed_per_identity(one, references.identities_g)
+                view[s] = summed_per_identity(
+                    one, references.identities_g, most=1e-5 if config.normalised else 1.0
+                )
     return scores
 
 
 def summed_per_identity(
-    scores_qg: NDArray[np.float64], identities_g: NDArray[np.int64]
+    scores_qg: NDArray[np.float64], identities_g: NDArray[np.int64], *, most: float = 1.0
 ) -> NDArray[np.float64]:
-    """The sum over the identity's photos; a photo's own share (below 1) orders them within it."""
+    """The sum over the identity's photos; a photo's own share orders them within it.
+
+    Args:
+        most: that share stays below it, so it should not be above the step between two sums.
+    """
     names, place_g = np.unique(identities_g, return_inverse=True)
     order = np.argsort(place_g, kind="stable")
     starts = np.searchsorted(place_g[order], np.arange(len(names)))
     sums_qg = np.add.reduceat(scores_qg[:, order], starts, axis=1)[:, place_g]
-    own = scores_qg / (1 + scores_qg.max(axis=1, keepdims=True, initial=0))
+    own = most * scores_qg / (1 + scores_qg.max(axis=1, keepdims=True, initial=0))
     return np.asarray(sums_qg + own)
 
 
