@@ -61,10 +61,10 @@ def predictions_table(
         columns=list(COLUMNS),
     )
     # Columns depend on the whole collection alone, so that tables of several datasets fit together.
+    # Where no reference's encounter is known, none is left out.
     other = ranked.other_encounter or ranked
     if ENCOUNTER in rows:
-        known = (encounter_codes(queries) >= 0) & (ranked.other_encounter is not None)
-        first = np.where(known, other.first_correct, UNKNOWN_ENCOUNTER)
+        first = np.where(encounter_codes(queries) >= 0, other.first_correct, UNKNOWN_ENCOUNTER)
         table[OTHER_ENCOUNTER[0]] = first.astype(np.int64)
         table[OTHER_ENCOUNTER[1]] = other.average_precision.astype(np.float64)
     if "orientation" in rows:

@@ -36,7 +36,7 @@ class Ranked:
         average_precision: float32 [q], mean over the right references of the precision at their
             rank; 0 where there is none.
         other_encounter: the answers without references of the query's own encounter; None where
-            no encounters are known.
+            no reference's encounter is known.
     """
 
     top_index: NDArray[np.int64]
