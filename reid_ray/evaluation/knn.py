@@ -3,9 +3,13 @@
 Legend: q queries, g references, d dims, k kept references.
 """
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reid_ray.datasets.encounters import same_encounter
 from reid_ray.evaluation.ranking import (
     Keys,
     Ranked,
@@ -14,6 +18,7 @@ from reid_ray.evaluation.ranking import (
     concat,
     order_keys,
     rank_block,
+    without,
 )
 
 
@@ -24,6 +29,7 @@ def cosine_knn(
     reference_labels: ArrayLike,
     *,
     k: int,
+    encounters: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
     block: tuple[int, int] = (256, 16384),
 ) -> Ranked:
     """Rank references by cosine similarity in float32.
@@ -32,6 +38,10 @@ def cosine_knn(
     memory maps. More references than a block are scored twice: once for the top k and the scores of
     the right ones, once to count the wrong ones ahead of these. An all-zero embedding has
     similarity 0 to everything.
+
+    Args:
+        encounters: a number per query and per reference (`encounter_codes`); answers without
+            references of the query's own encounter come along. None: none is known.
     """
     query_labels_q, reference_labels_g = np.asarray(query_labels), np.asarray(reference_labels)
     if queries_qd.shape[1:] != references_gd.shape[1:]:
@@ -44,9 +54,16 @@ def cosine_knn(
     for rows in _slices(len(queries_qd), block[0]) or [slice(0, 0)]:
         queries, labels = _unit(queries_qd[rows]), query_labels_q[rows]
         if fits:
-            parts.append(rank_block(queries @ units_gd.T, labels, reference_labels_g, k=k))
+            rank = partial(rank_block, queries @ units_gd.T, labels, reference_labels_g, k=k)
         else:
-            parts.append(_by_blocks(queries, units_gd, labels, reference_labels_g, k, block[1]))
+            rank = partial(
+                _by_blocks, queries, units_gd, labels, reference_labels_g, k=k, block=block[1]
+            )
+        ranked = rank()
+        if encounters is not None:
+            others = rank(left_out_qg=same_encounter(encounters[0][rows], encounters[1]))
+            ranked = replace(ranked, other_encounter=others)
+        parts.append(ranked)
     return concat(parts)
 
 
@@ -55,22 +72,30 @@ def _by_blocks(
     references_gd: NDArray[np.floating],
     query_labels_q: NDArray[np.generic],
     reference_labels_g: NDArray[np.generic],
+    *,
     k: int,
     block: int,
+    left_out_qg: NDArray[np.bool_] | None = None,
 ) -> Ranked:
+    def scored(part: slice) -> tuple[Keys, NDArray[np.bool_]]:
+        """Keys of some references, and which of them are right."""
+        keys = _keys(queries_qd, references_gd, part)
+        right_qg = query_labels_q[:, None] == reference_labels_g[None, part]
+        if left_out_qg is None:
+            return keys, right_qg
+        return without(keys, left_out_qg[:, part]), right_qg & ~left_out_qg[:, part]
+
     top = np.zeros((len(queries_qd), k), np.uint64)
     rows, found = [], []
     for part in _slices(len(references_gd), block):
-        keys = _keys(queries_qd, references_gd, part)
+        keys, right_qg = scored(part)
         top = best_keys(np.concatenate([top, best_keys(keys, k)], axis=1), k)
-        right_qg = query_labels_q[:, None] == reference_labels_g[None, part]
         rows.append(np.nonzero(right_qg)[0])
         found.append(keys[right_qg])
     rights = RightKeys.of(np.concatenate(rows), np.concatenate(found), len(queries_qd))
     ahead = np.zeros(len(rights.keys), np.int64)
     for part in _slices(len(references_gd), block):
-        right_qg = query_labels_q[:, None] == reference_labels_g[None, part]
-        ahead += rights.wrong_ahead(_keys(queries_qd, references_gd, part), right_qg)
+        ahead += rights.wrong_ahead(*scored(part))
     return rights.ranked(top, ahead)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ from rich.progress import (
 )
 
 LINE_EVERY_S = 10.0
-KNOWN_FROM = 0.05
-"""Share of the work from which on the time left is told."""
+RATE_OVER_S = 60.0
+"""Speed and time left are those of so many last seconds, so that a slow start is soon forgotten."""
 
 
 @dataclass
@@ -35,24 +36,43 @@ class Phase:
     task: TaskID | None = None
     started: float = field(default_factory=time.monotonic)
     told: float = field(default_factory=time.monotonic)
+    steps: deque[tuple[float, int]] = field(default_factory=deque)
+    """(when, done) of the last changes."""
 
     def at(self, done: int, detail: str = "") -> None:
         """Show `done` of `total`, with a few words on what is happening."""
-        if self.bar is not None and self.task is not None:
-            self.bar.update(self.task, completed=done, detail=detail)
-            return
         now = time.monotonic()
+        self._note(now, done)
+        if self.bar is not None and self.task is not None:
+            speed = _speed(self.rate(now))
+            self.bar.update(self.task, completed=done, detail=detail, rate=speed)
+            return
         if now - self.told < LINE_EVERY_S or done >= self.total:
             return
         self.told = now
-        elapsed = now - self.started
-        # Start-up spoils the estimate at first.
-        known = done > self.total * KNOWN_FROM
-        left = f", about {_clock(elapsed / done * (self.total - done))} left" if known else ""
-        text = f"  {self.name}: {done}/{self.total} {self.unit}{left}"
+        rate = self.rate(now)
+        known = f", {_speed(rate)}, about {_clock((self.total - done) / rate)} left" if rate else ""
+        text = f"  {self.name}: {done}/{self.total} {self.unit}{known}"
         self.console.print(
             text + (f"  ({detail})" if detail else ""), markup=False, highlight=False
         )
+
+    def rate(self, now: float) -> float:
+        """Units per second of late; 0 where it is not known yet.
+
+        The first step does not count: it holds the start-up and what an earlier start had done.
+        """
+        if len(self.steps) < 2:
+            return 0.0
+        (began, first), (_, last) = self.steps[0], self.steps[-1]
+        return (last - first) / max(now - began, 1e-9)
+
+    def _note(self, now: float, done: int) -> None:
+        """Keep the steps of the last `RATE_OVER_S`, and the one before."""
+        if done > (self.steps[-1][1] if self.steps else 0):
+            self.steps.append((now, done))
+        while len(self.steps) > 2 and self.steps[1][0] < now - RATE_OVER_S:
+            self.steps.popleft()
 
 
 class Display:
@@ -74,11 +94,11 @@ class Display:
         if self.console.is_terminal and total:
             columns = (
                 SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TextColumn(unit), TimeElapsedColumn(), TimeRemainingColumn(),
-                TextColumn("{task.fields[detail]}"),
+                TextColumn(unit), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
+                TimeRemainingColumn(), TextColumn("{task.fields[detail]}"),
             )  # fmt: skip
             with Progress(*columns, console=self.console, transient=True) as bar:
-                task = bar.add_task(name, total=total, detail="")
+                task = bar.add_task(name, total=total, detail="", rate="")
                 phase = Phase(name, total, unit, self.console, bar, task)
                 yield phase
         else:
@@ -86,6 +106,14 @@ class Display:
             yield phase
         if total:
             self.say(f"{name}: {total} {unit} in {_clock(time.monotonic() - phase.started)}")
+
+
+def _speed(rate: float) -> str:
+    """`1,200/s`, of slow work `4.2/min`, `2.0/h`; "" where it is not known."""
+    for per, seconds in ("s", 1), ("min", 60), ("h", 3600):
+        if rate * seconds >= 1:
+            return f"{rate * seconds:,.{0 if rate * seconds >= 100 else 1}f}/{per}"
+    return f"{rate * 3600:.1g}/h" if rate else ""
 
 
 def _clock(seconds: float) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import ray
 
-from reid_ray.config.matching import Matching, Sift, SuperPoint
+from reid_ray.config.matching import Disk, LightGlue, Matching, Sift, SuperPoint, Verify
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.errors import TrialError, WeightsError
 from reid_ray.evaluation.ranking import rank_block
@@ -179,15 +179,26 @@ def test_a_chunk_that_kills_every_worker_is_given_up(
 
 def test_an_error_of_the_work_itself_comes_back_as_it_was(started: None, tmp_path: Path) -> None:
     config = Matching(extractor=SuperPoint(kind="superpoint", weights="/nowhere.safetensors"))
-    with pytest.raises(WeightsError, match=r"nowhere\.safetensors: cannot be read"):
+    with pytest.raises(WeightsError, match=r"nowhere\.safetensors: no such weights file"):
         run(tmp_path, config)
 
 
-def test_references_of_the_same_encounter_never_answer(started: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"per_identity": True, "normalised": True}, {"score": "lnbnn", "neighbours": (1, 2)},
+     {"verify": Verify(candidates=4)}],
+    ids=["count", "summed", "lnbnn", "verified"],
+)  # fmt: skip
+def test_answers_without_the_own_encounter_are_those_of_leaving_it_out(
+    started: None, tmp_path: Path, change: dict[str, Any]
+) -> None:
     _, rows = photos()
     encounter = dict(zip(rows["key"], rows["encounter"], strict=True))
-    free, _ = run(tmp_path / "free")
-    found, _ = run(tmp_path / "out", CONFIG.model_copy(update={"exclude_same_encounter": True}))
+    config = CONFIG.model_copy(update=change)
+    both, told = run(tmp_path / "both", config)
+    alone, params = run(
+        tmp_path / "alone", config.model_copy(update={"exclude_same_encounter": True})
+    )
 
     def shared(table: pd.DataFrame) -> int:
         return sum(
@@ -195,8 +206,43 @@ def test_references_of_the_same_encounter_never_answer(started: None, tmp_path: 
             for q, top in zip(table["query"], table["top_keys"], strict=True)
         )
 
-    assert shared(free) > 0
-    assert shared(found) == 0
+    assert shared(both) > 0
+    assert shared(alone) == 0
+    views = ["other_encounter_first_correct", "other_encounter_average_precision"]
+    assert both[views[0]].tolist() == alone["first_correct"].tolist()
+    assert both[views[1]].tolist() == alone["average_precision"].tolist()
+    assert alone[views].to_numpy().tolist() == both[views].to_numpy().tolist()
+    assert both["first_correct"].tolist() != both[views[0]].tolist()
+    for name, value in params.items():
+        if name.startswith(("threshold", "neighbours", "leave_one_out")):
+            what, dataset = name.split("/")
+            assert told.get(f"{what}/other_encounter/{dataset}", told[name]) == value
+
+
+def test_lightglue_puts_the_best_candidates_in_order(started: None, tmp_path: Path) -> None:
+    kornia_feature = pytest.importorskip("kornia.feature")
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    torch.save(kornia_feature.DISK().state_dict(), tmp_path / "disk.pth")
+    torch.save(kornia_feature.LightGlue(None, input_dim=128).state_dict(), tmp_path / "glue.pth")
+    look = LightGlue(model="lightglue", weights=str(tmp_path / "glue.pth"), candidates=2)
+    config = Matching(
+        extractor=Disk(kind="disk", weights=str(tmp_path / "disk.pth"), max_keypoints=20),
+        thresholds=(0.8,), verify=look,
+    )  # fmt: skip
+    found, params = run(tmp_path, config)
+    plain, _ = run(tmp_path / "plain", config.model_copy(update={"verify": None}))
+    assert params["verify"] == "lightglue"
+    for ours, theirs in zip(found["top_keys"], plain["top_keys"], strict=True):
+        assert set(ours[:2]) == set(theirs[:2])
+        assert ours[2] == theirs[2]
+    counts = [scores[0] for scores in found["top_scores"]]
+    assert max(counts) >= 1
+    missing = config.model_copy(
+        update={"verify": look.model_copy(update={"weights": "/nowhere.pth"})}
+    )
+    with pytest.raises(WeightsError, match=r"nowhere\.pth: no such weights file.*disk_lightglue"):
+        run(tmp_path / "missing", missing)
 
 
 def test_extractor_and_votes_are_chosen_on_the_references_and_named(

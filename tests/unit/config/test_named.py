@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reid_ray.config.base import load
+from reid_ray.config.match import MatchRun
 from reid_ray.config.named import find, results_folder
 from reid_ray.config.tune import Study
 from reid_ray.errors import ConfigError
@@ -16,6 +17,11 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize("path", sorted((ROOT / "tune_configs" / "tune").glob("*.yaml")), ids=str)
 def test_every_study_config_is_valid(path: Path) -> None:
     assert load(Study, path).name == path.stem
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tune_configs" / "match").glob("*.yaml")), ids=str)
+def test_every_match_config_is_valid(path: Path) -> None:
+    assert load(MatchRun, path).name == f"match-{path.stem.replace('_', '-')}"
 
 
 def test_the_papers_grid_is_its_72_points() -> None:

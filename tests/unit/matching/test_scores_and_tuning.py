@@ -7,10 +7,10 @@ import pytest
 from feature_images import byte_images
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Distance, Matching, Verify
+from reid_ray.config.matching import Disk, Distance, LightGlue, Matching, Verify
 from reid_ray.matching import scoring, tuning
 from reid_ray.matching.engine import Packed, count_block
-from reid_ray.matching.features import Features
+from reid_ray.matching.features import Features, ImageFeatures
 from reid_ray.matching.lnbnn import lnbnn_block
 from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_block, settings_of
 
@@ -214,9 +214,87 @@ def test_verified_candidates_rank_by_inliers_and_before_all_others(
         byte_images([15, 18, 7, 22], seed=8, values=6),
     )
     references = references_of(features, [0, 1, 2, 3], [-1] * 4)
-    monkeypatch.setattr(scoring, "score_settings", lambda *_: np.array([[[4.0, 9.0, 7.0, 8.0]]]))
+    monkeypatch.setattr(scoring, "score_settings", lambda *_: np.array([[[[4.0, 9.0, 7.0, 8.0]]]]))
     seen = iter([2, 5])  # inliers of the best (1) and second best (3)
     monkeypatch.setattr(scoring, "inliers", lambda *_: next(seen))
     config = Matching(verify=Verify(candidates=2))
     found = score_block(queries, NOWHERE[:1], references, config, SETTING)[0]
     assert np.argsort(-found).tolist() == [3, 1, 2, 0]
+
+
+@pytest.mark.parametrize("score", ["count", "lnbnn"])
+def test_settings_for_other_encounters_are_chosen_as_if_the_own_one_were_left_out(
+    score: str,
+) -> None:
+    features = byte_images([12, 20, 9, 15, 3, 30, 1, 18], seed=1, values=16)
+    references = references_of(features, [0, 0, 1, 1, 2, 2, 0, 3], [5, 5, 6, -1, -1, 8, 5, 9])
+    config = Matching.parse(
+        {"score": score, "thresholds": [0.5, 0.7, 0.9], "neighbours": [1, 2]}, where="test"
+    )
+    lookups = np.arange(8)
+    both = tuning.right_per_setting(references, config, lookups)
+    alone = config.model_copy(update={"exclude_same_encounter": True})
+    left_out = tuning.right_per_setting(references, alone, lookups)
+    np.testing.assert_array_equal(both[1], left_out[0])
+    np.testing.assert_array_equal(left_out[0], left_out[1])
+    assert not np.array_equal(both[0], both[1])
+
+
+def test_normalised_counts_are_divided_by_the_root_of_both_numbers_of_keypoints() -> None:
+    queries = byte_images([20, 9], seed=7, values=6)
+    features = byte_images([15, 18, 7, 22], seed=8, values=6)
+    references = references_of(features, [0, 1, 0, 2], [-1] * 4)
+    counts = score_block(queries, NOWHERE[:2], references, Matching(), SETTING)
+    assert counts.max() > 3
+    found = score_block(queries, NOWHERE[:2], references, Matching(normalised=True), SETTING)
+    expected = [[counts[q, g] / (n * m) ** 0.5 for g, m in enumerate([15, 18, 7, 22])]
+                for q, n in enumerate([20, 9])]  # fmt: skip
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    summed = Matching(normalised=True, per_identity=True)
+    sums = score_block(queries, NOWHERE[:2], references, summed, SETTING)
+    for q, own in enumerate(np.array(expected)):
+        totals = [own[0] + own[2], own[1], own[0] + own[2], own[3]]
+        np.testing.assert_allclose(sums[q], totals, rtol=1e-4)
+        assert (sums[q, 0] > sums[q, 2]) == (own[0] > own[2])
+
+
+def test_a_pair_is_looked_at_once_for_all_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries = byte_images([20], seed=7, values=6)
+    features = byte_images([15, 18, 7, 22], seed=8, values=6)
+    references = references_of(features, [0, 1, 2, 3], [4, 5, 6, 7])
+    looked: list[int] = []
+
+    def agreeing(_: object, reference: ImageFeatures, *__: object) -> int:
+        looked.append(len(reference))
+        return len(reference)
+
+    monkeypatch.setattr(scoring, "inliers", agreeing)
+    config = Matching(verify=Verify(candidates=3))
+    none = np.zeros((1, 4), bool)
+    out = np.array([[False, True, False, False]])
+    views = scoring.score_views(queries, references, config, [(SETTING, none), (SETTING, out)])
+    assert len(looked) == len(set(looked))
+    assert views[1][0, 1] == EXCLUDED
+    assert np.argmax(views[1][0]) == 3
+
+
+def test_lightglues_matches_put_candidates_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reid_ray.matching import lightglue
+
+    queries = byte_images([20], seed=7, values=6)
+    features = byte_images([15, 18, 7, 22], seed=8, values=6)
+    references = references_of(features, [0, 1, 2, 3], [-1] * 4)
+
+    def matches(
+        query: ImageFeatures, reference: ImageFeatures, config: LightGlue, kind: str
+    ) -> NDArray[np.int64]:
+        assert (len(query), config.weights, kind) == (20, "glue.pth", "disk")
+        return np.zeros((40 - len(reference), 2), np.int64)
+
+    monkeypatch.setattr(lightglue, "match_pair", matches)
+    config = Matching(
+        extractor=Disk(kind="disk", weights="d"),
+        verify=LightGlue(model="lightglue", weights="glue.pth", candidates=9),
+    )
+    found = score_block(queries, NOWHERE[:1], references, config, SETTING)[0]
+    assert np.floor(found).tolist() == [25, 22, 33, 18]
