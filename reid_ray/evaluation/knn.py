@@ -5,6 +5,7 @@ Legend: q queries, g references, d dims, k kept references, r right references o
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -145,15 +146,23 @@ class _Search:
                     scores_qg = torch.mm(queries[rows], references_dg, out=out).cpu().numpy()
                     if not (finite and self.finite):
                         fold.clear_nan(scores_qg)
-
-                    def fold_rows(some: slice) -> None:
-                        fold.fold(
-                            part.start, scores_qg[some], self.units_qd, units_gd, self.slack,
-                            rows.start + some.start, self.best, self.rights,
-                        )  # fmt: skip
-
-                    list(pool.map(fold_rows, _slices(shape[0], -(-shape[0] // threads))))
+                    take = partial(self._take, scores_qg, units_gd, part.start, rows.start)
+                    list(pool.map(take, _slices(shape[0], -(-shape[0] // threads))))
         return self._ranked()
+
+    def _take(
+        self,
+        scores_qg: NDArray[np.float32],
+        units_gd: NDArray[np.float32],
+        first: int,
+        start: int,
+        some: slice,
+    ) -> None:
+        """Fold some rows of the product of queries start... and references first..."""
+        fold.fold(
+            first, scores_qg[some], self.units_qd, units_gd, self.slack, start + some.start,
+            self.best, self.rights,
+        )  # fmt: skip
 
     def _ranked(self) -> Ranked:
         rights, queries = self.rights, len(self.units_qd)
