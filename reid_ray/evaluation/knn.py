@@ -29,7 +29,7 @@ def cosine_knn(
     reference_labels: ArrayLike,
     *,
     k: int,
-    block: tuple[int, int] = (512, 4096),
+    block: tuple[int, int] = (1024, 4096),
     device: torch.device | str = "cpu",
 ) -> Ranked:
     """Rank references by cosine similarity in float32.
