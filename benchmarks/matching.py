@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,39 +27,55 @@ from numpy.typing import NDArray
 from reid_ray.config.datasets import Data
 from reid_ray.config.matching import Extractor, Matching, Sift, Verify
 from reid_ray.datasets.catalogue import load_rows
+from reid_ray.datasets.encounters import encounter_codes, same_encounter
 from reid_ray.datasets.images import read_prepared
 from reid_ray.evaluation.intervals import mcnemar, wilson
 from reid_ray.evaluation.ranking import Ranked, concat, rank_block
 from reid_ray.matching import engine, shortlist, tuning
 from reid_ray.matching.engine import Packed, count_block
+from reid_ray.matching.extract import resized
 from reid_ray.matching.features import Features
-from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_block
+from reid_ray.matching.scoring import References, score_views, settings_of
 from reid_ray.matching.store import load_or_extract
 from reid_ray.splits.assign import assign
 
 SPLITS = {"LionData": "given", "NyalaDev": "closed_set"}
-ROOT, PLAIN, RICH = Sift(root=True), Sift(), Sift(root=True, contrast_threshold=0.02)
+ROOT, PLAIN = Sift(root=True), Sift()
+DENSE, DENSER, DENSEST = (Sift(root=True, contrast_threshold=c) for c in (0.03, 0.02, 0.01))
 VARIANTS: dict[str, Matching] = {
     "SIFT": Matching(),
     "SIFT, query looks": Matching(direction="query_to_reference"),
     "SIFT + mutual": Matching(mutual=True),
     "RootSIFT": Matching(extractor=ROOT),
     "RootSIFT + mutual": Matching(extractor=ROOT, mutual=True),
-    "RootSIFT + mutual, contrast 0.02": Matching(extractor=RICH, mutual=True),
+    "RootSIFT + mutual, contrast 0.02": Matching(extractor=DENSER, mutual=True),
+    "RootSIFT + mutual, normalised": Matching(extractor=ROOT, mutual=True, normalised=True),
     "RootSIFT + mutual, sum per identity": Matching(extractor=ROOT, mutual=True, per_identity=True),
     "RootSIFT + mutual + affine MAGSAC": Matching(extractor=ROOT, mutual=True, verify=Verify()),
+    "RootSIFT + mutual + homography MAGSAC": Matching(
+        extractor=ROOT, mutual=True, verify=Verify(model="homography")
+    ),
     "SIFT, 250 strongest": Matching(extractor=Sift(max_keypoints=250)),
     "SIFT, 100 strongest": Matching(extractor=Sift(max_keypoints=100)),
     "LNBNN, SIFT": Matching(score="lnbnn"),
     "LNBNN, RootSIFT": Matching(extractor=ROOT, score="lnbnn"),
     "LNBNN per identity, RootSIFT": Matching(extractor=ROOT, score="lnbnn", per_identity=True),
-    "LNBNN, RootSIFT, contrast 0.02": Matching(extractor=RICH, score="lnbnn"),
+    "LNBNN, RootSIFT, contrast 0.03": Matching(extractor=DENSE, score="lnbnn"),
+    "LNBNN, RootSIFT, contrast 0.02": Matching(extractor=DENSER, score="lnbnn"),
+    "LNBNN, RootSIFT, contrast 0.01": Matching(extractor=DENSEST, score="lnbnn"),
     "LNBNN per identity, RootSIFT, contrast 0.02": Matching(
-        extractor=RICH, score="lnbnn", per_identity=True
+        extractor=DENSER, score="lnbnn", per_identity=True
     ),
-    "LNBNN, contrast chosen": Matching(extractor=ROOT, alternatives=(RICH,), score="lnbnn"),
+    "LNBNN + affine MAGSAC, contrast 0.02": Matching(
+        extractor=DENSER, score="lnbnn", verify=Verify(candidates=5)
+    ),
+    "LNBNN, contrast 0.02, shorter side 384": Matching(
+        extractor=DENSER, score="lnbnn", short_px=384
+    ),
+    "LNBNN, contrast chosen": Matching(
+        extractor=ROOT, alternatives=(DENSE, DENSER, DENSEST), score="lnbnn"
+    ),
 }
-OTHER_ENCOUNTERS = ("SIFT", "RootSIFT", "RootSIFT + mutual", "LNBNN, RootSIFT")
 
 
 @dataclass(frozen=True)
@@ -72,9 +89,12 @@ class Collection:
 
     @classmethod
     def load(cls, name: str, root: Path, cache: Path) -> "Collection":
+        dataset = {"source": "table", "name": name, "root": str(root / name)}
+        if name == "NyalaDev":
+            dataset["encounter_from"] = {"pattern": r"(\d+)_[^/]*$"}
         data = Data.parse(
             {
-                "datasets": [{"source": "table", "name": name, "root": str(root / name)}],
+                "datasets": [dataset],
                 "split": {"kind": SPLITS[name]},
             },
             where=name,
@@ -84,12 +104,15 @@ class Collection:
             read_prepared(str(row.root), str(row.path), images=data.images).pixels
             for row in rows.itertuples()
         ]
-        if name == "NyalaDev":
-            rows["encounter"] = rows["path"].str.extract(r"/(\d+)_", expand=False)
         return cls(name, rows, images, cache)
 
-    def features(self, extractor: Extractor) -> Features:
-        return load_or_extract(self.cache, self.images, extractor)
+    def features(self, extractor: Extractor, short_px: int | None = None) -> Features:
+        """Features of all photos, a part at a time, so that a run that was stopped goes on."""
+        images = (resized(image, short_px) for image in self.images)
+        return Features.concat(
+            load_or_extract(self.cache, part, extractor)
+            for part in iter(lambda: list(islice(images, 64)), [])
+        )
 
     def positions(self, part: str) -> NDArray[np.int64]:
         return np.flatnonzero(self.rows["split"] == part)
@@ -100,13 +123,13 @@ class Collection:
 
     @property
     def encounters(self) -> NDArray[np.int64]:
-        if "encounter" not in self.rows:
-            return np.full(len(self.rows), -1)
-        return pd.factorize(self.rows["encounter"])[0].astype(np.int64)
+        return encounter_codes(self.rows)
 
-    def sides(self, extractor: Extractor) -> tuple[Features, References]:
+    def sides(
+        self, extractor: Extractor, short_px: int | None = None
+    ) -> tuple[Features, References]:
         """Features of the queries, and the references."""
-        features = self.features(extractor)
+        features = self.features(extractor, short_px)
         q, g = self.positions("query"), self.positions("reference")
         searched = features.take(g)
         references = References(
@@ -118,100 +141,130 @@ class Collection:
 def accuracy(
     collections: list[Collection], lookups: int, keypoints: int | None, only: list[str] | None
 ) -> Iterator[str]:
-    """Top-1 of every variant, with its 95 % interval."""
+    """Top-1 of every variant, with its 95 % interval; where encounters are known, a second row
+    without references of the query's own encounter.
+    """
     yield (
-        "| collection | variant | chosen | right on references % | keypoints | top-1 % (95 %) "
-        "| top-5 % | right of | McNemar p against the plain one | CPU s |"
+        "| collection | variant | references | chosen | right on references % | keypoints "
+        "| top-1 % (95 %) | top-5 % | right of | by the same, the other side "
+        "| McNemar p against the plain one | CPU s |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for collection in collections:
-        for name, config in variants(collection):
+        for name, config in VARIANTS.items():
             if only and name not in only:
                 continue
             extractor = config.extractor
             if keypoints and not extractor.max_keypoints:
                 extractor = extractor.model_copy(update={"max_keypoints": keypoints})
             changes = {"tuning_lookups": lookups, "extractor": extractor}
-            yield row_of(collection, name, config.model_copy(update=changes))
+            yield from rows_of(collection, name, config.model_copy(update=changes))
 
 
-def chosen(
-    collection: Collection, config: Matching
-) -> tuple[Features, References, tuning.Tuned, str]:
-    """Both sides with the extractor and setting chosen on the references, and its description."""
-    best: tuple[Features, References, tuning.Tuned, str] | None = None
-    for extractor in (config.extractor, *config.alternatives):
-        queries, references = collection.sides(extractor)
-        tuned = tuning.choose(references, config)
-        setting = tuned.setting
+@dataclass(frozen=True)
+class Chosen:
+    """Both sides with the extractor and settings chosen on the references.
+
+    Attributes:
+        tuned: with all references, and with those of other encounters.
+    """
+
+    queries: Features
+    references: References
+    extractor: Extractor
+    tuned: list[tuning.Tuned]
+
+    def told(self, view: int, config: Matching) -> str:
+        """What was chosen, in words."""
+        setting = self.tuned[view].setting
         text = f"{setting.threshold:g}"
         if config.score == "lnbnn":
             text = f"k {setting.neighbours}, {setting.distance}"
-        if config.alternatives and isinstance(extractor, Sift):
-            text += f", contrast {extractor.contrast_threshold:g}"
-        if best is None or tuned.best > best[2].best:
-            best = queries, references, tuned, text
+        if config.alternatives and isinstance(self.extractor, Sift):
+            text += f", contrast {self.extractor.contrast_threshold:g}"
+        return text
+
+
+def choose(collection: Collection, config: Matching) -> Chosen:
+    best: Chosen | None = None
+    settings = settings_of(config)
+    for extractor in (config.extractor, *config.alternatives):
+        queries, references = collection.sides(extractor, config.short_px)
+        lookups = tuning.sample(len(references.packed), most=config.tuning_lookups, seed=0)
+        right = tuning.right_per_setting(references, config, lookups)
+        tuned = [tuning.best_of(settings, one, len(lookups)) for one in right]
+        if best is None or tuned[0].best > best.tuned[0].best:
+            best = Chosen(queries, references, extractor, tuned)
     assert best is not None
     return best
 
 
 def against_plain(
-    collection: Collection, name: str, config: Matching, first: NDArray[np.int32]
+    collection: Collection, name: str, config: Matching, view: str, first: NDArray[np.int32]
 ) -> str:
     """McNemar's p against SIFT with the same references, from the answers that it left."""
     folder = collection.cache / "answers"
     folder.mkdir(parents=True, exist_ok=True)
-    out, cap = config.exclude_same_encounter, config.extractor.max_keypoints
-    slug = f"{collection.name}-{out}-{cap}-{config.tuning_lookups}"
-    np.save(folder / f"{slug}-{name.split(', other')[0]}.npy", first == 1)
+    slug = f"{collection.name}-{view}-{config.extractor.max_keypoints}-{config.tuning_lookups}"
+    np.save(folder / f"{slug}-{name}.npy", first == 1)
     plain = folder / f"{slug}-SIFT.npy"
     if not plain.exists():
         return "-"
     return f"{mcnemar(np.load(plain), first == 1).p_exact:.3g}"
 
 
-def variants(collection: Collection) -> Iterator[tuple[str, Matching]]:
-    yield from VARIANTS.items()
-    if (collection.encounters >= 0).any():
-        for name in OTHER_ENCOUNTERS:
-            config = VARIANTS[name].model_copy(update={"exclude_same_encounter": True})
-            yield f"{name}, other encounters only", config
-
-
-def row_of(collection: Collection, name: str, config: Matching) -> str:
+def rows_of(collection: Collection, name: str, config: Matching) -> Iterator[str]:
     began = time.process_time()
-    queries, references, tuned, text = chosen(collection, config)
-    ranked = rank(collection, queries, references, config, tuned.setting)
-    first = ranked.first_correct
-    right, total = int((first == 1).sum()), len(first)
-    low, high = wilson(right, total)
-    keypoints = np.mean(np.concatenate([queries.keypoints, np.diff(references.packed.offsets)]))
-    return (
-        f"| {collection.name} | {name} | {text} | {100 * tuned.best:.1f} | {keypoints:.0f} "
-        f"| {100 * right / total:.1f} ({100 * low:.1f}-{100 * high:.1f}) "
-        f"| {100 * ((first > 0) & (first <= 5)).mean():.1f} | {right}/{total} "
-        f"| {against_plain(collection, name, config, first)} "
-        f"| {time.process_time() - began:.0f} |"
+    chosen = choose(collection, config)
+    answers = rank(collection, chosen, config)
+    keypoints = np.mean(
+        np.concatenate([chosen.queries.keypoints, np.diff(chosen.references.packed.offsets)])
     )
+    cpu_s = time.process_time() - began
+    for view, (ranked, what) in enumerate(zip(answers, ("all", "other encounters"), strict=False)):
+        first = ranked.first_correct
+        right, total = int((first == 1).sum()), len(first)
+        low, high = wilson(right, total)
+        yield (
+            f"| {collection.name} | {name} | {what} | {chosen.told(view, config)} "
+            f"| {100 * chosen.tuned[view].best:.1f} | {keypoints:.0f} "
+            f"| {100 * right / total:.1f} ({100 * low:.1f}-{100 * high:.1f}) "
+            f"| {100 * ((first > 0) & (first <= 5)).mean():.1f} | {right}/{total} "
+            f"| {by_side(collection, ranked)} "
+            f"| {against_plain(collection, name, config, what, first)} | {cpu_s:.0f} |"
+        )
 
 
-def rank(
-    collection: Collection,
-    queries: Features,
-    references: References,
-    config: Matching,
-    setting: Setting,
-) -> Ranked:
+def by_side(collection: Collection, ranked: Ranked) -> str:
+    """Right answers that came from a photo of the query's own side, and of the other one."""
+    if "orientation" not in collection.rows:
+        return "-"
+    side = collection.rows["orientation"].to_numpy(str)
+    own = side[collection.positions("query")]
+    best = side[collection.positions("reference")][ranked.top_index[:, 0]]
+    right = ranked.first_correct == 1
+    return f"{(right & (own == best)).sum()}, {(right & (own != best)).sum()}"
+
+
+def rank(collection: Collection, chosen: Chosen, config: Matching) -> list[Ranked]:
+    """Answers with all references and, where encounters are known, with those of others."""
     q = collection.positions("query")
     labels, encounters = collection.identities[q], collection.encounters[q]
-    parts = []
+    references = chosen.references
+    views = 2 if (encounters >= 0).any() else 1
+    parts: list[list[Ranked]] = [[] for _ in range(views)]
     for at in range(len(q)):
-        scores = score_block(
-            queries.take([at]), encounters[at : at + 1], references, config, setting
+        same = same_encounter(encounters[at : at + 1], references.encounters_g)
+        outs = [np.zeros_like(same), same][:views]
+        settings = [tuned.setting for tuned in chosen.tuned]
+        scores = score_views(
+            chosen.queries.take([at]), references, config, list(zip(settings, outs, strict=False))
         )
-        possible = np.where(scores[0] == EXCLUDED, -1, references.identities_g)
-        parts.append(rank_block(scores, labels[at : at + 1], possible, k=5))
-    return concat(parts)
+        for part, one, out in zip(parts, scores, outs, strict=True):
+            part.append(
+                rank_block(one, labels[at : at + 1], references.identities_g, k=5, left_out_qg=out)
+            )
+    return [concat(part) for part in parts]
 
 
 def shortlists(collections: list[Collection], lookups: int) -> Iterator[str]:

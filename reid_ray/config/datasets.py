@@ -1,13 +1,38 @@
 """Where photos come from: one class per kind of source, told apart by `source`."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, StringConstraints, model_validator
+from pydantic import Field, PositiveInt, StringConstraints, field_validator, model_validator
 
 from reid_ray.config.base import Config
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """A name that is safe in file names, metric names and URLs."""
+
+
+class EncounterFrom(Config):
+    """Read off which encounter a photo belongs to, where no column says it.
+
+    Photos of one encounter share background, light and posture; figures without references of the
+    query's own encounter are shown beside those with all references.
+    """
+
+    column: str = "path"
+    """Column that is searched, for example `path` or `date`."""
+    pattern: str
+    r"""Regular expression whose one group is the encounter, for example `(\d+)_[^/]*$`."""
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_one_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression ({error})") from None
+        if groups != 1:
+            raise ValueError(f"has {groups} groups in brackets; expected exactly one")
+        return pattern
 
 
 class _Dataset(Config):
@@ -39,6 +64,7 @@ class FolderDataset(_Dataset):
 
     source: Literal["folder"]
     root: str
+    encounter_from: EncounterFrom | None = None
 
 
 class ColumnNames(Config):
@@ -52,6 +78,7 @@ class ColumnNames(Config):
     date: str = "date"
     orientation: str = "orientation"
     species: str = "species"
+    encounter: str = "encounter"
 
 
 class TableDataset(_Dataset):
@@ -62,6 +89,8 @@ class TableDataset(_Dataset):
     metadata: str = "metadata.csv"
     """The table, relative to `root` unless absolute; `.csv`, `.tsv` or `.parquet`."""
     columns: ColumnNames = ColumnNames()
+    encounter_from: EncounterFrom | None = None
+    """Takes the place of the table's own column `encounter`."""
 
 
 Dataset = Annotated[HerdDataset | FolderDataset | TableDataset, Field(discriminator="source")]

@@ -2,7 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Name
@@ -30,7 +38,31 @@ class SuperPoint(Config):
     max_keypoints: PositiveInt | None = None
 
 
-Extractor = Annotated[Sift | SuperPoint, Field(discriminator="kind")]
+class Disk(Config):
+    """DISK (Tyszkiewicz et al. 2020) with the user's own weights file."""
+
+    kind: Literal["disk"]
+    weights: str
+    nms_px: PositiveInt = 2
+    """A keypoint is the only highest one within so many pixels in x and y."""
+    threshold: float = 0.0
+    """Least value of the network's heat map."""
+    max_keypoints: PositiveInt | None = None
+
+
+class Aliked(Config):
+    """ALIKED (Zhao et al. 2023) with the user's own weights file."""
+
+    kind: Literal["aliked"]
+    weights: str
+    model: Literal["aliked-t16", "aliked-n16", "aliked-n16rot", "aliked-n32"] = "aliked-n16"
+    nms_px: PositiveInt = 2
+    threshold: PositiveFloat = 0.2
+    """Least score; a photo with none above it keeps those above its own mean."""
+    max_keypoints: PositiveInt | None = None
+
+
+Extractor = Annotated[Sift | SuperPoint | Disk | Aliked, Field(discriminator="kind")]
 Distance = Literal["squared", "plain"]
 
 
@@ -42,6 +74,32 @@ class Verify(Config):
     reprojection_px: PositiveFloat = 8.0
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
     """Ratio of squared distances below which a match is offered to the transform."""
+
+
+class LightGlue(Config):
+    """Look at the best candidates again: how many matches LightGlue (Lindenberger et al. 2023)
+    accepts. A network looks at each pair, thousands of times slower than the ratio test.
+    """
+
+    model: Literal["lightglue"]
+    weights: str
+    """LightGlue's file for the same kind of features; it cannot be told from the others' files."""
+    candidates: PositiveInt = 20
+    least_score: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Matches that the network is less sure of do not count."""
+
+
+def _looks_again(raw: object) -> str:
+    model = raw.get("model") if isinstance(raw, dict) else getattr(raw, "model", None)
+    return "lightglue" if model == "lightglue" else "geometry"
+
+
+SecondLook = Annotated[
+    Annotated[Verify, Tag("geometry")] | Annotated[LightGlue, Tag("lightglue")],
+    Discriminator(_looks_again),
+]
+LIGHTGLUE_KINDS = ("superpoint", "disk", "aliked")
+"""Extractors that LightGlue's published weights were trained for."""
 
 
 class Matching(Config):
@@ -75,7 +133,28 @@ class Matching(Config):
     paper's wildlife-tools did), or the query's, among the reference's."""
     per_identity: bool = False
     """Sum the scores of an identity's photos (`count`), or let only its nearest vote (`lnbnn`)."""
-    verify: Verify | None = None
+    normalised: bool = False
+    """`count`: divide by the square root of the query's times the reference's keypoints, so that
+    photos with much texture do not attract answers."""
+    verify: SecondLook | None = None
+    """Put the best candidates in order again by a closer look."""
     exclude_same_encounter: bool = False
     """Leave out references of the query's own encounter (column `encounter`): same background."""
     seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _lightglue_knows_the_features(self) -> "Matching":
+        for extractor in (self.extractor, *self.alternatives):
+            small = isinstance(extractor, Aliked) and extractor.model == "aliked-t16"
+            known = extractor.kind in LIGHTGLUE_KINDS and not small
+            if isinstance(self.verify, LightGlue) and not known:
+                found = "aliked-t16" if small else extractor.kind
+                raise ValueError(
+                    f"verify by lightglue cannot match {found} features; its weights are for "
+                    f"{', '.join(LIGHTGLUE_KINDS)} (not aliked-t16)"
+                )
+        if isinstance(self.verify, LightGlue) and any(
+            other.kind != self.extractor.kind for other in self.alternatives
+        ):
+            raise ValueError("verify by lightglue needs one kind of extractor in alternatives")
+        return self

@@ -10,6 +10,7 @@ import pandas as pd
 
 from reid_ray.config.datasets import Data, Dataset, FolderDataset, HerdDataset, Images, TableDataset
 from reid_ray.datasets import schema
+from reid_ray.datasets.encounters import ENCOUNTER, derive_encounters
 from reid_ray.datasets.folder import read_folder
 from reid_ray.datasets.roots import Root, open_root
 from reid_ray.datasets.table import parse_bbox, read_table
@@ -91,6 +92,8 @@ def _load_one(
         raw, faults = read_folder(dataset, root)
     else:
         raw, faults = read_table(dataset, root)
+    if dataset.encounter_from is not None and len(raw):
+        raw[ENCOUNTER] = derive_encounters(raw, dataset.encounter_from, dataset=dataset.name)
     total = len(raw) + len(faults)
     if total == 0:
         raise DatasetError(

@@ -4,7 +4,7 @@ A block's scores come from a matrix product, whose rounding depends on the block
 and the device. So they only decide what is clear: whatever lies within `slack` of a decision is scored
 anew by one rule, the dot product in float64 rounded to float32 ("exact" below). Answers therefore do
 not depend on blocks, threads or device, and equal embeddings tie exactly. Among equal scores the lower
-reference position is ahead; NaN counts as minus infinity.
+reference position is ahead. A reference whose score is NaN here is left out; see `clear_nan`.
 
 Legend: q queries, g references of the block, d dims, k kept references, r right references of all
 queries.
@@ -116,7 +116,7 @@ def fold(first, scores_qg, queries_qd, references_gd, slack, start, best, rights
 
 @_compile
 def clear_nan(scores_qg):  # type: ignore[no-untyped-def]
-    """NaN becomes minus infinity."""
+    """Scores of embeddings that are not numbers become minus infinity, so that these rank last."""
     for row in scores_qg:
         for g in range(row.shape[0]):
             if row[g] != row[g]:
@@ -182,6 +182,8 @@ def _look_up(chunk, first, query, rows, slack, known, q, rights):  # type: ignor
     begin, end = rights.offsets[q], rights.offsets[q + 1]
     scores = rights.score[begin:end]
     for g in range(chunk.shape[0]):
+        if chunk[g] != chunk[g]:
+            continue
         beaten = np.searchsorted(scores, chunk[g] - slack)
         rights.passed[begin + q + beaten] += 1
         r = begin + beaten

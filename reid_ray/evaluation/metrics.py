@@ -7,8 +7,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from reid_ray.evaluation.intervals import wilson
+from reid_ray.evaluation.predictions import OTHER_ENCOUNTER, SIDES, UNKNOWN_ENCOUNTER
 
 DOMAINS = ("seen", "unseen")
+OTHER_ENCOUNTER_SECTION = "other_encounter"
 
 
 def summarise(predictions: pd.DataFrame) -> dict[str, float]:
@@ -18,12 +20,37 @@ def summarise(predictions: pd.DataFrame) -> dict[str, float]:
     `top1` is the paper's figure, with its Wilson 95 % interval in `top1_low` and `top1_high`;
     `top5` asks for a right reference among five; `balanced_top1` gives every identity the same
     weight; `mAP` is the mean average precision; `queries` counts.
+
+    Where sides are known, `top1_same_side` and `top1_other_side` say which share of the queries was
+    named rightly by a reference of either side. Where encounters are known, the same figures under
+    `other_encounter/` (`other_encounter/seen/top1`) are those without references of the query's own
+    encounter; `answerable` is the share of queries that then still have a right reference.
     """
     figures: dict[str, float] = {}
     for section, part in _sections(predictions):
-        for name, value in _figures(part).items():
-            figures[f"{section}/{name}"] = value
+        figures |= {f"{section}/{name}": value for name, value in _figures(part).items()}
+        other = other_encounter(part)
+        if len(other):
+            values = _figures(other) | {"answerable": float((other["first_correct"] > 0).mean())}
+            figures |= {
+                f"{OTHER_ENCOUNTER_SECTION}/{section}/{name}": value
+                for name, value in values.items()
+            }
     return figures
+
+
+def other_encounter(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The answers without references of the query's own encounter, of queries whose encounter is
+    known; none where none are known.
+    """
+    first, precision = OTHER_ENCOUNTER
+    if first not in predictions:
+        return predictions.iloc[:0]
+    part = predictions[predictions[first] > UNKNOWN_ENCOUNTER]
+    view = part.assign(
+        first_correct=part[first], correct=part[first] == 1, average_precision=part[precision]
+    )
+    return view.assign(**{SIDES[0]: part[SIDES[1]]}) if SIDES[1] in part else view
 
 
 def cmc(first_correct: ArrayLike, ranks: ArrayLike) -> NDArray[np.float64]:
@@ -96,7 +123,7 @@ def _sections(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def _figures(part: pd.DataFrame) -> dict[str, float]:
     correct = part["correct"].to_numpy(bool)
     low, high = wilson(int(correct.sum()), len(correct))
-    return {
+    figures = {
         "top1": float(correct.mean()),
         "top1_low": low,
         "top1_high": high,
@@ -105,6 +132,11 @@ def _figures(part: pd.DataFrame) -> dict[str, float]:
         "mAP": float(part["average_precision"].mean()),
         "queries": float(len(part)),
     }
+    if SIDES[0] in part and part[SIDES[0]].ne("").any():
+        for side in ("same", "other"):
+            by_it = correct & part[SIDES[0]].eq(side).to_numpy(bool)
+            figures[f"top1_{side}_side"] = float(by_it.mean())
+    return figures
 
 
 def _expected(right: int, total: int) -> tuple[float, float, float]:

@@ -7,12 +7,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from reid_ray.datasets.encounters import ENCOUNTER, encounter_codes
 from reid_ray.evaluation.ranking import Ranked
 
 COLUMNS = (
     "query", "dataset", "group", "domain", "identity", "predicted", "correct", "first_correct",
     "average_precision", "top_keys", "top_identities", "top_scores",
 )  # fmt: skip
+
+OTHER_ENCOUNTER = ("other_encounter_first_correct", "other_encounter_average_precision")
+"""Where encounters are known: as `first_correct` and `average_precision`, without references of the
+query's own encounter; the first is `UNKNOWN_ENCOUNTER` where the query's is not known."""
+SIDES = ("side", "other_encounter_side")
+"""Where sides are known: whether the best reference shows the `same` side as the query or the
+`other` one; "" where either is not known."""
+UNKNOWN_ENCOUNTER = -1
 
 Positions = NDArray[np.int64]
 Search = Callable[[Positions, Positions, NDArray[np.int64], NDArray[np.int64]], Ranked]
@@ -25,7 +34,8 @@ def predictions_table(
     """One row per query, in the order of `query_positions`.
 
     `predicted` is the identity of the best reference ("" where there are no references at all).
-    Lists hold at most k references, fewer where the dataset has fewer.
+    Lists hold at most k references, fewer where the dataset has fewer. Columns `OTHER_ENCOUNTER` and
+    `SIDES` are added where the collection tells.
     """
     queries = rows.iloc[np.asarray(query_positions, np.int64)].reset_index(drop=True)
     references = np.asarray(reference_positions, np.int64)
@@ -34,7 +44,7 @@ def predictions_table(
     kept = [index[index >= 0] for index in ranked.top_index]
     top_identities = [[str(name) for name in identities[index]] for index in kept]
     predicted = [names[0] if names else "" for names in top_identities]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "query": queries["key"],
             **{column: queries[column] for column in ("dataset", "group", "domain", "identity")},
@@ -50,6 +60,37 @@ def predictions_table(
         },
         columns=list(COLUMNS),
     )
+    # Columns depend on the whole collection alone, so that tables of several datasets fit together.
+    other = ranked.other_encounter or ranked
+    if ENCOUNTER in rows:
+        known = (encounter_codes(queries) >= 0) & (ranked.other_encounter is not None)
+        first = np.where(known, other.first_correct, UNKNOWN_ENCOUNTER)
+        table[OTHER_ENCOUNTER[0]] = first.astype(np.int64)
+        table[OTHER_ENCOUNTER[1]] = other.average_precision.astype(np.float64)
+    if "orientation" in rows:
+        table[SIDES[0]] = _sides(rows, queries, references, ranked)
+        table[SIDES[1]] = _sides(rows, queries, references, other)
+    return table
+
+
+def _sides(
+    rows: pd.DataFrame, queries: pd.DataFrame, references: Positions, ranked: Ranked
+) -> pd.Series:
+    """`same` or `other`: the side that each query's best reference shows; "" where unknown."""
+    own, shown = _orientations(queries), _orientations(rows.iloc[references])
+    best = [index[0] if len(index) else -1 for index in ranked.top_index]
+    theirs = [shown[index] if index >= 0 else "" for index in best]
+    return pd.Series(
+        [
+            "" if not (mine and its) else "same" if mine == its else "other"
+            for mine, its in zip(own, theirs, strict=True)
+        ],
+        dtype="str",
+    )
+
+
+def _orientations(rows: pd.DataFrame) -> list[str]:
+    return [str(side).strip().casefold() for side in rows["orientation"].fillna("")]
 
 
 def answer_queries(rows: pd.DataFrame, search: Search, *, validation: bool = False) -> pd.DataFrame:

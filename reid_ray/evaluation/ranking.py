@@ -6,8 +6,9 @@ precision agree on ties, and blocks can be merged in any order. Legend: q querie
 kept references.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _SIGN = np.uint32(0x80000000)
 _FEW = 48
+_OTHER = "other_encounter"
 
 
 @dataclass(frozen=True)
@@ -33,24 +35,50 @@ class Ranked:
             there is none.
         average_precision: float32 [q], mean over the right references of the precision at their
             rank; 0 where there is none.
+        other_encounter: the answers without references of the query's own encounter; None where
+            no encounters are known.
     """
 
     top_index: NDArray[np.int64]
     top_score: NDArray[np.float32]
     first_correct: NDArray[np.int32]
     average_precision: NDArray[np.float32]
+    other_encounter: "Ranked | None" = None
 
     def __len__(self) -> int:
         return len(self.first_correct)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays by name, as `of_arrays` takes them."""
+        own = {name: value for name, value in vars(self).items() if name != _OTHER}
+        if self.other_encounter is None:
+            return own
+        others = self.other_encounter.arrays().items()
+        return own | {f"{_OTHER}_{name}": value for name, value in others}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Ranked":
+        """What `arrays` took apart."""
+        own: dict[str, Any] = {}
+        others: dict[str, NDArray[Any]] = {}
+        for name, value in arrays.items():
+            inner = name.removeprefix(f"{_OTHER}_")
+            (own if inner == name else others)[inner] = value
+        return cls(**own, other_encounter=cls.of_arrays(others) if others else None)
+
 
 def rank_block(
-    scores_qg: ArrayLike, query_labels_q: ArrayLike, reference_labels_g: ArrayLike, *, k: int
+    scores_qg: ArrayLike,
+    query_labels_q: ArrayLike,
+    reference_labels_g: ArrayLike,
+    *,
+    k: int,
+    left_out_qg: NDArray[np.bool_] | None = None,
 ) -> Ranked:
     """Rank all references for each query of one block.
 
     Scores are compared as float32, higher is better; NaN counts as minus infinity. Ties: the lower
-    reference position first.
+    reference position first. References that are left out are as if they were not there.
     """
     scores = np.asarray(scores_qg)
     right_qg = np.asarray(query_labels_q)[:, None] == np.asarray(reference_labels_g)[None, :]
@@ -59,6 +87,8 @@ def rank_block(
             f"scores are {scores.shape}, labels say {right_qg.shape} (queries, references)"
         )
     keys = order_keys(scores, first_position=0)
+    if left_out_qg is not None:
+        keys, right_qg = without(keys, left_out_qg), right_qg & ~left_out_qg
     top = best_keys(keys, k)
     rights = RightKeys.gather([keys], [right_qg])
     return rights.ranked(top, rights.wrong_ahead(keys, right_qg))
@@ -66,6 +96,7 @@ def rank_block(
 
 def concat(parts: Sequence[Ranked]) -> Ranked:
     """Join the answers of several query blocks that were ranked with the same k."""
+    others = [part.other_encounter for part in parts if part.other_encounter is not None]
     if not parts:
         return Ranked(
             np.empty((0, 0), np.int64), np.empty((0, 0), np.float32),
@@ -76,7 +107,13 @@ def concat(parts: Sequence[Ranked]) -> Ranked:
         np.concatenate([part.top_score for part in parts]),
         np.concatenate([part.first_correct for part in parts]),
         np.concatenate([part.average_precision for part in parts]),
+        concat(others) if others else None,
     )
+
+
+def without(keys_qg: Keys, left_out_qg: NDArray[np.bool_]) -> Keys:
+    """The keys with those of left-out references below any score."""
+    return np.where(left_out_qg, _NOTHING, keys_qg)
 
 
 def order_keys(scores_qg: ArrayLike, *, first_position: int) -> Keys:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Extractor, Sift
+from reid_ray.config.matching import Extractor, LightGlue, Matching, Sift, SuperPoint
 from reid_ray.matching import sift
 from reid_ray.matching.features import Features
 
@@ -26,6 +26,31 @@ def extract(images: Iterable[NDArray[np.uint8]], config: Extractor) -> Features:
     if isinstance(config, Sift):
         return sift.extract(images, config)
     # torch's layers are imported only where they are needed: SIFT workers start faster.
-    from reid_ray.matching import superpoint
+    if isinstance(config, SuperPoint):
+        from reid_ray.matching import superpoint
 
-    return superpoint.extract(images, config)
+        return superpoint.extract(images, config)
+    from reid_ray.matching import learned
+
+    return learned.extract(images, config)
+
+
+def check_weights(config: Matching) -> None:
+    """Read every file of weights that the method needs, before hours of work lead up to it.
+
+    Raises:
+        WeightsError: missing, unreadable, or of another network.
+    """
+    for extractor in (config.extractor, *config.alternatives):
+        if isinstance(extractor, SuperPoint):
+            from reid_ray.matching import superpoint
+
+            superpoint.load(extractor.weights)
+        elif not isinstance(extractor, Sift):
+            from reid_ray.matching import learned
+
+            learned.load(extractor)
+    if isinstance(config.verify, LightGlue):
+        from reid_ray.matching import lightglue
+
+        lightglue.load(config.verify.weights, config.extractor.kind)

@@ -6,7 +6,7 @@ Legend: n images, K keypoints of all images together, d descriptor dims.
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,20 @@ from numpy.typing import NDArray
 from reid_ray.errors import StorageError
 from reid_ray.runs import files
 
+_PER_KEYPOINT = ("descriptors", "points_xy", "scales", "responses")
+
 
 @dataclass(frozen=True)
 class ImageFeatures:
     """Keypoints of one image: descriptors [k, d], points_xy [k, 2] in pixels, scales and responses
-    [k].
+    [k]; `size_px` is the image's (width, height), (0, 0) where unknown.
     """
 
     descriptors: NDArray[Any]
     points_xy: NDArray[np.float32]
     scales: NDArray[np.float32]
     responses: NDArray[np.float32]
+    size_px: tuple[int, int] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -38,7 +41,7 @@ class ImageFeatures:
         if count is None or len(self) <= count:
             return self
         kept = np.sort(np.argsort(-self.responses, kind="stable")[:count])
-        return ImageFeatures(*(getattr(self, field.name)[kept] for field in fields(self)))
+        return replace(self, **{name: getattr(self, name)[kept] for name in _PER_KEYPOINT})
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Features:
         points_xy: float32 [K, 2], pixels of the image that was given to the extractor.
         scales: float32 [K], keypoint diameter in pixels (0 where the extractor has none).
         responses: float32 [K], strength of the keypoint.
+        sizes_px: int32 [n, 2], width and height of each image, 0 where unknown.
     """
 
     descriptors: NDArray[Any]
@@ -58,6 +62,7 @@ class Features:
     points_xy: NDArray[np.float32]
     scales: NDArray[np.float32]
     responses: NDArray[np.float32]
+    sizes_px: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -74,15 +79,15 @@ class Features:
     def image(self, index: int) -> ImageFeatures:
         """The features of one image, as views."""
         rows = slice(self.offsets[index], self.offsets[index + 1])
-        return ImageFeatures(
-            self.descriptors[rows], self.points_xy[rows], self.scales[rows], self.responses[rows]
-        )
+        own: dict[str, Any] = {name: getattr(self, name)[rows] for name in _PER_KEYPOINT}
+        width, height = self.sizes_px[index].tolist()
+        return ImageFeatures(**own, size_px=(width, height))
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "Features":
         """Copy of the given images, in the given order."""
         if len(indices) == 0:
             return Features(self.descriptors[:0], np.zeros(1, np.int64), self.points_xy[:0],
-                            self.scales[:0], self.responses[:0])  # fmt: skip
+                            self.scales[:0], self.responses[:0], self.sizes_px[:0])  # fmt: skip
         return Features.pack(self.image(int(index)) for index in indices)
 
     @classmethod
@@ -94,10 +99,10 @@ class Features:
         offsets = np.zeros(len(kept) + 1, np.int64)
         np.cumsum([len(image) for image in kept], out=offsets[1:])
         joined = {
-            field.name: np.concatenate([getattr(image, field.name) for image in kept])
-            for field in fields(ImageFeatures)
+            name: np.concatenate([getattr(image, name) for image in kept]) for name in _PER_KEYPOINT
         }
-        return cls(offsets=offsets, **joined)
+        sizes_px = np.array([image.size_px for image in kept], np.int32)
+        return cls(offsets=offsets, sizes_px=sizes_px, **joined)
 
     @classmethod
     def concat(cls, parts: Iterable["Features"]) -> "Features":
@@ -141,4 +146,5 @@ class Features:
             and bool((np.diff(self.offsets) >= 0).all())
             and self.points_xy.shape == (count, 2)
             and self.scales.shape == self.responses.shape == (count,)
+            and self.sizes_px.shape == (len(self), 2)
         )

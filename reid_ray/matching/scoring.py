@@ -3,13 +3,15 @@
 Legend: q queries, g references.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Distance, Matching
+from reid_ray.config.matching import Distance, LightGlue, Matching
+from reid_ray.datasets.encounters import same_encounter
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features
 from reid_ray.matching.lnbnn import lnbnn_block
@@ -74,12 +76,28 @@ def score_block(
     References of the query's own encounter get `EXCLUDED` where the config leaves them out; they
     then give no votes to their identity either.
     """
-    packed = Packed.of(queries)
     out_qg = left_out(encounters_q, references, config)
-    scores = score_settings(packed, references, config, [setting], out_qg)[0]
+    scores: NDArray[np.float32] = score_views(queries, references, config, [(setting, out_qg)])[0]
+    return scores
+
+
+def score_views(
+    queries: Features,
+    references: References,
+    config: Matching,
+    views: Sequence[tuple[Setting, NDArray[np.bool_]]],
+) -> NDArray[np.float32]:
+    """Scores of the same queries under several (setting, references left out), float32 [v, q, g].
+
+    Descriptors are compared once for all views (by `lnbnn` once for each that leaves out others).
+    """
+    settings, outs = [setting for setting, _ in views], [out for _, out in views]
+    each = np.arange(len(views))
+    scores = score_settings(Packed.of(queries), references, config, settings, outs)[each, each]
     if config.verify is not None and references.features is not None:
-        scores = _verified(scores, queries, references.features, config)
-    scores[out_qg] = EXCLUDED
+        look = second_look(queries, references.features, config)
+        scores = np.stack([_verified(one, look, config.verify.candidates) for one in scores])
+    scores[np.stack(outs)] = EXCLUDED
     return np.asarray(scores, np.float32)
 
 
@@ -89,8 +107,7 @@ def left_out(
     """Which references must not answer which query, bool [q, g]."""
     if not config.exclude_same_encounter:
         return np.zeros((len(encounters_q), len(references.packed)), bool)
-    same_qg = encounters_q[:, None] == references.encounters_g[None]
-    return np.asarray(same_qg & (encounters_q >= 0)[:, None])
+    return same_encounter(encounters_q, references.encounters_g)
 
 
 def score_settings(
@@ -98,27 +115,61 @@ def score_settings(
     references: References,
     config: Matching,
     settings: Sequence[Setting],
-    out_qg: NDArray[np.bool_],
+    outs: Sequence[NDArray[np.bool_]],
 ) -> NDArray[np.float64]:
-    """Scores of each setting in one pass over the descriptors, float64 [s, q, g].
+    """Scores of each setting with each of `outs` left out, float64 [v, s, q, g].
 
-    References of `out_qg` are as if they were not there; their own scores mean nothing.
+    References that are left out [q, g] are as if they were not there; their own scores mean
+    nothing.
     """
-    if config.score == "lnbnn":
-        return lnbnn_block(
-            packed, 0, len(packed), references.packed,
-            [(setting.neighbours, setting.distance) for setting in settings],
-            identities_g=references.identities_g if config.per_identity else None,
-            left_out_qg=out_qg,
+    scorer = _votes if config.score == "lnbnn" else _counts
+    return scorer(packed, references, config, settings, outs)
+
+
+def _votes(
+    packed: Packed,
+    references: References,
+    config: Matching,
+    settings: Sequence[Setting],
+    outs: Sequence[NDArray[np.bool_]],
+) -> NDArray[np.float64]:
+    scores: list[NDArray[np.float64]] = []
+    for v, out_qg in enumerate(outs):
+        if v and np.array_equal(out_qg, outs[v - 1]):
+            scores.append(scores[-1])
+            continue
+        scores.append(
+            lnbnn_block(
+                packed, 0, len(packed), references.packed,
+                [(setting.neighbours, setting.distance) for setting in settings],
+                identities_g=references.identities_g if config.per_identity else None,
+                left_out_qg=out_qg,
+            )
         )  # fmt: skip
+    return np.stack(scores)
+
+
+def _counts(
+    packed: Packed,
+    references: References,
+    config: Matching,
+    settings: Sequence[Setting],
+    outs: Sequence[NDArray[np.bool_]],
+) -> NDArray[np.float64]:
     counts = count_block(
         packed, 0, len(packed), references.packed, [setting.threshold for setting in settings],
         mutual=config.mutual, direction=config.direction,
     )  # fmt: skip
-    scores = np.where(out_qg, 0, counts.transpose(2, 0, 1)).astype(np.float64)
-    if not config.per_identity:
-        return scores
-    return np.stack([summed_per_identity(one, references.identities_g) for one in scores])
+    counts_sqg = counts.transpose(2, 0, 1).astype(np.float64)
+    if config.normalised:
+        keypoints_q, keypoints_g = np.diff(packed.offsets), np.diff(references.packed.offsets)
+        counts_sqg /= np.sqrt(np.maximum(np.outer(keypoints_q, keypoints_g), 1))
+    scores = np.where(np.stack(outs)[:, None], 0, counts_sqg)
+    if config.per_identity:
+        for view in scores:
+            for s, one in enumerate(view):
+                view[s] = summed_per_identity(one, references.identities_g)
+    return scores
 
 
 def summed_per_identity(
@@ -133,15 +184,35 @@ def summed_per_identity(
     return np.asarray(sums_qg + own)
 
 
+def second_look(
+    queries: Features, references: Features, config: Matching
+) -> Callable[[int, int], int]:
+    """How many matches of query q and reference g stand a closer look; each pair is looked at once."""
+    verify = config.verify
+    assert verify is not None
+
+    @functools.cache
+    def agreeing(q: int, g: int) -> int:
+        if isinstance(verify, LightGlue):
+            # Its network takes a second to import, so only who uses it waits.
+            from reid_ray.matching import lightglue
+
+            kind = config.extractor.kind
+            return len(lightglue.match_pair(queries.image(q), references.image(g), verify, kind))
+        return inliers(queries.image(q), references.image(g), verify)
+
+    return agreeing
+
+
 def _verified(
-    scores_qg: NDArray[np.float64], queries: Features, references: Features, config: Matching
+    scores_qg: NDArray[np.float64], agreeing: Callable[[int, int], int], candidates: int
 ) -> NDArray[np.float64]:
-    """Best candidates by inliers (then by score); all others below them, in their old order."""
-    assert config.verify is not None
+    """Best candidates by matches that agree (then by score); all others below them, in their old
+    order.
+    """
     highest = scores_qg.max(axis=1, keepdims=True, initial=0) + 1
     verified: NDArray[np.float64] = scores_qg - highest
     for q, row in enumerate(scores_qg):
-        for g in np.argsort(-row, kind="stable")[: config.verify.candidates]:
-            agreeing = inliers(queries.image(q), references.image(int(g)), config.verify)
-            verified[q, g] = agreeing + row[g] / highest[q, 0]
+        for g in np.argsort(-row, kind="stable")[:candidates].tolist():
+            verified[q, g] = agreeing(q, g) + row[g] / highest[q, 0]
     return verified

@@ -1,6 +1,7 @@
 """SIFT keypoints (Lowe 2004) by OpenCV. In: uint8 RGB images. Out: byte descriptors, packed."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -26,21 +27,25 @@ def extract(images: Iterable[NDArray[np.uint8]], config: Sift) -> Features:
 def _extract_one(image: NDArray[np.uint8], detector: cv2.SIFT, config: Sift) -> ImageFeatures:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     keypoints, descriptors = detector.detectAndCompute(grey, None)
+    height, width = grey.shape
     if descriptors is None:
         return ImageFeatures(
             np.zeros((0, 128), np.uint8),
             np.zeros((0, 2), np.float32),
-            *np.zeros((2, 0), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.float32),
+            (width, height),
         )
     found = ImageFeatures(
         descriptors.astype(np.uint8),
         np.array([point.pt for point in keypoints], np.float32),
         np.array([point.size for point in keypoints], np.float32),
         np.array([point.response for point in keypoints], np.float32),
+        (width, height),
     ).strongest(config.max_keypoints)
     if not config.root:
         return found
-    return ImageFeatures(root(found.descriptors), found.points_xy, found.scales, found.responses)
+    return replace(found, descriptors=root(found.descriptors))
 
 
 def root(descriptors: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Extractor, Sift, SuperPoint
+from reid_ray.config.matching import Extractor, Sift
 from reid_ray.errors import StorageError, WeightsError
 from reid_ray.matching import sift
 from reid_ray.matching.extract import extract
 from reid_ray.matching.features import Features
 
-_VERSION = 1
+_VERSION = 2
 """Raised when an extractor gives other features for the same settings."""
 
 
@@ -33,7 +33,7 @@ def feature_key(images: Sequence[NDArray[np.uint8]], config: Extractor) -> str:
 
 def settings_key(config: Extractor) -> str:
     """The extractor's settings, with the content of its weights in place of their path."""
-    if not isinstance(config, SuperPoint):
+    if isinstance(config, Sift):
         return config.canonical()
     try:
         content = hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()

@@ -88,6 +88,7 @@ def _extract_one(image: NDArray[np.uint8], net: SuperPointNet, config: SuperPoin
         points_xy.astype(np.float32),
         np.zeros(len(points_xy), np.float32),
         scores_hw[points_xy[:, 1], points_xy[:, 0]],
+        (grey.shape[1], grey.shape[0]),
     ).strongest(config.max_keypoints)
 
 

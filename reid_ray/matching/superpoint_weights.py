@@ -2,20 +2,17 @@
 
 Magic Leap's file names layers conv1a .. convDb. The re-training under the MIT licence names them
 backbone.<stage>.<0|1>.conv, detector.<0|1>.conv, descriptor.<0|1>.conv, each with a batch
-normalisation `bn` after the ReLU. A `.safetensors` file is preferred; any other is read by torch
-with `weights_only`, so that nothing in it is executed.
+normalisation `bn` after the ReLU.
 """
 
-import pickle
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from reid_ray.errors import WeightsError
+from reid_ray.matching.weights import checked, read_weights
+
+SOURCE = "SuperPoint's weights as published by Magic Leap or in its MIT re-training"
 
 LAYERS: Mapping[str, tuple[int, int, int]] = {
     "conv1a": (1, 64, 3), "conv1b": (64, 64, 3),
@@ -37,7 +34,7 @@ def load_weights(path: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: missing, unreadable, or names and shapes of another network.
     """
-    found = _read(Path(path))
+    found = read_weights(path, of=SOURCE)
     normalised = any(name.startswith("backbone.") for name in found)
     state: dict[str, Tensor] = {}
     for layer, (inputs, outputs, size) in LAYERS.items():
@@ -51,24 +48,6 @@ def load_weights(path: str) -> dict[str, Tensor]:
             scale, shift = _affine(found, f"{_normalised_name(layer)}.bn", outputs, path)
         state[f"{layer}_scale"], state[f"{layer}_shift"] = scale, shift
     return state
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """All tensors of the file, by name."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file; give the path of SuperPoint's weights")
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"{path}: cannot be read as weights ({reason}); download it again or convert it to "
-            "safetensors"
-        ) from None
-    found = found.get("state_dict", found) if isinstance(found, dict) else {}
-    return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 def _normalised_name(layer: str) -> str:
@@ -89,19 +68,4 @@ def _affine(found: dict[str, Tensor], name: str, size: int, path: str) -> tuple[
 
 
 def _tensor(found: dict[str, Tensor], name: str, shape: tuple[int, ...], path: str) -> Tensor:
-    """One tensor as float32, refused unless it has the expected shape and finite values."""
-    if name not in found:
-        some = ", ".join(sorted(found)[:4]) or "nothing"
-        raise WeightsError(
-            f"{path}: no tensor '{name}' (found {some}, ...); expected SuperPoint's weights as "
-            "published by Magic Leap or in its MIT re-training"
-        )
-    value = found[name].float()
-    if tuple(value.shape) != shape:
-        raise WeightsError(
-            f"{path}: '{name}' is {tuple(value.shape)}, SuperPoint's is {shape}; "
-            "these are the weights of another network"
-        )
-    if not bool(torch.isfinite(value).all()):
-        raise WeightsError(f"{path}: '{name}' has values that are not finite; the file is damaged")
-    return value
+    return checked(found, name, shape, path=path, of=SOURCE)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Matching
+from reid_ray.datasets.encounters import same_encounter
 from reid_ray.matching.scoring import References, Setting, left_out, score_settings, settings_of
 
 BLOCK = 4
@@ -43,27 +44,36 @@ def sample(count: int, *, most: int, seed: int) -> NDArray[np.int64]:
 def choose(references: References, config: Matching) -> Tuned:
     """Best of the config's settings; at most `config.tuning_lookups` references are looked up."""
     lookups = sample(len(references.packed), most=config.tuning_lookups, seed=config.seed)
-    right = right_per_setting(references, config, lookups)
+    right = right_per_setting(references, config, lookups)[0]
     return best_of(settings_of(config), right, len(lookups))
 
 
 def right_per_setting(
     references: References, config: Matching, lookups: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """How many of `lookups` each of `settings_of(config)` names rightly, float64 [s]; blocks add
+    """How many of `lookups` each of `settings_of(config)` names rightly, float64 [2, s]; blocks add
     up.
+
+    The first row is among the references that the config leaves in, the second among those of other
+    encounters.
     """
     settings = settings_of(config)
-    right = np.zeros(len(settings))
+    right = np.zeros((2, len(settings)))
     for at in range(0, len(lookups), BLOCK):
         block = lookups[at : at + BLOCK]
-        out_qg = left_out(references.encounters_g[block], references, config)
-        out_qg[np.arange(len(block)), block] = True
+        encounters = references.encounters_g[block]
+        outs = [
+            left_out(encounters, references, config),
+            same_encounter(encounters, references.encounters_g),
+        ]
+        for out_qg in outs:
+            out_qg[np.arange(len(block)), block] = True
         looking = references.packed.take(block)
-        scores_sqg = score_settings(looking, references, config, settings, out_qg)
+        scores_vsqg = score_settings(looking, references, config, settings, outs)
         for q, position in enumerate(block):
-            name = references.identities_g[position]
-            right += _right(scores_sqg[:, q], references.identities_g == name, ~out_qg[q])
+            same_g = references.identities_g == references.identities_g[position]
+            for v, out_qg in enumerate(outs):
+                right[v] += _right(scores_vsqg[v, :, q], same_g, ~out_qg[q])
     return right
 
 

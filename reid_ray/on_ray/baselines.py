@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import ray
 
+from reid_ray.datasets.encounters import encounter_codes
 from reid_ray.errors import ReidError
 from reid_ray.evaluation.metrics import chance_metrics
 from reid_ray.on_ray.trial import Materials
@@ -102,8 +103,9 @@ def _score(plan: EncoderPlan, materials: Materials, folder: str) -> None:
         return
     encoder = Encoder(backbone).to(device)
     search = embedding_search(
-        encoder, materials.images, px=plan.input_px, device=device, k=plan.top_k
-    )
+        encoder, materials.images, px=plan.input_px, device=device, k=plan.top_k,
+        encounters=encounter_codes(materials.rows),
+    )  # fmt: skip
     predictions = answer_queries(materials.rows, search)
     result = base.but(
         metrics=summarise(predictions), seconds=time.monotonic() - began, note=backbone.weights

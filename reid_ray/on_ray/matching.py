@@ -20,10 +20,12 @@ import pandas as pd
 import ray
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Extractor, Matching
+from reid_ray.config.matching import Extractor, LightGlue, Matching
+from reid_ray.datasets.encounters import encounter_codes
 from reid_ray.evaluation.predictions import answer_queries
 from reid_ray.evaluation.ranking import Ranked, concat
 from reid_ray.matching.engine import Packed
+from reid_ray.matching.extract import check_weights
 from reid_ray.matching.features import Features
 from reid_ray.matching.scoring import References, Setting, settings_of
 from reid_ray.matching.tuning import Tuned, best_of, sample
@@ -36,7 +38,12 @@ PHOTOS_PER_TASK = 32
 PAIRS_PER_CHUNK = 4096
 """A second or two of work: long against a call's overhead, short against what a crash may cost."""
 
+NETWORK_PAIRS_PER_CHUNK = 64
+"""As above, where a network looks at every pair."""
+
 Params = dict[str, str | int | float | bool]
+TunedPair = tuple[Tuned, Tuned]
+"""Chosen among the references that the config leaves in, and among those of other encounters."""
 
 
 def run_matching(
@@ -64,7 +71,9 @@ def run_matching(
 
     Raises:
         ResourceError: no actor could be started. TrialError: a chunk failed again and again.
+        WeightsError: a network's weights are missing or not its own.
     """
+    check_weights(config)
     run = _Run(shared, rows, config, folder, k, progress)
     run.total = pair_count(rows)
     with Pool(actors) as pool:
@@ -89,12 +98,12 @@ class _Run:
         self.chunks = folder.path / "chunks"
         # <study>/methods/<key>: what several methods share lies beside `methods`.
         self.store = folder.path.absolute().parents[1] / "features"
-        self.encounters = _encounters(rows)
+        self.encounters = encounter_codes(rows)
         self.progress = progress
         self.pool: Pool
         self.total = self.done = self.fresh = 0
         self.seconds = 0.0
-        self.chosen: dict[str, tuple[Extractor, Tuned]] = {}
+        self.chosen: dict[str, tuple[Extractor, TunedPair]] = {}
         self.keypoints: list[NDArray[np.int64]] = []
 
     def search(
@@ -117,14 +126,15 @@ class _Run:
         queries = self._features(query_positions, side.extractor)
         self.keypoints += [queries.keypoints, side.keypoints]
         looking = (queries, query_labels, self.encounters[query_positions])
-        return self._rank(side, ray.put(looking), len(queries), tuned.setting, chunks)
+        settings = tuned[0].setting, tuned[1].setting
+        return self._rank(side, ray.put(looking), len(queries), settings, chunks)
 
     def _choose(
         self, positions: NDArray[np.int64], labels: NDArray[np.int64], chunks: Path
-    ) -> tuple["_Side", Tuned]:
+    ) -> tuple["_Side", TunedPair]:
         """References with the extractor and setting chosen on them alone."""
         extractors = (self.config.extractor, *self.config.alternatives)
-        best: tuple[_Side, Tuned] | None = None
+        best: tuple[_Side, TunedPair] | None = None
         for place, extractor in enumerate(extractors):
             features = self._features(positions, extractor)
             searched = References(
@@ -133,7 +143,7 @@ class _Run:
             )  # fmt: skip
             side = _Side(extractor, ray.put(searched), features.keypoints)
             tuned = self._tune(side, chunks, place, alone=len(extractors) == 1)
-            if best is None or tuned.best > best[1].best:
+            if best is None or tuned[0].best > best[1][0].best:
                 best = side, tuned
         assert best is not None
         return best
@@ -155,11 +165,11 @@ class _Run:
             self.progress(self.done, self.total)
         return Features.concat(parts[name] for name in sorted(parts))
 
-    def _tune(self, side: "_Side", chunks: Path, place: int, *, alone: bool) -> Tuned:
-        """The setting, chosen on the references alone; nothing is looked up for a single one."""
+    def _tune(self, side: "_Side", chunks: Path, place: int, *, alone: bool) -> TunedPair:
+        """The settings, chosen on the references alone; nothing is looked up for a single one."""
         settings = settings_of(self.config)
         if alone and len(settings) == 1:
-            return Tuned(settings[0], (), 0)
+            return (Tuned(settings[0], (), 0),) * 2
         count = len(side.keypoints)
         lookups = sample(count, most=self.config.tuning_lookups, seed=self.config.seed)
         size = max(1, PAIRS_PER_CHUNK // count)
@@ -169,20 +179,28 @@ class _Run:
             )
             for at in range(0, len(lookups), size)
         }
-        right = np.zeros(len(settings))
+        right = np.zeros((2, len(settings)))
         for _, arrays in sorted(self._finish(calls, chunks, pairs=lambda _: 0)):
             right += arrays["right"]
-        return best_of(settings, right, len(lookups))
+        first, second = (best_of(settings, one, len(lookups)) for one in right)
+        return first, second
 
     def _rank(
-        self, side: "_Side", looking: ray.ObjectRef, queries: int, setting: Setting, chunks: Path
+        self,
+        side: "_Side",
+        looking: ray.ObjectRef,
+        queries: int,
+        settings: tuple[Setting, Setting],
+        chunks: Path,
     ) -> Ranked:
         references = len(side.keypoints)
         size = max(1, PAIRS_PER_CHUNK // max(1, references))
+        if isinstance(self.config.verify, LightGlue):
+            size = max(1, min(size, NETWORK_PAIRS_PER_CHUNK // self.config.verify.candidates))
         calls = {
             f"ranked-{at:08d}": Call(
                 "rank",
-                (side.references, looking, at, min(at + size, queries), self.config, setting,
+                (side.references, looking, at, min(at + size, queries), self.config, settings,
                  self.k),
             )
             for at in range(0, queries, size)
@@ -192,7 +210,7 @@ class _Run:
             self._finish(calls, chunks, pairs=lambda a: len(a["first_correct"]) * references)
         )
         self.seconds += time.monotonic() - began
-        return concat([Ranked(**arrays) for _, arrays in ended])
+        return concat([Ranked.of_arrays(arrays) for _, arrays in ended])
 
     def _finish(
         self, calls: dict[str, Call], chunks: Path, *, pairs: Callable[[dict[str, Any]], int]
@@ -223,9 +241,15 @@ class _Run:
             "mutual": self.config.mutual,
             "keypoints_per_photo": round(float(np.mean(counts)), 1),
         }
+        if self.config.verify:
+            params["verify"] = self.config.verify.model
         one = len(self.chosen) == 1
-        for name, (extractor, tuned) in self.chosen.items():
-            for what, value in self._chosen(extractor, tuned).items():
+        for name, (extractor, pair) in self.chosen.items():
+            chosen = self._chosen(extractor, pair[0])
+            for what, value in self._chosen(extractor, pair[1]).items():
+                if chosen.get(what) != value:
+                    chosen[f"{what}/other_encounter"] = value
+            for what, value in chosen.items():
                 params[what if one else f"{what}/{name}"] = value
         if self.fresh and self.seconds:
             params["pairs_per_second"] = round(self.fresh / self.seconds, 1)
@@ -253,15 +277,6 @@ class _Side:
     extractor: Extractor
     references: ray.ObjectRef
     keypoints: NDArray[np.int64]
-
-
-def _encounters(rows: pd.DataFrame) -> NDArray[np.int64]:
-    """A number per row, equal within one encounter of one dataset; -1 where none is given."""
-    if "encounter" not in rows:
-        return np.full(len(rows), -1, np.int64)
-    given = rows["encounter"].notna() & (rows["encounter"].astype(str) != "")
-    names = rows["dataset"].astype(str) + "/" + rows["encounter"].astype(str)
-    return pd.factorize(names.where(given))[0].astype(np.int64)
 
 
 def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
 
 from reid_ray.config.matching import Matching
+from reid_ray.datasets.encounters import same_encounter
 from reid_ray.errors import ReidError, ResourceError, TrialError
-from reid_ray.matching.scoring import EXCLUDED, Setting, score_block
+from reid_ray.evaluation.ranking import Ranked, concat, rank_block
+from reid_ray.matching.features import Features
+from reid_ray.matching.scoring import References, Setting, left_out, score_views
 
 ATTEMPTS = 5
 """A call that lost so many workers is given up: it is what kills them."""
@@ -68,24 +71,42 @@ class Matcher:
         start: int,
         stop: int,
         config: Matching,
-        setting: Setting,
+        settings: tuple[Setting, Setting],
         k: int,
     ) -> Arrays:
-        """The fields of `Ranked` for queries start:stop, a few at a time."""
-        from reid_ray.evaluation.ranking import concat, rank_block
+        """The flattened `Ranked` of queries start:stop, a few at a time.
 
+        Args:
+            settings: with the references the config leaves in, and with those of other encounters.
+        """
         queries, labels, encounters = looking
-        step = 1 if config.exclude_same_encounter else QUERIES_AT_ONCE
         parts = []
-        for at in range(start, stop, step):
-            block = np.arange(at, min(at + step, stop))
-            scores = score_block(
-                queries.take(block), encounters[block], references, config, setting
-            )
-            # A reference that is left out must not count as a right answer at the end of the list.
-            possible = np.where(scores[0] == EXCLUDED, -1, references.identities_g)
-            parts.append(rank_block(scores, labels[block], possible, k=k))
-        return dict(vars(concat(parts)))
+        for at in range(start, stop, QUERIES_AT_ONCE):
+            block = np.arange(at, min(at + QUERIES_AT_ONCE, stop))
+            own = labels[block], encounters[block]
+            parts.append(_ranked(queries.take(block), *own, references, config, settings, k))
+        return concat(parts).arrays()
+
+
+def _ranked(
+    queries: Features,
+    labels: NDArray[np.int64],
+    encounters: NDArray[np.int64],
+    references: References,
+    config: Matching,
+    settings: tuple[Setting, Setting],
+    k: int,
+) -> Ranked:
+    """Answers of a few queries; those without their own encounter too, where one is known."""
+    views = [(settings[0], left_out(encounters, references, config))]
+    if (references.encounters_g >= 0).any():
+        views.append((settings[1], same_encounter(encounters, references.encounters_g)))
+    scores = score_views(queries, references, config, views)
+    answers = [
+        rank_block(one, labels, references.identities_g, k=k, left_out_qg=out_qg)
+        for one, (_, out_qg) in zip(scores, views, strict=True)
+    ]
+    return replace(answers[0], other_encounter=answers[1]) if len(views) > 1 else answers[0]
 
 
 @dataclass(frozen=True)

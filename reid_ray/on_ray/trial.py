@@ -12,8 +12,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from reid_ray.config.training import ArcFace, Trial
+from reid_ray.datasets.encounters import encounter_codes
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.embed import embed
@@ -23,6 +25,7 @@ from reid_ray.errors import DatasetError, ReidError, TrialError
 from reid_ray.evaluation.knn import cosine_knn
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.evaluation.predictions import Search, answer_queries
+from reid_ray.evaluation.ranking import Ranked
 from reid_ray.runs.methods import Kind, MethodFolder, Result
 
 OUT_OF_MEMORY = (
@@ -104,7 +107,10 @@ def run(
         encoder, validation = _train(plan, rows, images, worker, folder, report)
         if worker.rank == 0:
             px = plan.trial.input_px
-            search = embedding_search(encoder, images, px=px, device=worker.device, k=plan.top_k)
+            search = embedding_search(
+                encoder, images, px=px, device=worker.device, k=plan.top_k,
+                encounters=encounter_codes(rows),
+            )  # fmt: skip
             predictions = answer_queries(rows, search)
             result = result.but(metrics=summarise(predictions) | validation)
     except Diverged as error:
@@ -130,13 +136,37 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 def embedding_search(
-    encoder: Encoder, images: PreparedImages, *, px: int, device: torch.device, k: int
+    encoder: Encoder,
+    images: PreparedImages,
+    *,
+    px: int,
+    device: torch.device,
+    k: int,
+    encounters: NDArray[np.int64] | None = None,
 ) -> Search:
-    """Cosine 1-NN on an encoder's vectors, in the form that `answer_queries` calls."""
+    """Cosine 1-NN on an encoder's vectors, in the form that `answer_queries` calls.
+
+    Args:
+        encounters: a number per photo; where references have any, answers without the query's own
+            encounter come along.
+    """
     vectors = partial(embed, encoder, images, px=px, device=device)
-    return lambda queries, references, query_labels, reference_labels: cosine_knn(
-        vectors(queries), vectors(references), query_labels, reference_labels, k=k
-    )
+
+    def search(
+        queries: NDArray[np.int64],
+        references: NDArray[np.int64],
+        query_labels: NDArray[np.int64],
+        reference_labels: NDArray[np.int64],
+    ) -> Ranked:
+        known = None
+        if encounters is not None and (encounters[references] >= 0).any():
+            known = encounters[queries], encounters[references]
+        return cosine_knn(
+            vectors(queries), vectors(references), query_labels, reference_labels, k=k,
+            encounters=known,
+        )  # fmt: skip
+
+    return search
 
 
 def _within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import pandas as pd
 from reid_ray.errors import StorageError
 from reid_ray.runs import files
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when the meaning of results changes, so that old ones are not mixed with new."""
 
 Kind = Literal["trial", "baseline", "confirmation"]

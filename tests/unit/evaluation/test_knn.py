@@ -72,7 +72,7 @@ def test_answers_are_the_same_to_the_bit_for_every_block_part_and_number_of_thre
     references = rng.standard_normal((1200, 129), np.float32)
     ql, gl = rng.integers(0, 9, 50), rng.integers(0, 9, 1200)
     first = cosine_knn(queries, references, ql, gl, k=5, block=(50, 256))
-    monkeypatch.setattr(knn, "_PART_RIGHTS", 500)
+    monkeypatch.setattr(knn, "_PART_PAIRS", 500)
     monkeypatch.setattr(knn, "_PART_QUERIES", 17)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -121,3 +121,36 @@ def test_memory_maps_are_searched_and_identities_without_a_reference_have_rank_0
     assert ranked.first_correct[1] == ranked.average_precision[1] == 0
     expected = brute_force(references[:3], references, asked, names, 1)
     assert ranked.first_correct.tolist() == expected.first_correct.tolist()
+
+
+@pytest.mark.parametrize("identities", [400, 4], ids=["few right", "many right"])
+def test_references_of_the_querys_own_encounter_are_as_if_they_were_not_there(
+    identities: int,
+) -> None:
+    rng = np.random.default_rng(6)
+    queries = rng.standard_normal((30, 20), np.float32)
+    references = rng.standard_normal((800, 20), np.float32)
+    ql, gl = rng.integers(0, identities, 30), rng.integers(0, identities, 800)
+    met_q, met_g = rng.integers(-1, 3, 30), rng.integers(-1, 3, 800)
+    ranked = cosine_knn(
+        queries, references, ql, gl, k=6, encounters=(met_q, met_g), block=(11, 150)
+    )
+    assert_equal(ranked, brute_force(queries, references, ql, gl, 6))
+    other = ranked.other_encounter
+    assert other is not None
+    for q in range(30):
+        left = np.flatnonzero((met_g != met_q[q]) | (met_q[q] < 0))
+        expected = brute_force(queries[[q]], references[left], ql[[q]], gl[left], 6)
+        assert other.top_index[q].tolist() == left[expected.top_index[0]].tolist()
+        assert other.first_correct[q] == expected.first_correct[0]
+        assert other.average_precision[q] == pytest.approx(expected.average_precision[0])
+
+
+def test_fewer_references_than_are_kept_leave_gaps_where_some_are_left_out() -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    met = np.array([0, 0, 1, 1])
+    labels = np.arange(4)
+    ranked = cosine_knn(vectors, vectors, labels, labels, k=4, encounters=(met, met), block=(2, 3))
+    assert ranked.other_encounter is not None
+    assert ranked.other_encounter.top_index[0].tolist() == [2, 3, -1, -1]
+    assert ranked.other_encounter.first_correct.tolist() == [0, 0, 0, 0]

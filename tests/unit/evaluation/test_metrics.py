@@ -1,6 +1,7 @@
 """Predictions and figures, by hand."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -164,3 +165,48 @@ def test_a_query_whose_animal_has_no_reference_cannot_be_guessed():
         0,
         0,
     ]
+
+
+def met() -> pd.DataFrame:
+    """Photos with encounters and sides. Query zebra/1 (met with zebra/0), zebra/4 (met with none),
+    owl/7 of an unknown encounter."""
+    table = photos()
+    table["encounter"] = ["1", "1", "2", "3", "9", "", "", "", ""]
+    table["orientation"] = ["left", "Left ", "right", "right", "left", "", "left", "left", ""]
+    return table
+
+
+def by_encounter(queries, references, query_labels, reference_labels):
+    """A search that prefers lower positions, and knows `met`'s encounters."""
+    scores = -np.tile(np.arange(len(references)), (len(queries), 1))
+    ranked = rank_block(scores, query_labels, reference_labels, k=2)
+    if len(queries) == 1:
+        return ranked  # owls: no encounters are known
+    out = np.zeros_like(scores, bool)
+    out[0, 0] = True
+    other = rank_block(scores, query_labels, reference_labels, k=2, left_out_qg=out)
+    return replace(ranked, other_encounter=other)
+
+
+def test_figures_without_the_own_encounter_and_by_side_stand_beside_the_others():
+    table = answer_queries(met(), by_encounter)
+    # zebra/1: 0 (a, left), then 2 (b, right); zebra/4: 0 (a, left), 2 (b, right); owl/7: 5 (a).
+    assert table["first_correct"].tolist() == [1, 2, 1]
+    assert table["other_encounter_first_correct"].tolist() == [2, 2, -1]
+    assert table["side"].tolist() == ["same", "same", ""]
+    assert table["other_encounter_side"].tolist() == ["other", "same", ""]
+    figures = summarise(table)
+    assert figures["seen/top1"] == 0.5
+    assert figures["seen/top1_same_side"] == 0.5
+    assert figures["seen/top1_other_side"] == 0.0
+    assert figures["other_encounter/seen/top1"] == 0.0
+    assert figures["other_encounter/seen/mAP"] == pytest.approx(0.5)
+    assert figures["other_encounter/seen/queries"] == 2
+    assert figures["other_encounter/test/zebra/answerable"] == 1.0
+    assert not any(name.startswith("other_encounter/unseen") for name in figures)
+    assert "unseen/top1_same_side" not in figures
+
+
+def test_without_encounters_and_sides_nothing_is_added():
+    figures = summarise(answer_queries(photos(), by_encounter))
+    assert not [name for name in figures if "side" in name or "other_encounter" in name]

@@ -140,3 +140,55 @@ def test_many_random_embeddings_give_the_same_answers_for_every_block_size():
     expected = plain_sort(scores, ql, gl, 10)
     assert_same(cosine_knn(queries, references, ql, gl, k=10), expected)
     assert_same(cosine_knn(queries, references, ql, gl, k=10, block=(33, 701)), expected)
+
+
+@pytest.mark.parametrize("levels", [2, 1000])
+def test_references_left_out_are_as_if_they_were_not_there(levels):
+    rng = np.random.default_rng(levels)
+    scores = rng.integers(-levels, levels, (20, 25)).astype(np.float32)
+    ql, gl = rng.integers(0, 6, 20), rng.integers(0, 5, 25)
+    out = rng.random((20, 25)) < 0.3
+    out[3] = True
+    ranked = rank_block(scores, ql, gl, k=4, left_out_qg=out)
+    for q in range(20):
+        kept = np.flatnonzero(~out[q])
+        top, first, average = plain_sort(scores[q : q + 1, kept], ql[q : q + 1], gl[kept], 4)
+        top = np.where(top >= 0, kept[top] if len(kept) else -1, -1)
+        own = Ranked(*(array[q : q + 1] for array in list(vars(ranked).values())[:4]))
+        assert_same(own, (top, first, average))
+
+
+@pytest.mark.parametrize("references", [5, 16384])
+def test_answers_without_the_own_encounter_come_along_with_the_embeddings(references):
+    rng = np.random.default_rng(3)
+    queries, searched = rng.standard_normal((9, 4)), rng.standard_normal((23, 4))
+    ql, gl = rng.integers(0, 4, 9), rng.integers(0, 4, 23)
+    eq, eg = rng.integers(-1, 3, 9), rng.integers(-1, 3, 23)
+    block = (4, references)
+    ranked = cosine_knn(queries, searched, ql, gl, k=6, encounters=(eq, eg), block=block)
+    assert_same(ranked, vars_of(cosine_knn(queries, searched, ql, gl, k=6)))
+    other = ranked.other_encounter
+    assert len(set(ranked.average_precision - other.average_precision)) > 3
+    for q in range(9):
+        kept = np.flatnonzero((eg != eq[q]) | (eq[q] < 0))
+        own = cosine_knn(queries[[q]], searched[kept], ql[[q]], gl[kept], k=6)
+        assert other.top_index[q].tolist() == np.where(
+            own.top_index[0] >= 0, kept[own.top_index[0]], -1
+        ).tolist()  # fmt: skip
+        assert other.first_correct[q] == own.first_correct[0]
+        assert other.average_precision[q] == pytest.approx(own.average_precision[0])
+
+
+def vars_of(ranked: Ranked):
+    return ranked.top_index, ranked.first_correct, ranked.average_precision
+
+
+def test_ranked_answers_are_taken_apart_and_put_together_also_with_other_encounters():
+    plain = rank_block(np.eye(3), [0, 1, 2], [0, 1, 1], k=2)
+    both = Ranked(*list(vars(plain).values())[:4], other_encounter=plain)
+    assert Ranked.of_arrays(plain.arrays()).other_encounter is None
+    back = Ranked.of_arrays(both.arrays())
+    assert_same(back, vars_of(plain))
+    assert_same(back.other_encounter, vars_of(plain))
+    joined = concat([both, both])
+    assert joined.other_encounter.first_correct.tolist() == [1, 1, 0] * 2

@@ -214,7 +214,7 @@ def test_verified_candidates_rank_by_inliers_and_before_all_others(
         byte_images([15, 18, 7, 22], seed=8, values=6),
     )
     references = references_of(features, [0, 1, 2, 3], [-1] * 4)
-    monkeypatch.setattr(scoring, "score_settings", lambda *_: np.array([[[4.0, 9.0, 7.0, 8.0]]]))
+    monkeypatch.setattr(scoring, "score_settings", lambda *_: np.array([[[[4.0, 9.0, 7.0, 8.0]]]]))
     seen = iter([2, 5])  # inliers of the best (1) and second best (3)
     monkeypatch.setattr(scoring, "inliers", lambda *_: next(seen))
     config = Matching(verify=Verify(candidates=2))

@@ -1,0 +1,54 @@
+"""Tell photos of one encounter: an animal met once, with one background, light and posture.
+
+In: the table of photos. Out: its `encounter` column, and a number per photo. Where a reference
+shows the query's own encounter, the background alone may name the animal.
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reid_ray.config.datasets import EncounterFrom
+from reid_ray.errors import DatasetError
+
+ENCOUNTER = "encounter"
+
+
+def derive_encounters(rows: pd.DataFrame, source: EncounterFrom, *, dataset: str) -> pd.Series:
+    """What the pattern's group finds in the source's column; "" where it finds nothing.
+
+    Raises:
+        DatasetError: no such column, or nothing found in any row.
+    """
+    if source.column not in rows:
+        raise DatasetError(
+            f"{dataset}: encounter_from.column is '{source.column}', which the table does not have; "
+            f"found {[str(name) for name in rows]}"
+        )
+    texts = rows[source.column].astype(str)
+    found = [match[1] or "" if (match := re.search(source.pattern, text)) else "" for text in texts]
+    if len(rows) and not any(found):
+        raise DatasetError(
+            f"{dataset}: encounter_from.pattern {source.pattern!r} finds nothing in column "
+            f"'{source.column}', for example in {texts.iloc[0]!r}; mend the pattern"
+        )
+    return pd.Series(found, rows.index, dtype="str")
+
+
+def encounter_codes(rows: pd.DataFrame) -> NDArray[np.int64]:
+    """A number per row, equal within one encounter of one dataset; -1 where none is given."""
+    if ENCOUNTER not in rows:
+        return np.full(len(rows), -1, np.int64)
+    given = rows[ENCOUNTER].notna() & (rows[ENCOUNTER].astype(str) != "")
+    names = rows["dataset"].astype(str) + "/" + rows[ENCOUNTER].astype(str)
+    return pd.factorize(names.where(given))[0].astype(np.int64)
+
+
+def same_encounter(
+    encounters_q: NDArray[np.int64], encounters_g: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which references show which query's encounter, bool [q, g]; unknown ones are never equal."""
+    same_qg = encounters_q[:, None] == encounters_g[None]
+    return np.asarray(same_qg & (encounters_q >= 0)[:, None])

@@ -1,0 +1,73 @@
+"""Take DISK (Tyszkiewicz et al. 2020) or ALIKED (Zhao et al. 2023) features with kornia's networks.
+
+In: uint8 RGB images, the user's own weights. Out: float descriptors of unit length, packed.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from kornia.feature import ALIKED, DISK
+from numpy.typing import NDArray
+from torch import nn
+
+from reid_ray.config.matching import Aliked, Disk
+from reid_ray.matching.features import Features, ImageFeatures
+from reid_ray.matching.weights import fill, read_weights
+
+DISK_SOURCE = "DISK's weights (depth-save.pth or epipolar-save.pth of cvlab-epfl/disk)"
+ALIKED_SOURCE = "ALIKED's weights of the same `model` (Shiaoming/ALIKED, models/<model>.pth)"
+
+_COMPUTED = ("dkd.hw_grid", "num_batches_tracked")
+"""Buffers that need not be in a file of weights."""
+
+
+def load(config: Disk | Aliked) -> nn.Module:
+    """The network with its weights, ready to use.
+
+    Raises:
+        WeightsError: missing, unreadable, or not the weights of this network.
+    """
+    net: nn.Module
+    if isinstance(config, Disk):
+        net, source = DISK(), DISK_SOURCE
+    else:
+        net = ALIKED(config.model, detection_threshold=config.threshold, nms_radius=config.nms_px)
+        source = ALIKED_SOURCE
+    found = read_weights(config.weights, of=source)
+    return fill(net, found, path=config.weights, of=source, computed=_COMPUTED)
+
+
+def extract(images: Iterable[NDArray[np.uint8]], config: Disk | Aliked) -> Features:
+    """Features of RGB images [H, W, 3]; scales are 0, responses are the network's scores."""
+    net = load(config)
+    options: dict[str, Any] = {}
+    if isinstance(config, Disk):
+        # kornia takes the window's side, which is odd.
+        options = {
+            "window_size": 2 * config.nms_px + 1,
+            "score_threshold": config.threshold,
+            "pad_if_not_divisible": True,
+        }
+    return Features.pack(
+        _extract_one(image, net, options).strongest(config.max_keypoints) for image in images
+    )
+
+
+@torch.inference_mode()
+def _extract_one(
+    image: NDArray[np.uint8], net: nn.Module, options: dict[str, Any]
+) -> ImageFeatures:
+    values = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    (found,) = net(values, **options)
+    # DISK and ALIKED name the same thing differently.
+    scores = found.detection_scores if hasattr(found, "detection_scores") else found.keypoint_scores
+    height, width = image.shape[:2]
+    return ImageFeatures(
+        found.descriptors.float().numpy(),
+        found.keypoints.float().numpy(),
+        np.zeros(found.n, np.float32),
+        scores.float().numpy(),
+        (width, height),
+    )

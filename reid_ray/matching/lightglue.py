@@ -1,0 +1,64 @@
+"""Match two photos with LightGlue (Lindenberger et al. 2023), kornia's network and the user's own
+weights. In: features of two images. Out: pairs of keypoints that it accepts.
+"""
+
+import functools
+
+import numpy as np
+import torch
+from kornia.feature import LightGlue as Network
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reid_ray.config.matching import LightGlue
+from reid_ray.matching.features import ImageFeatures
+from reid_ray.matching.weights import fill, read_weights
+
+SOURCE = "LightGlue's weights for {kind} features (cvg/LightGlue, releases, {kind}_lightglue.pth)"
+
+_DIMS = {"superpoint": 256, "disk": 128, "aliked": 128}
+_LAYERS = 9
+
+
+@functools.lru_cache(maxsize=2)
+def load(weights: str, kind: str) -> Network:
+    """The network for `kind` of features, ready to use; a process keeps it.
+
+    Raises:
+        WeightsError: missing, unreadable, or not the weights of this network.
+    """
+    source = SOURCE.format(kind=kind)
+    # Without a name of features nothing is downloaded; the least score is applied below.
+    net = Network(None, input_dim=_DIMS[kind], filter_threshold=0.0)
+    found = {_current(name): value for name, value in read_weights(weights, of=source).items()}
+    return fill(net, found, path=weights, of=source, computed=("confidence_thresholds",))
+
+
+def _current(name: str) -> str:
+    """Published files number self- and cross-attention apart, the network by layer."""
+    for layer in range(_LAYERS):
+        for part in ("self_attn", "cross_attn"):
+            if name.startswith(f"{part}.{layer}."):
+                return f"transformers.{layer}.{name.replace(f'{part}.{layer}', part, 1)}"
+    return name
+
+
+@torch.inference_mode()
+def match_pair(
+    query: ImageFeatures, reference: ImageFeatures, config: LightGlue, kind: str
+) -> NDArray[np.int64]:
+    """Matches: rows (query, reference keypoint), int64 [m, 2]; none with under two keypoints."""
+    if len(query) < 2 or len(reference) < 2:
+        return np.zeros((0, 2), np.int64)
+    net = load(config.weights, kind)
+    found = net({"image0": _side(query), "image1": _side(reference)})
+    sure = found["scores"][0] > config.least_score
+    return np.asarray(found["matches"][0][sure].numpy(), np.int64)
+
+
+def _side(image: ImageFeatures) -> dict[str, Tensor]:
+    return {
+        "keypoints": torch.from_numpy(np.array(image.points_xy))[None],
+        "descriptors": torch.from_numpy(np.array(image.descriptors, np.float32))[None],
+        "image_size": torch.tensor([image.size_px]),
+    }
