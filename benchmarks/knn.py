@@ -71,6 +71,8 @@ def main() -> None:
     cosine_knn(
         queries[:2], references[:50], labels_q[:2], labels_g[:50], k=1, block=(1, 20)
     )  # compiles
+    if asked.without_plain:
+        ways.popitem()
     costs: dict[str, list[Cost]] = {name: [] for name in ways}
     answers: dict[str, Any] = {}
     for _ in range(asked.rounds):
