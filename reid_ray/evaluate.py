@@ -15,6 +15,10 @@ def act(config: EvaluateRun, arguments: argparse.Namespace) -> int:
 if __name__ == "__main__":
     sys.exit(
         command.run(
-            "evaluate", EvaluateRun, act, default="quickstart", description=__doc__.split(": ", 1)[1]
+            "evaluate",
+            EvaluateRun,
+            act,
+            default="quickstart",
+            description=__doc__.split(": ", 1)[1],
         )
     )
