@@ -14,6 +14,7 @@ from pydantic import (
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Data, Name
 from reid_ray.config.matching import Matching
+from reid_ray.config.models import Pretrained
 from reid_ray.config.training import ArcFace, Backbone, Loss, Training, Trial, Triplet
 
 
@@ -68,17 +69,6 @@ class Grid(Config):
         ]
 
 
-class Pretrained(Config):
-    """A model scored as it comes, by the same cosine 1-NN."""
-
-    name: Name
-    model: str
-    """timm name, `hf-hub:` id or local timm folder."""
-    weights: str = "auto"
-    input_px: Annotated[int, Field(ge=32, le=1024)] | None = None
-    """None: the model's own input size."""
-
-
 class Baselines(Config):
     """What trained models are compared with."""
 
@@ -86,6 +76,7 @@ class Baselines(Config):
     """Each backbone before training: what its architecture alone is worth."""
     matching: tuple[Matching, ...] = (Matching(),)
     pretrained: tuple[Pretrained, ...] = ()
+    """Names of known models (`MegaDescriptor-L-384`), or models of your own."""
 
 
 class Scaling(Config):
@@ -102,6 +93,8 @@ class Scaling(Config):
     """The winner is trained once more under DDP on so many workers, to show that both agree; 0: not."""
     matching_actors: PositiveInt | None = None
     """None: one per free CPU."""
+    embedding_actors: PositiveInt | None = None
+    """Processes that embed with models as they come; none: one per CPU, or as many as GPUs carry."""
 
 
 class Study(Config):

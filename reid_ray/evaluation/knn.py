@@ -1,116 +1,279 @@
 """Search by cosine, exactly, never holding queries x references. In: embeddings. Out: `Ranked`.
 
-Legend: q queries, g references, d dims, k kept references.
+Legend: q queries, g references, d dims, k kept references, r right references of all queries.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from reid_ray.datasets.encounters import same_encounter
-from reid_ray.evaluation.ranking import (
-    Keys,
-    Ranked,
-    RightKeys,
-    best_keys,
-    concat,
-    order_keys,
-    rank_block,
-    without,
-)
+from reid_ray.evaluation import fold
+from reid_ray.evaluation.fold import Best, Rights
+from reid_ray.evaluation.ranking import Ranked, concat, rank_block
+
+Vectors = NDArray[np.floating]
+Positions = NDArray[np.int64]
+Encounters = tuple[Positions, Positions]
+
+_PART_QUERIES = 2**14
+_PART_PAIRS = 2**24
+"""Queries are answered in parts of so many queries and right references: about 0.5 GB of counts."""
 
 
 def cosine_knn(
-    queries_qd: NDArray[np.floating],
-    references_gd: NDArray[np.floating],
+    queries_qd: Vectors,
+    references_gd: Vectors,
     query_labels: ArrayLike,
     reference_labels: ArrayLike,
     *,
     k: int,
-    encounters: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
-    block: tuple[int, int] = (256, 16384),
+    encounters: Encounters | None = None,
+    block: tuple[int, int] = (1024, 4096),
+    device: torch.device | str = "cpu",
 ) -> Ranked:
     """Rank references by cosine similarity in float32.
 
-    Memory beyond the inputs is a few times `block` (queries, references) numbers; inputs may be
-    memory maps. More references than a block are scored twice: once for the top k and the scores of
-    the right ones, once to count the wrong ones ahead of these. An all-zero embedding has
-    similarity 0 to everything.
+    Every reference is multiplied once; memory beyond the inputs is a few times `block` (queries,
+    references) numbers and the counts of the right references. Inputs may be memory maps. Answers to
+    more than one block do not depend on the block's size, threads or device; see `fold`. An all-zero
+    embedding has similarity 0 to everything.
 
     Args:
         encounters: a number per query and per reference (`encounter_codes`); answers without
             references of the query's own encounter come along. None: none is known.
+        device: where products are made; the rest is done on the CPU by as many threads as torch has.
     """
-    query_labels_q, reference_labels_g = np.asarray(query_labels), np.asarray(reference_labels)
+    labels = np.asarray(query_labels), np.asarray(reference_labels)
     if queries_qd.shape[1:] != references_gd.shape[1:]:
         raise ValueError(
             f"queries are {queries_qd.shape}, references {references_gd.shape}: dims differ"
         )
-    fits = len(references_gd) <= block[1]
-    units_gd = _unit(references_gd) if fits else references_gd
-    parts = []
-    for rows in _slices(len(queries_qd), block[0]) or [slice(0, 0)]:
-        queries, labels = _unit(queries_qd[rows]), query_labels_q[rows]
-        if fits:
-            rank = partial(rank_block, queries @ units_gd.T, labels, reference_labels_g, k=k)
-        else:
-            rank = partial(
-                _by_blocks, queries, units_gd, labels, reference_labels_g, k=k, block=block[1]
-            )
-        ranked = rank()
-        if encounters is not None:
-            others = rank(left_out_qg=same_encounter(encounters[0][rows], encounters[1]))
-            ranked = replace(ranked, other_encounter=others)
-        parts.append(ranked)
-    return concat(parts)
+    if len(queries_qd) * len(references_gd) <= block[0] * block[1]:
+        return _at_once(queries_qd, references_gd, *labels, k=k, encounters=encounters)
+    right = _Pairs(*labels)
+    met = _Pairs(*encounters, known=encounters[0] >= 0) if encounters is not None else None
+    search = partial(_answer, references_gd, right, met, k=k, block=block, device=device)
+    return concat([search(queries_qd[part], part) for part in right.parts()])
 
 
-def _by_blocks(
-    queries_qd: NDArray[np.float32],
-    references_gd: NDArray[np.floating],
+def _at_once(
+    queries_qd: Vectors,
+    references_gd: Vectors,
     query_labels_q: NDArray[np.generic],
     reference_labels_g: NDArray[np.generic],
     *,
     k: int,
-    block: int,
-    left_out_qg: NDArray[np.bool_] | None = None,
+    encounters: Encounters | None,
 ) -> Ranked:
-    def scored(part: slice) -> tuple[Keys, NDArray[np.bool_]]:
-        """Keys of some references, and which of them are right."""
-        keys = _keys(queries_qd, references_gd, part)
-        right_qg = query_labels_q[:, None] == reference_labels_g[None, part]
-        if left_out_qg is None:
-            return keys, right_qg
-        return without(keys, left_out_qg[:, part]), right_qg & ~left_out_qg[:, part]
-
-    top = np.zeros((len(queries_qd), k), np.uint64)
-    rows, found = [], []
-    for part in _slices(len(references_gd), block):
-        keys, right_qg = scored(part)
-        top = best_keys(np.concatenate([top, best_keys(keys, k)], axis=1), k)
-        rows.append(np.nonzero(right_qg)[0])
-        found.append(keys[right_qg])
-    rights = RightKeys.of(np.concatenate(rows), np.concatenate(found), len(queries_qd))
-    ahead = np.zeros(len(rights.keys), np.int64)
-    for part in _slices(len(references_gd), block):
-        ahead += rights.wrong_ahead(*scored(part))
-    return rights.ranked(top, ahead)
+    """All scores in one block, without the compiled pass: it would take longer to load."""
+    scores_qg = _plain_unit(queries_qd) @ _plain_unit(references_gd).T
+    rank = partial(rank_block, scores_qg, query_labels_q, reference_labels_g, k=k)
+    if encounters is None:
+        return rank()
+    return replace(rank(), other_encounter=rank(left_out_qg=same_encounter(*encounters)))
 
 
-def _keys(
-    queries_qd: NDArray[np.float32], references_gd: NDArray[np.floating], part: slice
-) -> Keys:
-    return order_keys(queries_qd @ _unit(references_gd[part]).T, first_position=part.start)
+class _Pairs:
+    """Which queries and references have the same label, of queries whose label is known."""
+
+    def __init__(
+        self,
+        labels_q: NDArray[np.generic],
+        labels_g: NDArray[np.generic],
+        known: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self._order = np.argsort(labels_g, kind="stable")
+        ordered = labels_g[self._order]
+        self._first = np.searchsorted(ordered, labels_q, side="left")
+        counts = np.searchsorted(ordered, labels_q, side="right") - self._first
+        self._counts = counts if known is None else np.where(known, counts, 0)
+
+    def parts(self) -> Iterator[slice]:
+        """Slices of queries that have few enough pairs together."""
+        ends = np.cumsum(self._counts)
+        start = 0
+        while start < len(ends):
+            before = ends[start - 1] if start else 0
+            stop = int(np.searchsorted(ends, before + _PART_PAIRS, side="right"))
+            stop = min(max(stop, start + 1), start + _PART_QUERIES)
+            yield slice(start, stop)
+            start = stop
+
+    def of(self, part: slice) -> tuple[Positions, Positions]:
+        """(query row, reference position) of the pairs of a part."""
+        counts, first = self._counts[part], self._first[part]
+        rows = np.repeat(np.arange(len(counts)), counts)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return rows, self._order[np.repeat(first, counts) + within]
 
 
-def _unit(rows_nd: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Rows scaled to length 1 in float32; all-zero rows stay zero."""
+@dataclass(frozen=True)
+class _View:
+    """One ranking of the references, as far as it is known; some may be left out.
+
+    Attributes:
+        left_out: (query row, reference position), ascending by position.
+    """
+
+    best: Best
+    rights: Rights
+    left_out: tuple[Positions, Positions] | None = None
+
+    def hide(self, scores_qg: NDArray[np.float32], rows: slice, part: slice) -> None:
+        """Put NaN in place of what is left out, in the product of these queries and references."""
+        if self.left_out is None:
+            return
+        query, position = self.left_out
+        few = slice(*np.searchsorted(position, [part.start, part.stop]))
+        here = (query[few] >= rows.start) & (query[few] < rows.stop)
+        scores_qg[query[few][here] - rows.start, position[few][here] - part.start] = np.nan
+
+    def ranked(self) -> Ranked:
+        queries = len(self.best.score)
+        first = np.zeros(queries, np.int32)
+        precision = np.zeros(queries, np.float32)
+        offsets = self.rights.offsets
+        for q, (begin, end) in enumerate(pairwise(offsets)):
+            if begin < end:
+                passed = self.rights.passed[begin + q : end + q + 1]
+                ahead = self.rights.ahead[begin:end] + passed[::-1].cumsum()[-2::-1]
+                ranks = 1 + ahead[::-1]  # best right reference first
+                first[q] = ranks[0]
+                precision[q] = np.mean(np.arange(1, len(ranks) + 1) / ranks)
+        scores = self.best.score + np.float32(0)  # -0.0 becomes 0.0
+        return Ranked(self.best.position, scores, first, precision)
+
+
+def _answer(
+    references_gd: Vectors,
+    right: _Pairs,
+    met: _Pairs | None,
+    queries_qd: Vectors,
+    part: slice,
+    *,
+    k: int,
+    block: tuple[int, int],
+    device: torch.device | str,
+) -> Ranked:
+    """Answer one part of the queries."""
+    units_qd, finite = _unit(queries_qd)
+    pairs = right.of(part)
+    scores = _exact(units_qd, references_gd, *pairs)
+    views = [_View(Best.none_yet(len(units_qd), k), _rights(*pairs, scores, len(units_qd)))]
+    if met is not None:
+        rows, positions = met.of(part)
+        order = np.argsort(positions, kind="stable")
+        width = len(references_gd)
+        kept = ~np.isin(pairs[0] * width + pairs[1], rows * width + positions)
+        rights = _rights(pairs[0][kept], pairs[1][kept], scores[kept], len(units_qd))
+        left_out = rows[order], positions[order]
+        views.append(_View(Best.none_yet(len(units_qd), k), rights, left_out))
+    _stream(units_qd, finite, references_gd, views, block, torch.device(device))
+    answers = [view.ranked() for view in views]
+    return answers[0] if met is None else replace(answers[0], other_encounter=answers[1])
+
+
+def _exact(
+    units_qd: NDArray[np.float32], references_gd: Vectors, rows: Positions, positions: Positions
+) -> NDArray[np.float32]:
+    """Exact scores of single pairs, a few thousand references in memory at a time."""
+    scores = np.empty(len(rows), np.float32)
+    by_position = np.argsort(positions, kind="stable")
+    for span in _slices(len(rows), 4096):
+        chosen = by_position[span]
+        needed, row_of = np.unique(positions[chosen], return_inverse=True)
+        found = np.empty(len(chosen), np.float32)
+        units, _ = _unit(references_gd[needed])
+        fold.exact_scores(units_qd, units, rows[chosen], row_of, found)
+        scores[chosen] = found
+    return scores
+
+
+def _rights(
+    rows: Positions, positions: Positions, scores: NDArray[np.float32], queries: int
+) -> Rights:
+    order = np.lexsort((-positions, scores, rows))
+    offsets = np.zeros(queries + 1, np.int64)
+    np.cumsum(np.bincount(rows, minlength=queries), out=offsets[1:])
+    return Rights(
+        offsets, scores[order], positions[order],
+        np.zeros(len(rows), np.int64), np.zeros(len(rows) + queries, np.int64),
+    )  # fmt: skip
+
+
+def _stream(
+    units_qd: NDArray[np.float32],
+    finite: bool,
+    references_gd: Vectors,
+    views: list[_View],
+    block: tuple[int, int],
+    device: torch.device,
+) -> None:
+    """Multiply block by block, fold each product into the views while it is in cache."""
+    # Rounding of a dot product of unit vectors, in whatever order it is summed (Higham 2002, 3.1).
+    slack = np.float32((units_qd.shape[1] + 2) * 2.0**-24)
+    queries = torch.from_numpy(units_qd).to(device)
+    width = min(block[1], len(references_gd))
+    units = np.empty((width, units_qd.shape[1]), np.float32)
+    products = torch.empty(min(block[0], len(queries)) * width, device=device)
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool:
+        for part in _slices(len(references_gd), width):
+            units_gd, all_finite = _unit(references_gd[part], out=units)
+            references_dg = torch.from_numpy(units_gd).to(device).T
+            for rows in _slices(len(queries), block[0]):
+                shape = rows.stop - rows.start, len(units_gd)
+                out = products[: shape[0] * shape[1]].view(shape)
+                scores_qg = torch.mm(queries[rows], references_dg, out=out).cpu().numpy()
+                if not (finite and all_finite):
+                    fold.clear_nan(scores_qg)
+                for view in views:
+                    view.hide(scores_qg, rows, part)
+                    take = partial(
+                        _take, scores_qg, units_qd, units_gd, slack, part.start, rows.start, view
+                    )
+                    list(pool.map(take, _slices(shape[0], -(-shape[0] // threads))))
+
+
+def _take(
+    scores_qg: NDArray[np.float32],
+    units_qd: NDArray[np.float32],
+    units_gd: NDArray[np.float32],
+    slack: np.float32,
+    first: int,
+    start: int,
+    view: _View,
+    some: slice,
+) -> None:
+    """Fold some rows of the product of queries start... and references first..."""
+    fold.fold(
+        first, scores_qg[some], units_qd, units_gd, slack, start + some.start, view.best,
+        view.rights,
+    )  # fmt: skip
+
+
+def _unit(
+    rows_nd: Vectors, out: NDArray[np.float32] | None = None
+) -> tuple[NDArray[np.float32], bool]:
+    """Rows scaled to length 1 in float32, and whether all are finite; all-zero rows stay zero."""
+    rows = np.ascontiguousarray(rows_nd, np.float32)
+    units = np.empty_like(rows) if out is None else out[: len(rows)]
+    return units, bool(fold.unit_rows(rows, units))
+
+
+def _plain_unit(rows_nd: Vectors) -> NDArray[np.float32]:
+    """The same without the compiled pass."""
     rows = np.asarray(rows_nd, np.float32)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return (rows / np.where(length == 0, 1, length)).astype(np.float32, copy=False)
 
 
 def _slices(count: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    return [slice(start, min(start + size, count)) for start in range(0, count, max(1, size))]

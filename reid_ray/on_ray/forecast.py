@@ -8,6 +8,7 @@ import pandas as pd
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
 from reid_ray.datasets.catalogue import expected_rows
+from reid_ray.embedding.availability import find
 from reid_ray.embedding.memory import Need, estimate
 from reid_ray.on_ray.planning import pair_count, scopes
 from reid_ray.splits.assign import assign
@@ -24,7 +25,14 @@ def forecast(study: Study) -> str:
     lines += [f"note: {finding.text}" for finding in findings]
     if len(loaded.quarantine):
         lines.append(f"note: {len(loaded.quarantine)} rows put aside before decoding")
-    lines += [*_trials(study, rows), "", *_matching(study, rows), "", *_memory(study, rows)]
+    lines += [
+        *_trials(study, rows),
+        "",
+        *_models(study),
+        *_matching(study, rows),
+        "",
+        *_memory(study, rows),
+    ]
     return "\n".join(lines)
 
 
@@ -54,6 +62,20 @@ def _trials(study: Study, rows: pd.DataFrame) -> list[str]:
             f"batch {trial.batch_size}, {trial.input_px} px"
         )
     return lines
+
+
+def _models(study: Study) -> list[str]:
+    """One line per model as it comes: whether its weights are there, and how to get them if not."""
+    if not study.baselines.pretrained:
+        return []
+    lines = ["Models as they come:"]
+    for model in study.baselines.pretrained:
+        found = find(model)
+        lines.append(
+            f"  {model.name:<26} {found.status:<10} {found.input_px:>4} px  {found.sentence}"
+            + (f"; {model.licence}" if model.licence else "")
+        )
+    return [*lines, ""]
 
 
 def _matching(study: Study, rows: pd.DataFrame) -> list[str]:

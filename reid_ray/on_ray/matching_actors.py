@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -132,10 +132,23 @@ class _Worker:
 
 
 class Pool:
-    """Up to `size` actors. Calls go only to actors that run, so one that cannot start harms none."""
+    """Up to `size` actors. Calls go only to actors that run, so one that cannot start harms none.
 
-    def __init__(self, size: int) -> None:
+    Args:
+        start: makes an actor with a method `ready`.
+        kind, setting: name the work and the config key of `size` in errors.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        start: Callable[[], Any] = Matcher.remote,  # type: ignore[attr-defined]
+        *,
+        kind: str = "matching",
+        setting: str = "scaling.matching_actors",
+    ) -> None:
         self.size = size
+        self._start, self._kind, self._setting = start, kind, setting
         self.workers: list[_Worker] = []
         self._failed_starts = 0
 
@@ -173,7 +186,7 @@ class Pool:
                 elif name:
                     losses[name] += 1
                     if losses[name] >= ATTEMPTS:
-                        raise TrialError(f"matching {name}: its process died {ATTEMPTS} times")
+                        raise TrialError(f"{self._kind} {name}: its process died {ATTEMPTS} times")
                     waiting.appendleft(name)
             if any(worker.starting is None for worker in self.workers):
                 idle_since = time.monotonic()
@@ -182,14 +195,14 @@ class Pool:
     def _refuse_to_wait(self, idle_s: float) -> None:
         if idle_s > START_TIMEOUT_S or self._failed_starts >= ATTEMPTS:
             raise ResourceError(
-                f"no matching process could start ({self._failed_starts} starts failed, "
-                f"{idle_s:.0f} s waited); is a CPU free? lower scaling.matching_actors"
+                f"no {self._kind} process could start ({self._failed_starts} starts failed, "
+                f"{idle_s:.0f} s waited); is a CPU free? lower {self._setting}"
             )
 
     def _fill(self, calls: dict[str, Call], waiting: deque[str], left: int) -> None:
         """Start missing actors, and give each that runs its share of calls."""
         while len(self.workers) < min(self.size, left):
-            actor = Matcher.remote()  # type: ignore[attr-defined]
+            actor = self._start()
             self.workers.append(_Worker(actor, actor.ready.remote()))
         for _ in range(OUTSTANDING):
             for worker in self.workers:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reid_ray.config.matching import Matching
+from reid_ray.config.models import Pretrained
 from reid_ray.config.training import Trial
 from reid_ray.config.tune import Study
-from reid_ray.embedding.backbones import native_px, resolve_weights
-from reid_ray.on_ray.baselines import EncoderPlan
+from reid_ray.embedding.availability import find
+from reid_ray.embedding.backbones import resolve_weights
+from reid_ray.on_ray.encoders import EncoderPlan
 from reid_ray.on_ray.trial import Plan
 from reid_ray.runs.methods import method_key
 
@@ -136,17 +138,29 @@ def _encoders(study: Study, digest: str) -> list[EncoderPlan]:
         )
         for name in (study.backbones() if study.baselines.random_init else ())
     ]
-    pretrained = [
-        EncoderPlan(
-            key=method_key("pretrained", model.canonical(), study.top_k, digest),
-            name=model.name,
-            family="pre-trained",
-            model=model.model,
-            weights=resolve_weights(model.model, model.weights)[0],
-            input_px=model.input_px or native_px(model.model),
-            seed=study.training.seed,
-            top_k=study.top_k,
-        )
-        for model in study.baselines.pretrained
-    ]
+    pretrained = [_as_it_comes(study, model, digest) for model in study.baselines.pretrained]
     return untrained + pretrained
+
+
+def _as_it_comes(study: Study, model: Pretrained, digest: str) -> EncoderPlan:
+    """A model with where its weights are; `missing` where they are nowhere."""
+    found = find(model)
+    seed = study.training.seed
+    return EncoderPlan(
+        key=method_key(
+            "pretrained", model.name, model.settings, seed, found.version, study.top_k, digest
+        ),
+        name=model.name,
+        family="untrained" if found.status == "random" else "pre-trained",
+        model=found.architecture or model.model or model.name,
+        weights=found.weights,
+        input_px=found.input_px,
+        seed=seed,
+        top_k=study.top_k,
+        mean=model.mean,
+        std=model.std,
+        interpolation=model.interpolation,
+        licence=model.licence,
+        source=found.sentence,
+        missing=found.missing,
+    )

@@ -12,10 +12,12 @@ import ray
 
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
+from reid_ray.embedding.availability import find
 from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.evaluation.metrics import summarise
-from reid_ray.on_ray.baselines import score_chance, score_encoders
+from reid_ray.on_ray.baselines import score_chance
 from reid_ray.on_ray.data import load_photos
+from reid_ray.on_ray.encoders import EncoderPlan, score_encoders
 from reid_ray.on_ray.matching import run_matching
 from reid_ray.on_ray.planning import (
     MatchPlan,
@@ -90,6 +92,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     run = _Run(
         study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name)
     )
+    _look_for_weights(run)
     with cluster() as resources:
         display.say(f"Ray on {resources}")
         photos = load_photos(
@@ -128,6 +131,14 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     )
 
 
+def _look_for_weights(run: _Run) -> None:
+    """Before a cluster is claimed: an unknown model is an error, missing weights are told."""
+    for model in run.study.baselines.pretrained:
+        found = find(model)
+        if found.missing:
+            run.display.say(f"note: {model.name} will not be run: {found.sentence}")
+
+
 def _open_folder(run: _Run, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: StudyPlan) -> None:
     """Write what is known before the work starts, so that an unfinished study can be looked at."""
     files.write_table(run.folder.rows_path, rows)
@@ -160,14 +171,47 @@ def _baselines(
     if not run.folder.method(plan.chance_key).done():
         score_chance(plan.chance_key, rows, run.folder.method(plan.chance_key))
     encoders = [encoder for encoder in plan.encoders if not run.folder.method(encoder.key).done()]
-    gpus = gpus_per_worker(run.study.scaling, resources)
-    with run.display.phase("models as they come", len(encoders), "scored") as phase:
-        score_encoders(encoders, materials, run.folder, gpus=gpus, progress=phase.at)
+    _score_encoders(run, encoders, materials, rows, resources)
     for matcher in plan.matchers:
         if not run.folder.method(matcher.key).done():
             _match(run, matcher, materials, rows, resources)
     for key in plan.baseline_keys():
         run.tracking.sync(run.folder.method(key))
+    _tell_of_models(run, plan.encoders)
+
+
+def _tell_of_models(run: _Run, plans: list[EncoderPlan]) -> None:
+    """What was not run and why, and whose licences apply to what was."""
+    results = {plan.name: run.folder.method(plan.key).result() for plan in plans}
+    for name, result in results.items():
+        if result.status == "not_run":
+            run.warn(f"{name} was not run: {result.note}")
+    licences = [
+        f"{plan.name}: {plan.licence}"
+        for plan in plans
+        if plan.licence and results[plan.name].status == "finished"
+    ]
+    if licences:
+        run.warn(f"weights have licences of their own. {'; '.join(licences)}")
+
+
+def _score_encoders(
+    run: _Run,
+    plans: list[EncoderPlan],
+    materials: ray.ObjectRef,
+    rows: pd.DataFrame,
+    resources: Cluster,
+) -> None:
+    """Models as they come; what is not run is told, and so are the licences of what is."""
+    scaling = run.study.scaling
+    gpus = gpus_per_worker(scaling, resources)
+    slots = int(resources.gpus / gpus) if gpus else resources.cpus
+    actors = max(1, min(slots, scaling.embedding_actors or slots, resources.cpus))
+    photos = len(rows) * sum(not plan.missing for plan in plans)
+    with run.display.phase("models as they come", photos, "photos embedded") as phase:
+        score_encoders(
+            plans, materials, rows, run.folder, actors=actors, gpus=gpus, progress=phase.at
+        )
 
 
 def _match(

@@ -118,7 +118,7 @@ def run(
     except ReidError as error:
         result = result.but(status="failed", note=str(error))
     except RuntimeError as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         result = result.but(status="out_of_memory", note=OUT_OF_MEMORY)
     result = result.but(seconds=time.monotonic() - started)
@@ -130,7 +130,7 @@ def run(
     return result
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+def out_of_memory(error: RuntimeError) -> bool:
     """On a GPU it has a type of its own, on the CPU only a message."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
@@ -151,6 +151,16 @@ def embedding_search(
             encounter come along.
     """
     vectors = partial(embed, encoder, images, px=px, device=device)
+    return cosine_search(vectors, k=k, encounters=encounters)
+
+
+def cosine_search(
+    vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    *,
+    k: int,
+    encounters: NDArray[np.int64] | None = None,
+) -> Search:
+    """The same on the vectors that a function gives for photo positions."""
 
     def search(
         queries: NDArray[np.int64],

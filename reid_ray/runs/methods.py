@@ -24,7 +24,8 @@ REPORTED = ("result.json", "predictions.parquet", "history.jsonl")
 """Files of a method that a report is made from."""
 
 Kind = Literal["trial", "baseline", "confirmation"]
-Status = Literal["finished", "diverged", "out_of_memory", "failed"]
+Status = Literal["finished", "diverged", "out_of_memory", "failed", "not_run"]
+"""`not_run`: something it needs is not there (weights), and the note says how to get it: no fault."""
 Family = Literal["chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet"]
 
 
@@ -94,7 +95,7 @@ class MethodFolder:
 
     def done(self) -> bool:
         """Whether there is nothing left to do: what failed is tried again by the next start."""
-        return self.finished() and self.result().status != "failed"
+        return self.finished() and self.result().status not in ("failed", "not_run")
 
     def result(self) -> Result:
         raw = files.read_json(self.path / "result.json")

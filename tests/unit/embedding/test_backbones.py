@@ -102,8 +102,8 @@ def test_pixels_are_normalised_as_the_weights_want() -> None:
 def test_automatic_weights_are_random_and_say_so_where_the_hub_cannot_be_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backbones, "_cached", lambda _: False)
-    monkeypatch.setattr(backbones, "_hub_answers", lambda: False)
+    monkeypatch.setattr(backbones, "is_cached", lambda _: False)
+    monkeypatch.setattr(backbones, "hub_answers", lambda: False)
     weights, why = resolve_weights("efficientnet_b3", "auto")
     assert weights == "random"
     assert "RANDOM" in why
@@ -112,7 +112,7 @@ def test_automatic_weights_are_random_and_say_so_where_the_hub_cannot_be_reached
 def test_automatic_weights_are_the_hubs_where_they_are_cached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backbones, "_cached", lambda _: True)
+    monkeypatch.setattr(backbones, "is_cached", lambda _: True)
     assert resolve_weights("efficientnet_b3.ra2_in1k", "auto")[0] == "hub"
 
 

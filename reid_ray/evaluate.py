@@ -1,0 +1,24 @@
+"""`python -m reid_ray.evaluate`: score any embedding models, as they come, on these animals."""
+
+import argparse
+import sys
+
+from reid_ray import command
+from reid_ray.config.evaluate import EvaluateRun
+
+
+def act(config: EvaluateRun, arguments: argparse.Namespace) -> int:
+    """Score the models, or say what would be done and which weights are there."""
+    return command.run_or_forecast(config.study(), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        command.run(
+            "evaluate",
+            EvaluateRun,
+            act,
+            default="quickstart",
+            description=__doc__.split(": ", 1)[1],
+        )
+    )
