@@ -16,6 +16,7 @@ from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance, score_encoders
 from reid_ray.on_ray.data import load_photos
+from reid_ray.on_ray.halving import left_to_do, start_halving
 from reid_ray.on_ray.matching import run_matching
 from reid_ray.on_ray.planning import (
     MatchPlan,
@@ -28,6 +29,7 @@ from reid_ray.on_ray.planning import (
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.session import Cluster, cluster
 from reid_ray.on_ray.training import check_fits, train_distributed
+from reid_ray.on_ray.transfer import adopt, plan_transfer, refuse_empty
 from reid_ray.on_ray.trial import Materials, Plan
 from reid_ray.on_ray.tuning import gpus_per_worker, run_trials
 from reid_ray.on_ray.winner import choose_winner, export_winner
@@ -95,6 +97,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         photos = load_photos(study.data, made=storage / "herd", display=display)
         run.warnings += photos.notes
         images, rows = photos.images, photos.rows
+        refuse_empty(study, rows)
         stages = plan_study(study, rows)
         _open_folder(run, rows, photos.quarantine, stages)
         run.tracking.describe(dataset_inputs(rows))
@@ -105,6 +108,13 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         keys = stages.keys()
         if winner is not None and study.scaling.winner_workers:
             keys.append(_confirm(run, winner, materials, resources))
+        if winner is not None:
+            variants = plan_transfer(study, rows, stages, winner)
+            for plan in variants:
+                if left_to_do(folder.method(plan.key), search=study.search):
+                    adopt(folder, plan, stages.trials)
+            _trials(run, variants, materials, resources)
+            keys += [plan.key for plan in variants]
     if winner is not None:
         _export(run, winner, rows)
     _write_study(run, keys, winner.key if winner else None, stages.digest)
@@ -194,8 +204,11 @@ def _match(
 
 
 def _trials(run: _Run, plans: list[Plan], materials: ray.ObjectRef, resources: Cluster) -> None:
-    """What of the grid has no result yet."""
-    waiting = [plan for plan in plans if not run.folder.method(plan.key).done()]
+    """What of these has no result yet."""
+    search = run.study.search
+    waiting = [plan for plan in plans if left_to_do(run.folder.method(plan.key), search=search)]
+    for plan in waiting:
+        run.folder.method(plan.key).forget()  # a trial takes a result for one of this start
     if kept := len(plans) - len(waiting):
         run.display.say(f"{kept} of {len(plans)} trials have a result already and are kept")
     epochs: dict[str, int] = {}
@@ -210,14 +223,15 @@ def _trials(run: _Run, plans: list[Plan], materials: ray.ObjectRef, resources: C
                 run.tracking.sync(run.folder.method(plan.key))
             phase.at(sum(epochs.values()), f"{len(ended)} trials ended, {plan.trial.label}")
 
-        run_trials(waiting, materials, run.folder, run.study.scaling, resources, progress=follow)
+        errors = run_trials(
+            waiting, materials, run.folder, run.study.scaling, resources, progress=follow,
+            halving=start_halving(run.study, plans, run.folder),
+        )  # fmt: skip
     for plan in plans:
         folder = run.folder.method(plan.key)
         if not folder.finished():
-            result = plan.empty_result().but(
-                status="failed", note="lost: its process ended without a result"
-            )
-            folder.finish(result)
+            why = errors.get(plan.key) or "its process ended without a result"
+            folder.finish(plan.empty_result().but(status="failed", note=f"lost: {why}"))
         if folder.result().status == "failed":
             run.warn(f"trial {plan.trial.label} failed: {folder.result().note}")
 

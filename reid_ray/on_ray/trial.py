@@ -5,6 +5,7 @@ and on every DDP worker of Ray Train; rank 0 alone writes.
 """
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ import pandas as pd
 import torch
 
 from reid_ray.config.training import ArcFace, Trial
+from reid_ray.config.transfer import Variant
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.embed import embed
@@ -23,11 +25,19 @@ from reid_ray.errors import DatasetError, ReidError, TrialError
 from reid_ray.evaluation.knn import cosine_knn
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.evaluation.predictions import Search, answer_queries
+from reid_ray.runs import files
 from reid_ray.runs.methods import Kind, MethodFolder, Result
+from reid_ray.splits.domains import learned_from, variant_rows
 
 OUT_OF_MEMORY = (
     "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
 )
+
+BUGS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError,
+    NotImplementedError, TypeError, ValueError,
+)  # fmt: skip
+"""What would happen again in every retry. A lost peer, GPU or disk raises RuntimeError or OSError."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class Plan:
         datasets: names of those it is trained and evaluated on; unseen ones are only evaluated.
         weights: where the backbone starts from, decided once for the study.
         note: a sentence on these weights.
+        variant: what is withheld from the training; then `datasets` are only those whose queries are
+            asked, and it learns from `trained_on`. None: as `datasets` says.
     """
 
     key: str
@@ -55,6 +67,16 @@ class Plan:
     weights: str
     note: str
     top_k: int
+    variant: Variant | None = None
+    trained_on: tuple[str, ...] = ()
+
+    def within(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The whole table, so that row numbers stay photo numbers, as this training sees it."""
+        if self.variant is not None:
+            return variant_rows(rows, self.datasets, self.variant)
+        rows = rows.copy()
+        rows.loc[~rows["dataset"].isin(self.datasets), "split"] = "none"
+        return rows
 
     def empty_result(self) -> Result:
         """The result before anything was achieved."""
@@ -72,6 +94,8 @@ class Plan:
             params |= {"margin": loss.margin_rad, "scale": loss.scale}
         else:
             params |= {"margin": loss.margin, "mining": loss.mining}
+        if self.variant is not None:
+            params |= {"variant": self.variant, "trained_on": "+".join(self.trained_on)}
         return Result(
             key=self.key,
             method=self.trial.label,
@@ -91,13 +115,14 @@ def run(
     folder: MethodFolder,
     report: Callable[[Row], None],
 ) -> Result:
-    """Train, answer the queries, write the result; divergence and lack of memory are results too.
+    """Train, answer the queries, write the result; divergence and lack of memory are results too, and
+    so is whatever no retry can mend.
 
     Raises:
         TrialError: this worker failed, and the others must not wait for it; the result says why.
     """
     started = time.monotonic()
-    rows, images = _within(materials.rows, plan.datasets), materials.images
+    rows, images = plan.within(materials.rows), materials.images
     result = plan.empty_result()
     predictions = None
     try:
@@ -111,6 +136,12 @@ def run(
         result = result.but(status="diverged", note=str(error))
     except ReidError as error:
         result = result.but(status="failed", note=str(error))
+    except BUGS as error:
+        files.write_bytes(folder.path / "error.txt", traceback.format_exc().encode())
+        note = (
+            f"fault of the program ({type(error).__name__}: {error}), see error.txt in its folder"
+        )
+        result = result.but(status="failed", note=note)
     except RuntimeError as error:
         if not _out_of_memory(error):
             raise
@@ -137,13 +168,6 @@ def embedding_search(
     return lambda queries, references, query_labels, reference_labels: cosine_knn(
         vectors(queries), vectors(references), query_labels, reference_labels, k=k
     )
-
-
-def _within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
-    """The whole table, so that row numbers stay photo numbers, with other datasets out of the split."""
-    rows = rows.copy()
-    rows.loc[~rows["dataset"].isin(datasets), "split"] = "none"
-    return rows
 
 
 def _train(
@@ -181,9 +205,8 @@ def _train(
 
 
 def training_set(rows: pd.DataFrame, images: PreparedImages) -> TrainSet:
-    """Reference photos of seen domains, less the validation slice; identities apart by dataset."""
-    chosen = (rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")
-    positions = np.flatnonzero(chosen.to_numpy(bool))
+    """What `learned_from` says, identities apart by dataset."""
+    positions = np.flatnonzero(learned_from(rows))
     names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
     labels = pd.factorize(names.iloc[positions], sort=True)[0].astype(np.int64)
     if len(positions) == 0 or labels.max() == 0:

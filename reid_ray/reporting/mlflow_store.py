@@ -31,6 +31,7 @@ for _name in ("alembic", "mlflow", "mlflow.store.db.utils"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 KEY, KIND, STUDY, STATUS = "reid_ray.trial", "reid_ray.kind", "reid_ray.study", "reid_ray.status"
+STOPPED_AT = "reid_ray.stopped_at_epoch"
 _BATCH = 900  # one call takes at most 1000 metrics
 
 
@@ -136,7 +137,7 @@ class Store:
         return self.client.create_run(
             self.experiment_id,
             start_time=_ms(result.started_at),
-            run_name=result.method if result.kind != "confirmation" else f"{result.method} (DDP)",
+            run_name=_run_name(result),
             tags={
                 KEY: result.key,
                 KIND: result.kind,
@@ -145,6 +146,11 @@ class Store:
                 "mlflow.source.name": "reid_ray",
                 "mlflow.source.type": "LOCAL",
                 "reid_ray.scope": result.scope,
+                **{
+                    f"reid_ray.{name}": str(result.params[name])
+                    for name in ("variant", "trained_on")
+                    if name in result.params
+                },
             },
         )
 
@@ -165,10 +171,20 @@ class Store:
             if (folder.path / name).exists():
                 self.client.log_artifact(run_id, str(folder.path / name))
         self.client.set_tag(run_id, STATUS, result.status)
+        # Empty again where a later start trained it to its end.
+        self.client.set_tag(run_id, STOPPED_AT, str(result.stopped_at or ""))
         self.client.set_tag(run_id, "mlflow.note.content", result.note or result.method)
-        finished = "FINISHED" if result.status in ("finished", "diverged") else "FAILED"
+        finished = "FINISHED" if result.status in ("finished", "diverged", "stopped") else "FAILED"
         self.client.set_terminated(run_id, finished, ended)
         self.client.set_tag(run_id, "reid_ray.synced", _version(folder))
+
+
+def _run_name(result: Result) -> str:
+    if result.kind == "confirmation":
+        return f"{result.method} (DDP)"
+    if result.kind == "transfer":
+        return f"{result.method} ({result.params['variant']})"
+    return result.method
 
 
 def _shown_first(name: str) -> tuple[bool, bool, str]:

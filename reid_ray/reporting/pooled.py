@@ -103,10 +103,10 @@ class Method:
 
 
 def pooled_methods(record: StudyRecord) -> list[Method]:
-    """Every trial and baseline, in planned order, without `confirmations`."""
+    """Every trial and baseline, in planned order, without `confirmations` and `transfer`."""
     groups: dict[str, list[MethodRecord]] = {}
     for method in record.methods:
-        if method.result.kind != "confirmation":
+        if method.result.kind in ("trial", "baseline"):
             groups.setdefault(method.result.method, []).append(method)
     winner = record.study.get("winner")
     return [

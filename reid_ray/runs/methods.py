@@ -20,8 +20,10 @@ from reid_ray.runs import files
 SCHEMA = 1
 """Raised when the meaning of results changes, so that old ones are not mixed with new."""
 
-Kind = Literal["trial", "baseline", "confirmation"]
-Status = Literal["finished", "diverged", "out_of_memory", "failed"]
+Kind = Literal["trial", "baseline", "confirmation", "transfer"]
+"""`transfer`: a training that some datasets were withheld from, or its counterpart with all of them."""
+Status = Literal["finished", "diverged", "out_of_memory", "stopped", "failed"]
+"""`stopped`: early, by the search; it has validation figures but never answered a query."""
 Family = Literal["chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet"]
 
 
@@ -38,6 +40,7 @@ class Result:
             shares in 0..1.
         seconds: wall time of the method's own work.
         note: what a reader must know (weights used, why it failed).
+        stopped_at: epoch after which the search stopped it; None where it did not.
     """
 
     key: str
@@ -51,6 +54,7 @@ class Result:
     seconds: float = 0.0
     started_at: float = 0.0
     note: str = ""
+    stopped_at: int | None = None
 
     def but(self, **changes: Any) -> "Result":
         """The same result with some fields changed."""
