@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from reid_ray.evaluation.metrics import DOMAINS
 from reid_ray.reporting import boxes, figures, tables, verdict
+from reid_ray.reporting.medians import medians
 from reid_ray.reporting.pooled import (
     TRAINED,
     Method,
@@ -18,6 +19,7 @@ from reid_ray.reporting.pooled import (
     confirmations,
     standing,
 )
+from reid_ray.reporting.transfer import transfer_section
 from reid_ray.runs.study import StudyRecord
 
 _MANY = 25
@@ -28,6 +30,7 @@ _DATASET_COLUMNS = 5
 
 _SECTIONS = (
     ("verdict", "Verdict"), ("leaderboard", "Leaderboard"), ("transfer", "Seen and unseen species"),
+    ("withheld", "Trained with and without these species"),
     ("datasets", "Per collection"), ("settings", "Which settings matter"),
     ("ranks", "Ranked lists"),
     ("animals", "Per animal"), ("examples", "Right and wrong"), ("training", "Training"),
@@ -55,6 +58,9 @@ def page_contents(record: StudyRecord, methods: list[Method]) -> dict[str, Any]:
         "everyone": everyone,
         "not_run": _not_run(record),
         "transfer": tables.seen_unseen(methods).to_dict("records"),
+        "withheld": transfer_section(record),
+        "medians": medians(methods).head(_MANY).to_dict("records"),
+        "stopped": sum(method.stopped for method in methods),
         "per_dataset": _per_dataset(record, methods),
         "arms": _arms(methods),
         "ablation": tables.ablation(methods).to_dict("records"),
@@ -77,8 +83,9 @@ def sections(context: Mapping[str, Any], gallery: bool) -> list[tuple[str, str]]
     drawn = context["figures"]
     empty = {
         "transfer": len(context["domains"]) < 2,
+        "withheld": not context["withheld"]["tables"],
         "datasets": len(context["per_dataset"]["rows"]) < 2,
-        "settings": not (drawn["backbones"] or context["arms"]),
+        "settings": not (drawn["backbones"] or context["arms"] or context["medians"]),
         "ranks": not drawn["cmc"],
         "animals": not drawn["animals"],
         "examples": not gallery,

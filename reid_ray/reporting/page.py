@@ -15,8 +15,10 @@ from markupsafe import Markup
 from reid_ray.errors import StorageError
 from reid_ray.reporting import contents, tables
 from reid_ray.reporting.gallery import MOST_LINES
+from reid_ray.reporting.medians import medians
 from reid_ray.reporting.pooled import Method, pooled_methods
 from reid_ray.reporting.text import duration, percent, shorten, visible
+from reid_ray.reporting.transfer import transfer_frame
 from reid_ray.runs import files
 from reid_ray.runs.study import StudyRecord
 
@@ -48,7 +50,9 @@ def csv_tables(record: StudyRecord, methods: list[Method]) -> dict[str, Any]:
         "leaderboard.csv": tables.leaderboard(record),
         "datasets.csv": tables.datasets_table(methods),
         "seen_unseen.csv": tables.seen_unseen(methods),
+        "transfer.csv": transfer_frame(record),
         "settings.csv": tables.ablation(methods),
+        "medians.csv": medians(methods),
         "animals.csv": tables.per_identity(methods),
         "answers.csv": tables.answers(methods),
         "collections.csv": tables.dataset_audit(record),

@@ -48,6 +48,11 @@ class Method:
         return self.status == "finished"
 
     @property
+    def stopped(self) -> bool:
+        """Whether the search ended it early; that is neither a figure nor a failure."""
+        return self.status == "stopped"
+
+    @property
     def is_trial(self) -> bool:
         return self.results[0].kind == "trial"
 
