@@ -69,6 +69,9 @@ class Grid(Config):
         ]
 
 
+Search = Literal["grid", "asha"]
+
+
 class Asha(Config):
     """Stop weak trials early (asynchronous successive halving, Li et al. 2020).
 
@@ -126,7 +129,7 @@ class Study(Config):
     """`joint`: one model on all seen datasets; `per_dataset`: each by itself (the paper's ablation)."""
     grid: Grid | None = Grid()
     """None: nothing is trained, only baselines are scored."""
-    search: Literal["grid", "asha"] = "grid"
+    search: Search = "grid"
     """`grid`: every trial to its end (the paper); `asha`: weak ones are stopped early, see `asha`."""
     asha: Asha = Asha()
     training: Training = Training()

@@ -4,13 +4,13 @@ In: what trials report after each epoch. Out: go on or stop; and a result for ea
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from reid_ray.config.tune import Asha, Study
+from reid_ray.config.tune import Asha, Search
 from reid_ray.on_ray.trial import Plan
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
@@ -78,12 +78,9 @@ def _race(plan: Plan) -> Any:
     return plan.datasets, plan.variant
 
 
-def start_halving(study: Study, plans: Iterable[Plan], folder: StudyFolder) -> Halving | None:
-    """The scheduler with all that is known of these trials; None where the whole grid is wanted."""
-    if study.search == "grid":
-        return None
-    plans = list(plans)
-    halving = Halving(plans, study.asha)
+def start_halving(plans: Sequence[Plan], asha: Asha, folder: StudyFolder) -> Halving:
+    """The scheduler with all that is known of these trials."""
+    halving = Halving(plans, asha)
     for plan in plans:
         halving.remember(plan, folder.method(plan.key).history())
     return halving
@@ -109,7 +106,7 @@ def write_stopped(plan: Plan, folder: MethodFolder, *, epoch: int, top1: float) 
     )
 
 
-def left_to_do(folder: MethodFolder, *, search: str) -> bool:
+def left_to_do(folder: MethodFolder, *, search: Search) -> bool:
     """Whether a trial has no result yet; a full grid also wants what ASHA once stopped."""
     if not folder.done():
         return True

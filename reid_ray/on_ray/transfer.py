@@ -11,9 +11,10 @@ import pandas as pd
 
 from reid_ray.config.training import Trial
 from reid_ray.config.transfer import PAPER_LOSS, PAPER_LR
-from reid_ray.config.tune import Study
+from reid_ray.config.tune import Search, Study
 from reid_ray.errors import ConfigError
 from reid_ray.evaluation.metrics import summarise
+from reid_ray.on_ray.halving import left_to_do
 from reid_ray.on_ray.planning import StudyPlan
 from reid_ray.on_ray.trial import Plan
 from reid_ray.runs.methods import MethodFolder, method_key
@@ -64,7 +65,13 @@ def plan_transfer(study: Study, rows: pd.DataFrame, stages: StudyPlan, winner: P
     return plans
 
 
-def adopt(study: StudyFolder, plan: Plan, grid: list[Plan]) -> None:
+def search_of(study: Study) -> Search:
+    """How these trainings are searched: one that was asked for by itself is never stopped early."""
+    whole = study.transfer is not None and study.transfer.settings == ("grid",)
+    return study.search if whole else "grid"
+
+
+def adopt(study: StudyFolder, plan: Plan, grid: list[Plan], *, search: Search) -> None:
     """Where a trial of the grid was the very same training, take its answers in place of a second one.
 
     That is so for `all` of a joint study: both learned from every seen dataset.
@@ -75,7 +82,7 @@ def adopt(study: StudyFolder, plan: Plan, grid: list[Plan]) -> None:
     if plan.variant != "all" or not same:
         return
     source, folder = study.method(same[0].key), study.method(plan.key)
-    if not source.done():
+    if left_to_do(source, search=search) or not left_to_do(folder, search=search):
         return
     found, predictions = source.result(), source.predictions()
     metrics = {name: value for name, value in found.metrics.items() if name.startswith("val/")}
