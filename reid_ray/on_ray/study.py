@@ -106,9 +106,8 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         _trials(run, stages.trials, materials, resources, search=study.search)
         winner = choose_winner(folder, stages.trials)
         keys = stages.keys()
-        if winner is not None and study.scaling.winner_workers:
-            keys.append(_confirm(run, winner, materials, resources))
         if winner is not None:
+            keys += _confirm(run, winner, materials, resources)
             keys += _transfer(run, winner, stages, materials, rows, resources)
     if winner is not None:
         _export(run, winner, rows)
@@ -261,9 +260,11 @@ def _export(run: _Run, winner: Plan, rows: pd.DataFrame) -> None:
         run.warn(f"the winner's model was not exported: {error}")
 
 
-def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Cluster) -> str:
-    """Train the winner once more under DDP, where its workers fit; returns the plan's key."""
+def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Cluster) -> list[str]:
+    """Train the winner once more under DDP, if its workers fit; returns the plan's key, if there is one."""
     scaling = run.study.scaling
+    if not scaling.winner_workers:
+        return []
     plan = confirmation(winner, workers=scaling.winner_workers)
     folder = run.folder.method(plan.key)
     if not folder.done():
@@ -291,4 +292,4 @@ def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Clust
             run.warn(f"the winner was not confirmed under DDP: {error}")
     if folder.finished():
         run.tracking.sync(folder)
-    return plan.key
+    return [plan.key]

@@ -50,21 +50,14 @@ def run_trials(
         return {}
     gpus = gpus_per_worker(scaling, cluster)
     check_fits(
-        scaling,
-        workers=scaling.workers,
-        gpus_per_worker=gpus,
-        cpus=cluster.cpus,
-        gpus=cluster.gpus,
-    )
+        scaling, workers=scaling.workers, gpus_per_worker=gpus,
+        cpus=cluster.cpus, gpus=cluster.gpus,
+    )  # fmt: skip
     by_key = {plan.key: plan for plan in plans}
     trainable = tune.with_parameters(
-        _trainable,
-        plans=by_key,
-        materials=[materials],
-        study=str(study.path),
-        scaling=scaling,
+        _trainable, plans=by_key, materials=[materials], study=str(study.path), scaling=scaling,
         gpus=gpus,
-    )
+    )  # fmt: skip
     nested = scaling.workers > 0
     follow = _Follow(by_key, progress, study, halving)
     resources = {"CPU": HOLDER_CPUS} if nested else {"CPU": scaling.cpus_per_worker, "GPU": gpus}
@@ -78,17 +71,21 @@ def run_trials(
             trial_name_creator=lambda trial: trial.config["key"],
             trial_dirname_creator=lambda trial: trial.config["key"],
         ),
-        run_config=tune.RunConfig(
-            name=f"{time.time_ns():x}",
-            storage_path=str((study.path / "ray" / "tune").absolute()),
-            # For lost machines: what no retry can mend is a result (see `trial.run`).
-            failure_config=tune.FailureConfig(max_failures=3),
-            callbacks=[follow],
-            verbose=0,
-        ),
+        run_config=_run_config(study, follow),
     )
     tuner.fit()
     return follow.errors
+
+
+def _run_config(study: StudyFolder, follow: "_Follow") -> tune.RunConfig:
+    return tune.RunConfig(
+        name=f"{time.time_ns():x}",
+        storage_path=str((study.path / "ray" / "tune").absolute()),
+        # For lost machines: what no retry can mend is a result (see `trial.run`).
+        failure_config=tune.FailureConfig(max_failures=3),
+        callbacks=[follow],
+        verbose=0,
+    )
 
 
 def gpus_per_worker(scaling: Scaling, cluster: Cluster) -> float:
