@@ -223,6 +223,8 @@ def _trials(
             waiting, materials, run.folder, run.study.scaling, resources, progress=follow,
             halving=halving,
         )  # fmt: skip
+    if halving and halving.stopped:
+        run.display.say(f"ASHA stopped {len(halving.stopped)} trials early")
     for plan in plans:
         method = run.folder.method(plan.key)
         if not method.finished():

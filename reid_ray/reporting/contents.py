@@ -60,7 +60,6 @@ def page_contents(record: StudyRecord, methods: list[Method]) -> dict[str, Any]:
         "transfer": tables.seen_unseen(methods).to_dict("records"),
         "withheld": transfer_section(record),
         "medians": medians(methods).head(_MANY).to_dict("records"),
-        "stopped": sum(method.stopped for method in methods),
         "per_dataset": _per_dataset(record, methods),
         "arms": _arms(methods),
         "ablation": tables.ablation(methods).to_dict("records"),
@@ -109,12 +108,14 @@ def _day(started_at: Any) -> str:
 def _totals(audit: pd.DataFrame, methods: Sequence[Method]) -> dict[str, int]:
     real = [method for method in methods if method.family != "chance"]
     finished = sum(method.finished for method in real)
+    stopped = sum(method.stopped for method in real)
     return {
         "photos": int(audit["photos"].sum()) if len(audit) else 0,
         "identities": int(audit["identities"].sum()) if len(audit) else 0,
         "datasets": len(audit),
         "finished": finished,
-        "unfinished": len(real) - finished,
+        "stopped": stopped,
+        "unfinished": len(real) - finished - stopped,
     }
 
 

@@ -186,3 +186,21 @@ def test_a_setting_that_did_not_finish_everywhere_has_no_median(record):
     ]
     stopped = MethodRecord(method("m", scope="c", status="stopped"), None, [])
     assert medians(pooled_methods(replace(record, methods=[*parts, stopped]))).empty
+
+
+def test_settings_that_asha_stopped_are_neither_figures_nor_failures(record):
+    note = "stopped early by ASHA after 4 of 12 epochs, validation top-1 23.0 %"
+    methods = list(record.methods)
+    place = next(i for i, m in enumerate(methods) if m.result.status == "diverged")
+    stopped = methods[place].result.but(status="stopped", note=note, stopped_at=4)
+    methods[place] = MethodRecord(stopped, None, methods[place].history)
+    made = replace(record, methods=methods)
+    context = page_contents(made, pooled_methods(made))
+    assert (context["totals"]["stopped"], context["totals"]["unfinished"]) == (1, 1)
+    margins = [row for row in context["ablation"] if row["parameter"] == "margin"]
+    assert [row["stopped"] for row in margins] == [0, 1]
+    assert [row["failed"] for row in margins] == [0, 1]
+    page = render(made, pooled_methods(made), [])
+    assert f'<td colspan="5"><bdi>{note}</bdi>' in page
+    assert "ASHA stopped 1 setting early" in page
+    assert made.failed() == [m.result for m in methods if m.result.status == "failed"]
