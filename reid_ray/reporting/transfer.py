@@ -19,11 +19,17 @@ from reid_ray.runs.study import MethodRecord, StudyRecord
 from reid_ray.splits.domains import learned_from, variant_rows
 
 NAMES = {
-    "all": "Trained on all species, these collections included",
+    "all": "Trained on everything, these collections included",
     "same_domain": "Trained without these collections, but on others of their species",
     "other_domains": "Trained on other species only",
 }
 """What a variant is called where people read."""
+_SHORT = {
+    "all": "training on everything",
+    "same_domain": "training without these collections",
+    "other_domains": "training on other species only",
+}
+"""The same inside a sentence."""
 
 _MEASURES = ("top1", "top1_low", "top1_high", "balanced_top1", "mAP", "queries")
 _ASKED = "seen"
@@ -138,11 +144,16 @@ def transfer_section(record: StudyRecord) -> dict[str, Any]:
                 "context": [
                     {"method": m.name, "family": m.family, **_figures(m)} for m in table.context
                 ],
-                "comparisons": [str(comparison) for comparison in table.comparisons],
+                "comparisons": [_sentence(comparison) for comparison in table.comparisons],
             }
             for table in tables
         ],
     }
+
+
+def _sentence(comparison: Comparison) -> str:
+    text = str(comparison)
+    return text[0].upper() + text[1:]
 
 
 def _asked(record: StudyRecord) -> list[str]:
@@ -160,11 +171,11 @@ def _table(setting: str, rows: Sequence[MethodRecord], context: tuple[Method, ..
 
 
 def _on_asked(one: MethodRecord) -> Method | None:
-    """A finished training as a method, named by what it was trained on."""
+    """A finished training as a method, named by what it learned from."""
     if one.result.status != "finished" or one.predictions is None:
         return None
     moved = replace(one, predictions=one.predictions.assign(domain=_ASKED))
-    return Method(NAMES[str(one.result.params["variant"])], one.result.family, (moved,))
+    return Method(_SHORT[str(one.result.params["variant"])], one.result.family, (moved,))
 
 
 def _context(record: StudyRecord, asked: Sequence[str]) -> list[Method]:
