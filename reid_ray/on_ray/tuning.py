@@ -136,6 +136,13 @@ def _trainable(
     )
 
 
+def last_error(trial: Any) -> str:
+    """The last line of what Tune kept of a trial's error: its kind and message; "" where there is none."""
+    path = Path(trial.error_file or "")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
 class _Follow(Callback):  # type: ignore[misc]
     """Tells the driver of every epoch and every end, and writes down which trials were stopped."""
 
@@ -170,6 +177,5 @@ class _Follow(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         key = trial.config["key"]
-        lines = [line.strip() for line in str(trial.get_error() or "").splitlines()]
-        self.errors[key] = next((line for line in reversed(lines) if line), "")
+        self.errors[key] = last_error(trial)
         self._progress(self._plans[key], 0, True)
