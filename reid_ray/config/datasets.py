@@ -91,6 +91,17 @@ class TableDataset(_Dataset):
     columns: ColumnNames = ColumnNames()
     encounter_from: EncounterFrom | None = None
     """Takes the place of the table's own column `encounter`."""
+    group_by: str | None = None
+    """Column with each photo's species group, for a collection of several (`species`, say); where it is
+    empty, `group`. Characters that a name cannot have become `_`."""
+    group_names: dict[str, Name] = Field(default_factory=dict)
+    """Cell of that column -> group, to put several species into one (`Bos taurus: cattle`)."""
+
+    @model_validator(mode="after")
+    def _names_have_a_column(self) -> "TableDataset":
+        if self.group_names and not self.group_by:
+            raise ValueError("group_names says what cells mean, but group_by names no column")
+        return self
 
 
 Dataset = Annotated[HerdDataset | FolderDataset | TableDataset, Field(discriminator="source")]
@@ -134,6 +145,8 @@ class Data(Config):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"dataset names must differ, found twice: {twice}")
         groups = {dataset.domain_group for dataset in self.datasets}
+        if self.groups_by_photo:
+            return self  # The groups are known only once the tables are read.
         if missing := sorted(set(self.unseen) - groups):
             raise ValueError(
                 f"unseen names no group of a dataset: {missing}; groups are {sorted(groups)}"
@@ -143,3 +156,10 @@ class Data(Config):
                 f"every group is unseen ({sorted(groups)}), so there is nothing to train on"
             )
         return self
+
+    @property
+    def groups_by_photo(self) -> bool:
+        """Whether some table says the group of each photo."""
+        return any(
+            isinstance(dataset, TableDataset) and dataset.group_by for dataset in self.datasets
+        )

@@ -16,6 +16,7 @@ from reid_ray.config.datasets import Data, Name
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
 from reid_ray.config.training import ArcFace, Backbone, Loss, Training, Trial, Triplet
+from reid_ray.config.transfer import Transfer
 
 
 class ArcFaceGrid(Config):
@@ -69,6 +70,21 @@ class Grid(Config):
         ]
 
 
+Search = Literal["grid", "asha"]
+
+
+class Asha(Config):
+    """Stop weak trials early (asynchronous successive halving, Li et al. 2020).
+
+    Whenever a trial has trained for grace_epochs x reduction^k epochs, its validation top-1 must be among
+    the best 1/reduction of all trials that came as far before it.
+    """
+
+    grace_epochs: PositiveInt = 10
+    """Epochs that every trial gets."""
+    reduction: Annotated[float, Field(gt=1)] = 3.0
+
+
 class Baselines(Config):
     """What trained models are compared with."""
 
@@ -106,7 +122,12 @@ class Study(Config):
     """`joint`: one model on all seen datasets; `per_dataset`: each by itself (the paper's ablation)."""
     grid: Grid | None = Grid()
     """None: nothing is trained, only baselines are scored."""
+    search: Search = "grid"
+    """`grid`: every trial to its end (the paper); `asha`: weak ones are stopped early, see `asha`."""
+    asha: Asha = Asha()
     training: Training = Training()
+    transfer: Transfer | None = None
+    """Also train with some species withheld, to see what is lost; none: not."""
     baselines: Baselines = Baselines()
     scaling: Scaling = Scaling()
     storage: str = "runs"
@@ -121,6 +142,38 @@ class Study(Config):
     def _grid_has_losses(self) -> "Study":
         if self.grid and not self.grid.losses():
             raise ValueError("grid has neither arcface nor triplet settings; give at least one")
+        return self
+
+    @model_validator(mode="after")
+    def _asha_can_judge(self) -> "Study":
+        split = self.data.split
+        if self.search == "asha" and not split.validation_share and split.kind != "given":
+            raise ValueError(
+                "search: asha judges trials by photos of the validation slice, and "
+                "data.split.validation_share is 0; set it above 0 (0.2, say), or search: grid"
+            )
+        if self.search == "asha" and self.asha.grace_epochs >= self.training.epochs:
+            raise ValueError(
+                f"asha.grace_epochs is {self.asha.grace_epochs} of {self.training.epochs} epochs, so no "
+                "trial could be stopped; lower it, or set search: grid"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _transfer_can_train(self) -> "Study":
+        if self.transfer is None:
+            return self
+        if self.grid is None:
+            raise ValueError("transfer trains models, and grid is null; give a grid")
+        share = self.data.split.validation_share
+        if "grid" in self.transfer.settings and not share and self.data.split.kind != "given":
+            raise ValueError(
+                "transfer.settings grid: each variant takes its best setting by its own validation "
+                "photos, and data.split.validation_share is 0; set it above 0, or settings: [winner]"
+            )
+        if not self.data.groups_by_photo:
+            pairs = {(dataset.name, dataset.domain_group) for dataset in self.data.datasets}
+            self.transfer.refuse_empty(pairs, self.data.unseen)
         return self
 
     def trials(self) -> list[Trial]:

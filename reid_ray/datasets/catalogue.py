@@ -156,6 +156,13 @@ def _boxes(cells: pd.Series) -> tuple[pd.Series, pd.Series]:
 
 def _named(rows: pd.DataFrame, dataset: Dataset, root: str) -> pd.DataFrame:
     rows = rows.iloc[schema.ascending(rows["image_id"])]
+    if isinstance(dataset, TableDataset) and dataset.group_by:
+        groups: Any = schema.clean_groups(
+            rows["group"], names=dataset.group_names, default=dataset.domain_group
+        )
+        schema.refuse_two_groups(rows["identity"], groups, dataset=dataset.name)
+    else:
+        groups = dataset.domain_group
     front: dict[str, Any] = {
         "key": f"{dataset.name}/" + rows["image_id"],
         "image_id": rows["image_id"],
@@ -163,7 +170,7 @@ def _named(rows: pd.DataFrame, dataset: Dataset, root: str) -> pd.DataFrame:
         "path": rows["path"],
         "root": root,
         "dataset": dataset.name,
-        "group": dataset.domain_group,
+        "group": groups,
     }
     others = {str(name): rows[name] for name in rows if name not in front}
     return pd.DataFrame({**front, **others})

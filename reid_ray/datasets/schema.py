@@ -6,7 +6,7 @@ In: identities and ids as the source wrote them. Out: the same, stripped and NFC
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ Fault = tuple[str, str, str, str]
 """One photo put aside: dataset, image_id, path, reason."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def clean_text(values: pd.Series) -> pd.Series:
@@ -64,6 +65,39 @@ def refuse_collisions(identities: pd.Series, *, dataset: str) -> None:
         raise DatasetError(
             f"{dataset}: {len(clashes)} identities are written in more than one way: {shown}; "
             "expected one spelling per animal, rename them in the source"
+        )
+
+
+def clean_groups(cells: pd.Series, *, names: Mapping[str, str], default: str) -> pd.Series:
+    """Species groups of photos: as `names` calls a cell, `default` where it is empty, else the cell.
+
+    What names of groups cannot have becomes `_`, so that they can be given in a config: `Bos taurus`
+    is `Bos_taurus`.
+    """
+
+    def name(cell: str) -> str:
+        if not cell:
+            return default
+        if cell in names:
+            return names[cell]
+        return _NOT_IN_NAMES.sub("_", cell).lstrip("_.-")[:64] or default
+
+    cleaned = clean_text(cells)
+    return cleaned.map({cell: name(cell) for cell in cleaned.unique()}).astype("str")
+
+
+def refuse_two_groups(identities: pd.Series, groups: pd.Series, *, dataset: str) -> None:
+    """Refuse an animal of two species groups: it could be seen and unseen at once.
+
+    Raises:
+        DatasetError: names some.
+    """
+    known = identities.ne(UNKNOWN)
+    of_animal = groups[known].groupby(identities[known]).unique()
+    if torn := [f"{animal} ({', '.join(of)})" for animal, of in of_animal.items() if len(of) > 1]:
+        raise DatasetError(
+            f"{dataset}: {len(torn)} identities have photos of more than one group: "
+            f"{'; '.join(torn[:10])}; give all photos of an animal one group, or make them one by group_names"
         )
 
 

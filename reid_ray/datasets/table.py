@@ -155,5 +155,11 @@ def _rename(table: pa.Table, dataset: TableDataset, where: str) -> pd.DataFrame:
         else (f"table_{name}" if name in taken else name)
         for name in names
     ]
+    if dataset.group_by and dataset.group_by not in names:
+        raise DatasetError(
+            f"{where}: no column '{dataset.group_by}' (group_by); found {names}; correct group_by"
+        )
     rows: pd.DataFrame = table.rename_columns(new).to_pandas()
+    if dataset.group_by:
+        rows["group"] = rows[new[names.index(dataset.group_by)]]
     return rows.fillna("")

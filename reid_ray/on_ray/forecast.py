@@ -11,7 +11,9 @@ from reid_ray.datasets.catalogue import expected_rows
 from reid_ray.embedding.availability import find
 from reid_ray.embedding.memory import Need, estimate
 from reid_ray.on_ray.planning import pair_count, scopes
+from reid_ray.on_ray.transfer import refuse_empty
 from reid_ray.splits.assign import assign
+from reid_ray.splits.domains import learned_from, variant_rows
 
 _ASPECT = 1.5  # of a typical photo; sizes are not known before decoding
 _GIB = 2**30
@@ -51,7 +53,7 @@ def _collections(rows: pd.DataFrame) -> list[str]:
 
 def _trials(study: Study, rows: pd.DataFrame) -> list[str]:
     """One line per trial: where it trains, on how many photos, for how long."""
-    trains = (rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")
+    trains = learned_from(rows)
     work = [(trial, scope) for trial in study.trials() for scope in scopes(study, rows)]
     lines = [f"{len(work)} trials:"] if work else ["No training."]
     for number, (trial, scope) in enumerate(work, 1):
@@ -61,6 +63,28 @@ def _trials(study: Study, rows: pd.DataFrame) -> list[str]:
             f"{number:>4}  {trial.label:<70} {where:<16} {photos} photos x {trial.epochs} epochs, "
             f"batch {trial.batch_size}, {trial.input_px} px"
         )
+    if study.search == "asha":
+        lines.append(
+            f"ASHA stops weak trials from epoch {study.asha.grace_epochs} on, so that many will train less."
+        )
+    return lines + _transfer(study, rows)
+
+
+def _transfer(study: Study, rows: pd.DataFrame) -> list[str]:
+    """One line per variant; how many trainings it has is known before the grid has run, but not which."""
+    if study.transfer is None:
+        return []
+    evaluate = study.transfer.evaluate
+    refuse_empty(study, rows)
+    most = sum(
+        len(study.trials()) if setting == "grid" else 1 for setting in study.transfer.settings
+    )
+    lines = ["", f"Then, on the queries of {', '.join(evaluate)} (at most {most} each):"]
+    for variant in study.transfer.variants:
+        seen = variant_rows(rows, evaluate, variant)
+        learned = seen[learned_from(seen)]
+        names = ", ".join(map(str, pd.unique(learned["dataset"])))
+        lines.append(f"      {variant:<14} trained on {len(learned)} photos of {names}")
     return lines
 
 

@@ -14,6 +14,7 @@ from reid_ray.config.training import Trial
 from reid_ray.config.tune import Study
 from reid_ray.embedding.availability import find
 from reid_ray.embedding.backbones import resolve_weights
+from reid_ray.errors import ConfigError
 from reid_ray.on_ray.encoders import EncoderPlan
 from reid_ray.on_ray.trial import Plan
 from reid_ray.runs.methods import method_key
@@ -62,7 +63,16 @@ def table_digest(rows: pd.DataFrame, study: Study) -> str:
 
 
 def plan_study(study: Study, rows: pd.DataFrame) -> StudyPlan:
-    """Expand the grid and the baselines over the collections."""
+    """Expand the grid and the baselines over the collections.
+
+    Raises:
+        ConfigError: the search has nothing to judge trials by.
+    """
+    if study.search == "asha" and not rows["validation"].any():
+        raise ConfigError(
+            "search: asha judges trials by validation photos, and the table marks none; mark some, raise "
+            "data.split.validation_share, or set search: grid"
+        )
     digest = table_digest(rows, study)
     return StudyPlan(
         digest=digest,
@@ -92,7 +102,7 @@ def dataset_inputs(rows: pd.DataFrame) -> list[dict[str, str]]:
                 "name": str(name),
                 "digest": hashlib.sha256(content.to_numpy().tobytes()).hexdigest()[:16],
                 "source": str(part["root"].iloc[0]),
-                "context": str(part["domain"].iloc[0]),
+                "context": "+".join(pd.unique(part["domain"])),
             }
         )
     return inputs

@@ -11,13 +11,14 @@ import pandas as pd
 import ray
 
 from reid_ray.config.named import results_folder
-from reid_ray.config.tune import Study
+from reid_ray.config.tune import Search, Study
 from reid_ray.embedding.availability import find
 from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance
 from reid_ray.on_ray.data import load_photos
 from reid_ray.on_ray.encoders import EncoderPlan, score_encoders
+from reid_ray.on_ray.halving import left_to_do, start_halving
 from reid_ray.on_ray.matching import run_matching
 from reid_ray.on_ray.planning import (
     MatchPlan,
@@ -30,6 +31,7 @@ from reid_ray.on_ray.planning import (
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.session import Cluster, cluster
 from reid_ray.on_ray.training import check_fits, train_distributed
+from reid_ray.on_ray.transfer import adopt, plan_transfer, refuse_empty, search_of
 from reid_ray.on_ray.trial import Materials, Plan
 from reid_ray.on_ray.tuning import gpus_per_worker, run_trials
 from reid_ray.on_ray.winner import choose_winner, export_winner
@@ -100,16 +102,18 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         )
         run.warnings += photos.notes
         images, rows = photos.images, photos.rows
+        refuse_empty(study, rows)
         stages = plan_study(study, rows)
         _open_folder(run, rows, photos.quarantine, stages)
         run.tracking.begin(folder, dataset_inputs(rows))
         materials = ray.put(Materials(images, rows))
         _baselines(run, stages, materials, rows, resources)
-        _trials(run, stages.trials, materials, resources)
+        _trials(run, stages.trials, materials, resources, search=study.search)
         winner = choose_winner(folder, stages.trials)
         keys = stages.keys()
-        if winner is not None and study.scaling.winner_workers:
-            keys.append(_confirm(run, winner, materials, resources))
+        if winner is not None:
+            keys += _confirm(run, winner, materials, resources)
+            keys += _transfer(run, winner, stages, materials, rows, resources)
     if winner is not None:
         _export(run, winner, rows)
     _write_study(run, keys, winner.key if winner else None, stages.digest)
@@ -239,11 +243,16 @@ def _match(
     folder.finish(result, predictions)
 
 
-def _trials(run: _Run, plans: list[Plan], materials: ray.ObjectRef, resources: Cluster) -> None:
-    """What of the grid has no result yet."""
-    waiting = [plan for plan in plans if not run.folder.method(plan.key).done()]
+def _trials(
+    run: _Run, plans: list[Plan], materials: ray.ObjectRef, resources: Cluster, *, search: Search
+) -> None:
+    """What of these has no result yet."""
+    waiting = [plan for plan in plans if left_to_do(run.folder.method(plan.key), search=search)]
+    for plan in waiting:
+        run.folder.method(plan.key).forget()  # a trial takes a result for one of this start
     if kept := len(plans) - len(waiting):
         run.display.say(f"{kept} of {len(plans)} trials have a result already and are kept")
+    halving = start_halving(plans, run.study.asha, run.folder) if search == "asha" else None
     epochs: dict[str, int] = {}
     ended: set[str] = set()
     total = sum(plan.trial.epochs for plan in waiting)
@@ -256,16 +265,39 @@ def _trials(run: _Run, plans: list[Plan], materials: ray.ObjectRef, resources: C
                 run.tracking.sync(run.folder.method(plan.key))
             phase.at(sum(epochs.values()), f"{len(ended)} trials ended, {plan.trial.label}")
 
-        run_trials(waiting, materials, run.folder, run.study.scaling, resources, progress=follow)
+        errors = run_trials(
+            waiting, materials, run.folder, run.study.scaling, resources, progress=follow,
+            halving=halving,
+        )  # fmt: skip
+    if halving and halving.stopped:
+        run.display.say(f"ASHA stopped {len(halving.stopped)} trials early")
     for plan in plans:
-        folder = run.folder.method(plan.key)
-        if not folder.finished():
-            result = plan.empty_result().but(
-                status="failed", note="lost: its process ended without a result"
-            )
-            folder.finish(result)
-        if folder.result().status == "failed":
-            run.warn(f"trial {plan.trial.label} failed: {folder.result().note}")
+        method = run.folder.method(plan.key)
+        if not method.finished():
+            why = errors.get(plan.key) or "its process ended without a result"
+            method.finish(plan.empty_result().but(status="failed", note=f"lost: {why}"))
+        if method.result().status == "failed":
+            run.warn(f"trial {plan.trial.label} failed: {method.result().note}")
+
+
+def _transfer(
+    run: _Run,
+    winner: Plan,
+    stages: StudyPlan,
+    materials: ray.ObjectRef,
+    rows: pd.DataFrame,
+    resources: Cluster,
+) -> list[str]:
+    """Train with species withheld, if that is asked for; returns the plans' keys."""
+    plans, search = plan_transfer(run.study, rows, stages, winner), search_of(run.study)
+    for plan in plans:
+        adopt(run.folder, plan, stages.trials, search=search)
+    if plans:
+        run.display.say(f"with species withheld: {len(plans)} trainings")
+    _trials(run, plans, materials, resources, search=search)
+    for plan in plans:
+        run.tracking.sync(run.folder.method(plan.key))
+    return [plan.key for plan in plans]
 
 
 def _export(run: _Run, winner: Plan, rows: pd.DataFrame) -> None:
@@ -276,9 +308,11 @@ def _export(run: _Run, winner: Plan, rows: pd.DataFrame) -> None:
         run.warn(f"the winner's model was not exported: {error}")
 
 
-def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Cluster) -> str:
-    """Train the winner once more under DDP, where its workers fit; returns the plan's key."""
+def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Cluster) -> list[str]:
+    """Train the winner once more under DDP, if its workers fit; returns the plan's key, if there is one."""
     scaling = run.study.scaling
+    if not scaling.winner_workers:
+        return []
     plan = confirmation(winner, workers=scaling.winner_workers)
     folder = run.folder.method(plan.key)
     if not folder.done():
@@ -306,4 +340,4 @@ def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Clust
             run.warn(f"the winner was not confirmed under DDP: {error}")
     if folder.finished():
         run.tracking.sync(folder)
-    return plan.key
+    return [plan.key]

@@ -5,6 +5,7 @@ and on every DDP worker of Ray Train; rank 0 alone writes.
 """
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from reid_ray.config.training import ArcFace, Trial
+from reid_ray.config.transfer import Variant
 from reid_ray.datasets.encounters import encounter_codes
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding.context import Worker
@@ -26,11 +28,19 @@ from reid_ray.evaluation.knn import cosine_knn
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.evaluation.predictions import Search, answer_queries
 from reid_ray.evaluation.ranking import Ranked
+from reid_ray.runs import files
 from reid_ray.runs.methods import Kind, MethodFolder, Result
+from reid_ray.splits.domains import learned_from, variant_rows
 
 OUT_OF_MEMORY = (
     "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
 )
+
+BUGS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError,
+    NotImplementedError, TypeError, ValueError,
+)  # fmt: skip
+"""What would happen again in every retry. A lost peer, GPU or disk raises RuntimeError or OSError."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ class Plan:
         datasets: names of those it is trained and evaluated on; unseen ones are only evaluated.
         weights: where the backbone starts from, decided once for the study.
         note: a sentence on these weights.
+        variant: what is withheld from the training; then `datasets` are only those whose queries are
+            asked, and it learns from `trained_on`. None: as `datasets` says.
     """
 
     key: str
@@ -58,6 +70,16 @@ class Plan:
     weights: str
     note: str
     top_k: int
+    variant: Variant | None = None
+    trained_on: tuple[str, ...] = ()
+
+    def within(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The whole table, so that row numbers stay photo numbers, as this training sees it."""
+        if self.variant is not None:
+            return variant_rows(rows, self.datasets, self.variant)
+        rows = rows.copy()
+        rows.loc[~rows["dataset"].isin(self.datasets), "split"] = "none"
+        return rows
 
     def empty_result(self) -> Result:
         """The result before anything was achieved."""
@@ -75,6 +97,8 @@ class Plan:
             params |= {"margin": loss.margin_rad, "scale": loss.scale}
         else:
             params |= {"margin": loss.margin, "mining": loss.mining}
+        if self.variant is not None:
+            params |= {"variant": self.variant, "trained_on": "+".join(self.trained_on)}
         return Result(
             key=self.key,
             method=self.trial.label,
@@ -94,13 +118,14 @@ def run(
     folder: MethodFolder,
     report: Callable[[Row], None],
 ) -> Result:
-    """Train, answer the queries, write the result; divergence and lack of memory are results too.
+    """Train, answer the queries, write the result; divergence and lack of memory are results too, and
+    so is whatever no retry can mend.
 
     Raises:
         TrialError: this worker failed, and the others must not wait for it; the result says why.
     """
     started = time.monotonic()
-    rows, images = _within(materials.rows, plan.datasets), materials.images
+    rows, images = plan.within(materials.rows), materials.images
     result = plan.empty_result()
     predictions = None
     try:
@@ -117,6 +142,12 @@ def run(
         result = result.but(status="diverged", note=str(error))
     except ReidError as error:
         result = result.but(status="failed", note=str(error))
+    except BUGS as error:
+        files.write_bytes(folder.path / "error.txt", traceback.format_exc().encode())
+        note = (
+            f"fault of the program ({type(error).__name__}: {error}), see error.txt in its folder"
+        )
+        result = result.but(status="failed", note=note)
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
@@ -179,13 +210,6 @@ def cosine_search(
     return search
 
 
-def _within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
-    """The whole table, so that row numbers stay photo numbers, with other datasets out of the split."""
-    rows = rows.copy()
-    rows.loc[~rows["dataset"].isin(datasets), "split"] = "none"
-    return rows
-
-
 def _train(
     plan: Plan,
     rows: pd.DataFrame,
@@ -221,9 +245,8 @@ def _train(
 
 
 def training_set(rows: pd.DataFrame, images: PreparedImages) -> TrainSet:
-    """Reference photos of seen domains, less the validation slice; identities apart by dataset."""
-    chosen = (rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")
-    positions = np.flatnonzero(chosen.to_numpy(bool))
+    """What `learned_from` says, identities apart by dataset."""
+    positions = np.flatnonzero(learned_from(rows))
     names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
     labels = pd.factorize(names.iloc[positions], sort=True)[0].astype(np.int64)
     if len(positions) == 0 or labels.max() == 0:

@@ -15,6 +15,7 @@ from ray import tune
 from ray.tune.callback import Callback
 
 from reid_ray.config.tune import Scaling
+from reid_ray.on_ray.halving import Halving, write_stopped
 from reid_ray.on_ray.session import Cluster
 from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.on_ray.trial import Plan
@@ -32,32 +33,33 @@ def run_trials(
     cluster: Cluster,
     *,
     progress: Progress,
-) -> None:
+    halving: Halving | None = None,
+) -> dict[str, str]:
     """Run `plans` as trials, as many at a time as fit; each writes its own result.
+
+    Args:
+        halving: may stop trials early, for which a result is written here; None: all run to their end.
+
+    Returns:
+        The last error of each trial that was given up, by key.
 
     Raises:
         ResourceError: one trial needs more than the whole cluster has.
     """
     if not plans:
-        return
+        return {}
     gpus = gpus_per_worker(scaling, cluster)
     check_fits(
-        scaling,
-        workers=scaling.workers,
-        gpus_per_worker=gpus,
-        cpus=cluster.cpus,
-        gpus=cluster.gpus,
-    )
+        scaling, workers=scaling.workers, gpus_per_worker=gpus,
+        cpus=cluster.cpus, gpus=cluster.gpus,
+    )  # fmt: skip
     by_key = {plan.key: plan for plan in plans}
     trainable = tune.with_parameters(
-        _trainable,
-        plans=by_key,
-        materials=[materials],
-        study=str(study.path),
-        scaling=scaling,
+        _trainable, plans=by_key, materials=[materials], study=str(study.path), scaling=scaling,
         gpus=gpus,
-    )
+    )  # fmt: skip
     nested = scaling.workers > 0
+    follow = _Follow(by_key, progress, study, halving)
     resources = {"CPU": HOLDER_CPUS} if nested else {"CPU": scaling.cpus_per_worker, "GPU": gpus}
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
@@ -65,18 +67,25 @@ def run_trials(
         tune_config=tune.TuneConfig(
             max_concurrent_trials=concurrent_trials(scaling, cluster, gpus),
             reuse_actors=not nested,
+            scheduler=halving,
             trial_name_creator=lambda trial: trial.config["key"],
             trial_dirname_creator=lambda trial: trial.config["key"],
         ),
-        run_config=tune.RunConfig(
-            name=f"{time.time_ns():x}",
-            storage_path=str((study.path / "ray" / "tune").absolute()),
-            failure_config=tune.FailureConfig(max_failures=3),
-            callbacks=[_Follow(by_key, progress)],
-            verbose=0,
-        ),
+        run_config=_run_config(study, follow),
     )
     tuner.fit()
+    return follow.errors
+
+
+def _run_config(study: StudyFolder, follow: "_Follow") -> tune.RunConfig:
+    return tune.RunConfig(
+        name=f"{time.time_ns():x}",
+        storage_path=str((study.path / "ray" / "tune").absolute()),
+        # For lost machines: what no retry can mend is a result (see `trial.run`).
+        failure_config=tune.FailureConfig(max_failures=3),
+        callbacks=[follow],
+        verbose=0,
+    )
 
 
 def gpus_per_worker(scaling: Scaling, cluster: Cluster) -> float:
@@ -127,12 +136,26 @@ def _trainable(
     )
 
 
-class _Follow(Callback):  # type: ignore[misc]
-    """Tells the driver of every epoch and every end."""
+def last_error(trial: Any) -> str:
+    """The last line of what Tune kept of a trial's error: its kind and message; "" where there is none."""
+    path = Path(trial.error_file or "")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
-    def __init__(self, plans: dict[str, Plan], progress: Progress) -> None:
-        self._plans = plans
-        self._progress = progress
+
+class _Follow(Callback):  # type: ignore[misc]
+    """Tells the driver of every epoch and every end, and writes down which trials were stopped."""
+
+    def __init__(
+        self,
+        plans: dict[str, Plan],
+        progress: Progress,
+        study: StudyFolder,
+        halving: Halving | None,
+    ) -> None:
+        self._plans, self._progress = plans, progress
+        self._study, self._halving = study, halving
+        self.errors: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune saves its callbacks for a restore that we never do; a display cannot be saved."""
@@ -146,7 +169,13 @@ class _Follow(Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         plan = self._plans[trial.config["key"]]
+        folder = self._study.method(plan.key)
+        if self._halving and plan.key in self._halving.stopped and not folder.finished():
+            epoch, top1 = self._halving.stopped[plan.key]
+            write_stopped(plan, folder, epoch=epoch, top1=top1)
         self._progress(plan, plan.trial.epochs, True)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-        self._progress(self._plans[trial.config["key"]], 0, True)
+        key = trial.config["key"]
+        self.errors[key] = last_error(trial)
+        self._progress(self._plans[key], 0, True)

@@ -18,7 +18,8 @@ def choose_winner(study: StudyFolder, plans: Sequence[Plan]) -> Plan | None:
     """The setting with the highest median validation top-1 over its datasets; the earlier one on a tie.
 
     Where no validation slice was kept (share 0, as in the paper), seen top-1 on the queries decides, and
-    the report says so. None where no trial finished.
+    the report says so. A setting that did not finish on every dataset stands back: its median would be
+    over easier ones. None where no trial finished.
     """
     scores: dict[str, list[float]] = defaultdict(list)
     plan_of: dict[str, Plan] = {}
@@ -31,7 +32,9 @@ def choose_winner(study: StudyFolder, plans: Sequence[Plan]) -> Plan | None:
             plan_of.setdefault(result.method, plan)
     if not scores:
         return None
-    return plan_of[max(scores, key=lambda method: median(scores[method]))]
+    most = max(map(len, scores.values()))
+    whole = [method for method in scores if len(scores[method]) == most]
+    return plan_of[max(whole, key=lambda method: median(scores[method]))]
 
 
 def export_winner(study: StudyFolder, plan: Plan, rows: pd.DataFrame) -> None:

@@ -77,7 +77,8 @@ def hyper_parameters(
 
 def _row(label: str, family: str, having: Sequence[Method]) -> Row:
     points = [point for point in map(setting_top1, having) if point is not None]
-    return Row(label, family, tuple(points), len(having) - len(points))
+    stopped = sum(method.stopped for method in having)
+    return Row(label, family, tuple(points), len(having) - len(points) - stopped)
 
 
 def _draw(

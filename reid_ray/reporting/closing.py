@@ -4,6 +4,7 @@ from pathlib import Path
 
 from reid_ray.evaluation.metrics import DOMAINS
 from reid_ray.reporting.pooled import Method, confirmations, pooled_methods
+from reid_ray.reporting.transfer import transfer_lines
 from reid_ray.reporting.verdict import domain_verdicts
 from reid_ray.runs.study import StudyRecord
 
@@ -20,7 +21,7 @@ def closing_words(
         compare: the UI's address after its host that compares the runs; "" leaves it out.
         model: folder of the winner's model, named if it is there.
     """
-    lines = ["", *family_lines(record), "", *best_lines(record)]
+    lines = ["", *family_lines(record), "", *best_lines(record), *transfer_lines(record)]
     lines += ["", f"Report:   {report.absolute()}"]
     if model.exists():
         lines.append(f"Model:    {model}")

@@ -16,12 +16,14 @@ from reid_ray.reporting.sections import (
     training,
     transfer,
     verdict,
+    withheld,
 )
 
 SECTIONS = (
     verdict.SECTION,
     leaderboard.SECTION,
     transfer.SECTION,
+    withheld.SECTION,
     encounters.SECTION,
     datasets.SECTION,
     settings.SECTION,

@@ -15,6 +15,15 @@ from reid_ray.runs.methods import Result
 _EPOCH_NAMES = {"loss": "train/loss", "lr": "train/lr", "val/top1": "val/top1"}
 
 
+def run_name(result: Result) -> str:
+    """The method's name, told apart where one setting was trained more than once."""
+    if result.kind == "confirmation":
+        return f"{result.method} (DDP)"
+    if result.kind == "transfer":
+        return f"{result.method} ({result.params['variant']})"
+    return result.method
+
+
 def params(result: Result) -> list[Any]:
     return [entities.Param(name, str(value)[:6000]) for name, value in result.params.items()]
 

@@ -38,6 +38,7 @@ for _name in ("alembic", "mlflow", "mlflow.store.db.utils"):
 
 KEY, KIND, STUDY, STATUS = "reid_ray.trial", "reid_ray.kind", "reid_ray.study", "reid_ray.status"
 SYNCED, CHOSEN = "reid_ray.synced", "reid_ray.chosen"
+STOPPED_AT = "reid_ray.stopped_at_epoch"
 CHECKSUMS = "files.json"
 _BATCH = 900  # one call takes at most 1000 metrics
 _PAGE = 1000  # runs per search
@@ -184,13 +185,18 @@ class Store:
         return self.client.create_run(
             self.experiment_id,
             start_time=said.ms(result.started_at),
-            run_name=result.method if result.kind != "confirmation" else f"{result.method} (DDP)",
+            run_name=said.run_name(result),
             tags={
                 KEY: result.key,
                 KIND: result.kind,
                 STUDY: self.study,
                 "reid_ray.family": result.family,
                 "reid_ray.scope": result.scope,
+                **{
+                    f"reid_ray.{name}": str(result.params[name])
+                    for name in ("variant", "trained_on")
+                    if name in result.params
+                },
                 **self._source(),
             },
         )
@@ -208,8 +214,10 @@ class Store:
             self.client.log_inputs(run_id, used)
         self._copy_files(run_id, folder.path, folder.reported())
         self.client.set_tag(run_id, STATUS, result.status)
+        # Empty again where a later start trained it to its end.
+        self.client.set_tag(run_id, STOPPED_AT, str(result.stopped_at or ""))
         self.client.set_tag(run_id, "mlflow.note.content", said.description(result))
-        finished = "FINISHED" if result.status in ("finished", "diverged") else "FAILED"
+        finished = "FINISHED" if result.status in ("finished", "diverged", "stopped") else "FAILED"
         ended = said.ms(result.started_at + result.seconds)
         self.client.set_terminated(run_id, finished, ended)
         self.client.set_tag(run_id, SYNCED, _version(folder))

@@ -48,6 +48,11 @@ class Method:
         return self.status == "finished"
 
     @property
+    def stopped(self) -> bool:
+        """Whether the search ended it early; that is neither a figure nor a failure."""
+        return self.status == "stopped"
+
+    @property
     def is_trial(self) -> bool:
         return self.results[0].kind == "trial"
 
@@ -103,10 +108,10 @@ class Method:
 
 
 def pooled_methods(record: StudyRecord) -> list[Method]:
-    """Every trial and baseline, in planned order, without `confirmations`."""
+    """Every trial and baseline, in planned order, without `confirmations` and `transfer`."""
     groups: dict[str, list[MethodRecord]] = {}
     for method in record.methods:
-        if method.result.kind != "confirmation":
+        if method.result.kind in ("trial", "baseline"):
             groups.setdefault(method.result.method, []).append(method)
     winner = record.study.get("winner")
     return [

@@ -100,24 +100,26 @@ def setting_top1(method: Method) -> float | None:
 def ablation(methods: Sequence[Method]) -> pd.DataFrame:
     """How each hyper-parameter's values did, per loss: a row per (family, parameter, value).
 
-    Columns: `family`, `parameter`, `value`, `settings` (finished), `failed`, `q1`, `median`, `q3`,
-        `best`; figures over settings of `setting_top1`.
+    Columns: `family`, `parameter`, `value`, `settings` (finished), `failed`, `stopped` (early, by the
+        search), `q1`, `median`, `q3`, `best`; figures over settings of `setting_top1`.
     """
     rows = []
     for family, parameter, value in _varied(methods):
         having = _having(methods, family, parameter, value)
         points = np.array([p for p in map(setting_top1, having) if p is not None])
+        stopped = sum(m.stopped for m in having)
         quartiles = np.quantile(points, [0.25, 0.5, 0.75]) if points.size else [np.nan] * 3
         rows.append(
             {
                 "family": family, "parameter": parameter, "value": shown(value),
-                "settings": points.size, "failed": len(having) - points.size,
+                "settings": points.size, "failed": len(having) - points.size - stopped,
+                "stopped": stopped,
                 "q1": quartiles[0], "median": quartiles[1], "q3": quartiles[2],
                 "best": points.max() if points.size else np.nan,
             }
         )  # fmt: skip
-    columns = ["family", "parameter", "value", "settings", "failed", "q1", "median", "q3", "best"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["family", "parameter", "value", "settings", "failed", "stopped"]
+    return pd.DataFrame(rows, columns=[*columns, "q1", "median", "q3", "best"])
 
 
 def _varied(methods: Sequence[Method]) -> list[tuple[str, str, Any]]:
@@ -180,7 +182,8 @@ def dataset_audit(record: StudyRecord) -> pd.DataFrame:
         validation = part.get("validation", pd.Series(False, index=part.index)).astype(bool)
         rows.append(
             {
-                "dataset": name, "group": part["group"].iloc[0], "domain": part["domain"].iloc[0],
+                "dataset": name, "group": ", ".join(pd.unique(part["group"])),
+                "domain": ", ".join(pd.unique(part["domain"])),
                 "photos": len(part), "identities": len(per_animal),
                 "unknown": len(part) - len(known), "singletons": int((per_animal == 1).sum()),
                 "reference": int((part["split"] == "reference").sum()),

@@ -23,9 +23,11 @@ SCHEMA = 2
 REPORTED = ("result.json", "predictions.parquet", "history.jsonl")
 """Files of a method that a report is made from."""
 
-Kind = Literal["trial", "baseline", "confirmation"]
-Status = Literal["finished", "diverged", "out_of_memory", "failed", "not_run"]
-"""`not_run`: something it needs is not there (weights), and the note says how to get it: no fault."""
+Kind = Literal["trial", "baseline", "confirmation", "transfer"]
+"""`transfer`: a training that some datasets were withheld from, or its counterpart with all of them."""
+Status = Literal["finished", "diverged", "out_of_memory", "stopped", "failed", "not_run"]
+"""`stopped`: early, by the search; it has validation figures but never answered a query. `not_run`:
+something it needs is not there (weights), and the note says how to get it: no fault."""
 Family = Literal["chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet"]
 
 
@@ -42,6 +44,7 @@ class Result:
             shares in 0..1.
         seconds: wall time of the method's own work.
         note: what a reader must know (weights used, why it failed).
+        stopped_at: epoch after which the search stopped it; None where it did not.
     """
 
     key: str
@@ -55,6 +58,7 @@ class Result:
     seconds: float = 0.0
     started_at: float = 0.0
     note: str = ""
+    stopped_at: int | None = None
 
     def but(self, **changes: Any) -> "Result":
         """The same result with some fields changed."""

@@ -33,8 +33,14 @@ def assign(rows: pd.DataFrame, split: Split, unseen: Collection[str] = ()) -> As
     marks validation photos keeps those; none are drawn for it.
 
     Raises:
-        DatasetError: a dataset has no reference photo at all, or no usable split of its own.
+        DatasetError: `unseen` names a group that no photo is of; a dataset has no reference photo at
+            all, or no usable split of its own.
     """
+    if missing := sorted(set(unseen) - set(rows["group"])):
+        raise DatasetError(
+            f"data.unseen names no group of a photo: {missing}; groups are "
+            f"{sorted(rows['group'].unique())}"
+        )
     rows = rows.assign(domain=domain_of(rows["group"], unseen), split="none", validation=False)
     parts, validation = np.full(len(rows), "none", dtype=object), np.zeros(len(rows), bool)
     for name, places in rows.groupby("dataset", sort=False).indices.items():

@@ -21,12 +21,14 @@ def _totals(subject: Subject) -> dict[str, int]:
     audit = subject.audit
     real = [method for method in subject.methods if method.family != "chance"]
     finished = sum(method.finished for method in real)
+    stopped = sum(method.stopped for method in real)
     return {
         "photos": int(audit["photos"].sum()) if len(audit) else 0,
         "identities": int(audit["identities"].sum()) if len(audit) else 0,
         "datasets": len(audit),
         "finished": finished,
-        "unfinished": len(real) - finished,
+        "stopped": stopped,
+        "unfinished": len(real) - finished - stopped,
     }
 
 

@@ -294,3 +294,36 @@ def test_a_herd_is_made_and_loaded(tmp_path: Path) -> None:
     assert rows["identity"].nunique() == 2
     assert quarantine.empty
     assert rows["root"].str.startswith(str(tmp_path)).all()
+
+
+def test_a_table_can_hold_several_species_groups(root: Path) -> None:
+    text = "identity,path,species\n1,a.jpg,Bos taurus\n2,b.jpg,Bos indicus\n3,c.jpg,\n"
+    found = load(
+        {
+            **table(root, text), "group": "rest", "group_by": "species",
+            "group_names": {"Bos indicus": "zebu"},
+        }
+    )  # fmt: skip
+    groups = dict(zip(found.rows["path"], found.rows["group"], strict=True))
+    assert groups == {"a.jpg": "Bos_taurus", "b.jpg": "zebu", "c.jpg": "rest"}
+    assert set(found.rows["species"]) == {"Bos taurus", "Bos indicus", ""}
+
+
+@pytest.mark.parametrize("column", ["group", "domain", "taxon"])
+def test_groups_may_come_from_any_column(root: Path, column: str) -> None:
+    text = f"identity,path,{column}\n1,a.jpg,x\n2,b.jpg,y\n"
+    found = load({**table(root, text), "group_by": column})
+    assert list(found.rows.sort_values("path")["group"]) == ["x", "y"]
+
+
+def test_a_column_for_groups_that_is_not_there_is_told(root: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no column 'taxon' \(group_by\); found"):
+        load({**table(root, "identity,path\n1,a.jpg\n"), "group_by": "taxon"})
+
+
+def test_an_animal_of_two_groups_is_refused_but_the_unknown_are_many(root: Path) -> None:
+    text = "identity,path,species\n1,a.jpg,x\n1,b.jpg,y\nunknown,c.jpg,x\n"
+    with pytest.raises(DatasetError, match=r"1 identities have photos .* group: 1 \(x, y\)"):
+        load({**table(root, text), "group_by": "species"})
+    fine = text.replace("1,b.jpg,y", "unknown,b.jpg,y")
+    assert len(load({**table(root, fine), "group_by": "species"}).rows) == 3

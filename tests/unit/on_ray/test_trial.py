@@ -65,7 +65,16 @@ def test_divergence_lack_of_memory_and_bad_data_are_results(
     assert ends_with(error, tmp_path, monkeypatch).status == status
 
 
-def test_a_fault_of_the_program_is_no_result(
+def test_what_no_retry_can_mend_is_told_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = ends_with(TypeError("no such argument"), tmp_path, monkeypatch)
+    assert result.status == "failed"
+    assert "TypeError: no such argument" in result.note
+    assert "in fail" in (tmp_path / PLAN.key / "error.txt").read_text()
+
+
+def test_what_a_lost_machine_may_have_caused_is_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(RuntimeError, match="shape mismatch"):

@@ -48,6 +48,11 @@ def test_groups_named_unseen_are_unseen_and_give_no_validation() -> None:
     assert {"reference", "query"} <= set(rows.loc[rows["domain"].eq("unseen"), "split"])
 
 
+def test_an_unseen_group_that_no_photo_is_of_is_told() -> None:
+    with pytest.raises(DatasetError, match=r"no group of a photo: \['dogs'\]; groups are \['cats'"):
+        assign(two_datasets(), Split(), ["cats", "dogs"])
+
+
 def test_an_unknown_animal_takes_no_part() -> None:
     rows = assign(two_datasets(), Split()).rows
     assert list(rows.loc[rows["identity"] == "unknown", "split"]) == ["none"]
