@@ -23,10 +23,17 @@ def run(
     description: str,
 ) -> int:
     """Parse the command line, read the config, act; returns the exit code."""
-    arguments = _parser(command, default, description).parse_args()
+
+    def read_and_act(arguments: argparse.Namespace) -> int:
+        return action(load(config_class, find(command, arguments.config), arguments.set), arguments)
+
+    return guarded(_config_parser(command, default, description).parse_args(), read_and_act)
+
+
+def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], int]) -> int:
+    """Act; what goes wrong is told in one sentence, and in full only with `--debug`."""
     try:
-        config = load(config_class, find(command, arguments.config), arguments.set)
-        return action(config, arguments)
+        return action(arguments)
     except ReidError as error:
         if arguments.debug:
             traceback.print_exc()
@@ -45,6 +52,13 @@ def run(
             f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr
         )
         return 1
+
+
+def parser(command: str, description: str) -> argparse.ArgumentParser:
+    """What every command has."""
+    made = argparse.ArgumentParser(prog=f"python -m reid_ray.{command}", description=description)
+    made.add_argument("--debug", action="store_true", help="show tracebacks")
+    return made
 
 
 def run_or_forecast(study: Study, arguments: argparse.Namespace) -> int:
@@ -72,27 +86,26 @@ def run_or_forecast(study: Study, arguments: argparse.Namespace) -> int:
     return 1 if outcome.record.failed() else 0
 
 
-def _parser(command: str, default: str | None, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m reid_ray.{command}", description=description)
-    parser.add_argument(
+def _config_parser(command: str, default: str | None, description: str) -> argparse.ArgumentParser:
+    made = parser(command, description)
+    made.add_argument(
         "config",
         nargs="?" if default else None,
         default=default,
         help="a YAML file, or the name of one below tune_configs/"
         + (f" (default: {default})" if default else ""),
     )
-    parser.add_argument(
+    made.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="override a setting, e.g. training.epochs=20",
     )
-    parser.add_argument(
+    made.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and do nothing"
     )
-    parser.add_argument(
+    made.add_argument(
         "--fresh", action="store_true", help="do everything again; earlier results are put aside"
     )
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    return parser
+    return made
