@@ -171,6 +171,20 @@ class Store:
         self.client.set_tag(run_id, "reid_ray.synced", _version(folder))
 
 
+def reachable(uri: str) -> int:
+    """Number of experiments that a tracking store has.
+
+    Raises:
+        TrackingError: it cannot be reached or read.
+    """
+    if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return 0  # asking would make it
+    try:
+        return len(MlflowClient(tracking_uri=uri).search_experiments())
+    except Exception as error:
+        raise TrackingError(f"MLflow at {uri}: {_first_line(error)}; check tracking_uri") from error
+
+
 def _shown_first(name: str) -> tuple[bool, bool, str]:
     return (name != "seen/top1", not name.endswith("top1"), name)
 
