@@ -9,6 +9,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,9 +46,7 @@ def examine(*, storage: Path, tracking_uri: str | None) -> Iterator[Check]:
     yield from _libraries()
     yield from _machine(storage)
     yield _guarded("matching", _matching)
-    yield from (
-        _guarded(f"weights of {name}", lambda name=name: _weights(name)) for name in PAPER_BACKBONES
-    )
+    yield from (_guarded(f"weights of {name}", partial(_weights, name)) for name in PAPER_BACKBONES)
     yield _guarded("MLflow", lambda: _mlflow(tracking_uri, storage))
     yield from _cluster(storage)
 
@@ -131,7 +130,7 @@ def _weights(name: str) -> Check:
     from reid_ray.embedding.backbones import resolve_weights
 
     weights, why = resolve_weights(name, "auto")
-    missing = "neither cached nor can the hub be reached; download them once with network, or set training.weights"
+    missing = "neither cached nor can the hub be reached; fetch them once, or set training.weights"
     return Check(
         f"weights of {name}",
         "note" if weights == "random" else "ok",
