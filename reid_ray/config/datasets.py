@@ -67,6 +67,7 @@ class ColumnNames(Config):
 
     image_id: str = "image_id"
     identity: str = "identity"
+    """Empty: the table names nobody, all animals are unknown."""
     path: str = "path"
     split: str = "split"
     bbox: str = "bbox"

@@ -144,7 +144,7 @@ def _rename(table: pa.Table, dataset: TableDataset, where: str) -> pd.DataFrame:
     ours = {theirs: name for name, theirs in dataset.columns.model_dump().items()}
     for name in ("identity", "path"):
         theirs = getattr(dataset.columns, name)
-        if theirs not in names:
+        if theirs not in names and (theirs or name == "path"):
             raise DatasetError(
                 f"{where}: no column '{theirs}'; found {names}; rename it or set columns.{name}"
             )
@@ -156,4 +156,6 @@ def _rename(table: pa.Table, dataset: TableDataset, where: str) -> pd.DataFrame:
         for name in names
     ]
     rows: pd.DataFrame = table.rename_columns(new).to_pandas()
+    if not dataset.columns.identity:
+        rows["identity"] = ""
     return rows.fillna("")

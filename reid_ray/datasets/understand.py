@@ -66,14 +66,17 @@ class Understood:
         ).strip()
 
 
-def understand(path: Path) -> Understood:
+def understand(path: Path, *, named: bool = True) -> Understood:
     """Look at a folder, or at the file in it that lists the photos.
+
+    Args:
+        named: whether a table must name the animals; photos to be identified need no names.
 
     Raises:
         DatasetError: nothing there that looks like photos with or without names.
     """
     if path.is_file():
-        found = _of_file(path.parent, path)
+        found = _of_file(path.parent, path, named)
         if found is None:
             raise DatasetError(
                 f"{path}: neither a table ({', '.join(TABLES)}) nor COCO JSON; give the folder of the "
@@ -84,7 +87,7 @@ def understand(path: Path) -> Understood:
         raise DatasetError(f"{path}: no such folder or file")
     listed = _listing_files(path)
     for file in listed:
-        if (found := _of_file(path, file)) is not None:
+        if (found := _of_file(path, file, named)) is not None:
             return _with_detections(found, path, listed)
     return _with_detections(_of_folders(path), path, listed)
 
@@ -97,10 +100,10 @@ def _listing_files(folder: Path) -> list[Path]:
     return tables + [p for p in files if p.suffix.lower() == ".json"]
 
 
-def _of_file(folder: Path, file: Path) -> Understood | None:
+def _of_file(folder: Path, file: Path, named: bool) -> Understood | None:
     if file.suffix.lower() == ".json":
         return _of_json(folder, file)
-    return _of_table(folder, file) if file.suffix.lower() in TABLES else None
+    return _of_table(folder, file, named) if file.suffix.lower() in TABLES else None
 
 
 def _of_json(folder: Path, file: Path) -> Understood | None:
@@ -123,7 +126,7 @@ def _of_json(folder: Path, file: Path) -> Understood | None:
     return Understood(dataset, reasons)
 
 
-def _of_table(folder: Path, file: Path) -> Understood | None:
+def _of_table(folder: Path, file: Path, named: bool) -> Understood | None:
     where = open_root(str(folder))
     _, cells = read_cells(_name(folder), file.name, where, [])
     names = [name.strip() for name in cells.column_names]
@@ -135,6 +138,12 @@ def _of_table(folder: Path, file: Path) -> Understood | None:
     columns, sentences = _columns(names)
     if "path" not in columns:
         return None
+    if "identity" not in columns and named:
+        raise DatasetError(
+            f"{file}: lists photos (column '{columns['path']}') but none of its columns "
+            f"{names} names the animal; rename that column to 'identity'"
+        )
+    columns.setdefault("identity", "")
     table = TableDataset(
         source="table",
         name=_name(folder),
@@ -142,11 +151,6 @@ def _of_table(folder: Path, file: Path) -> Understood | None:
         metadata=file.name,
         columns=ColumnNames(**{ours: name for ours, name in columns.items() if ours != name}),
     )
-    if "identity" not in columns:
-        raise DatasetError(
-            f"{file}: lists photos (column '{columns['path']}') but none of its columns "
-            f"{names} names the animal; rename that column to 'identity'"
-        )
     return Understood(table, [f"{file.name} lists {len(cells)} photos", *sentences])
 
 

@@ -15,7 +15,7 @@ from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerC
 
 from reid_ray.config.matching import Matching
 from reid_ray.errors import ReidError, ResourceError, TrialError
-from reid_ray.matching.scoring import EXCLUDED, Setting, score_block
+from reid_ray.matching.scoring import EXCLUDED, Setting, score_block, score_settings
 
 ATTEMPTS = 5
 """A call that lost so many workers is given up: it is what kills them."""
@@ -86,6 +86,29 @@ class Matcher:
             possible = np.where(scores[0] == EXCLUDED, -1, references.identities_g)
             parts.append(rank_block(scores, labels[block], possible, k=k))
         return dict(vars(concat(parts)))
+
+    def score(
+        self,
+        references: Any,
+        queries: Any,
+        start: int,
+        stop: int,
+        config: Matching,
+        setting: Setting,
+        out_qg: NDArray[np.bool_] | None,
+    ) -> Arrays:
+        """Scores float32 [stop - start, g] of queries start:stop; `EXCLUDED` where `out_qg` says so."""
+        from reid_ray.matching.engine import Packed
+
+        parts = []
+        for at in range(start, stop, QUERIES_AT_ONCE):
+            block = np.arange(at, min(at + QUERIES_AT_ONCE, stop))
+            nothing = np.zeros((len(block), len(references.packed)), bool)
+            out = nothing if out_qg is None else out_qg[block - start]
+            packed = Packed.of(queries.take(block))
+            scores = score_settings(packed, references, config, [setting], out)[0]
+            parts.append(np.where(out, EXCLUDED, scores).astype(np.float32))
+        return {"scores": np.concatenate(parts)}
 
 
 @dataclass(frozen=True)

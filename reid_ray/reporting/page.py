@@ -5,22 +5,18 @@ In: `StudyRecord`. Out: `index.html` without scripts or outside resources, `*.cs
 
 import base64
 import hashlib
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from reid_ray.errors import StorageError
 from reid_ray.reporting import contents, tables
 from reid_ray.reporting.gallery import MOST_LINES
+from reid_ray.reporting.html import environment, policy, style
 from reid_ray.reporting.pooled import Method, pooled_methods
-from reid_ray.reporting.text import duration, percent, shorten, visible
 from reid_ray.runs import files
 from reid_ray.runs.study import StudyRecord
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(record: StudyRecord, out: Path) -> Path:
@@ -58,16 +54,16 @@ def csv_tables(record: StudyRecord, methods: list[Method]) -> dict[str, Any]:
 
 def render(record: StudyRecord, methods: list[Method], csv_files: list[str]) -> str:
     """The page as text."""
-    css = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+    css = style()
     context = contents.page_contents(record, methods)
     gallery = load_gallery(record.gallery_path)
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             **context,
             css=Markup(css),  # our own file
-            policy=_policy(css),
+            policy=policy(css),
             csv_files=csv_files,
             gallery=gallery,
             most_lines=MOST_LINES,
@@ -104,50 +100,3 @@ def _data_uri(folder: Path, name: str | None) -> str | None:
     except OSError as error:
         raise StorageError(f"{path}: thumbnail cannot be read ({error})") from None
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-
-
-def _policy(css: str) -> str:
-    """Nothing may load or run; the one style sheet is named by its hash."""
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    environment.filters.update(
-        percent=percent, points=_points, duration=duration, shorten=shorten, slug=_slug
-    )
-    environment.tests["measured"] = _is_measured
-    return environment
-
-
-def _finalize(value: Any) -> Any:
-    """Every text that is printed shows its hidden characters; our own markup passes."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _is_measured(value: Any) -> bool:
-    return value is not None and value == value
-
-
-def _points(share: float) -> str:
-    """A difference with its sign, typographic minus."""
-    if not _is_measured(share):
-        return "\u2013"
-    text = f"{100 * share:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\u2212")
-
-
-def _slug(text: str) -> str:
-    return text.replace(" ", "-").lower()
