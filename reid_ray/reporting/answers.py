@@ -166,10 +166,8 @@ def wildbook_table(answers: Answers) -> pd.DataFrame:
             }
         )  # fmt: skip
     table = pd.DataFrame(rows)
-    empty = [
-        name for name in table if table[name].eq("").all() and not name.endswith("individualID")
-    ]
-    return table.drop(columns=empty)
+    filled = [str(name) for name in table if table[name].astype(str).ne("").any()]
+    return table[[name for name in table if name in (*filled, "Encounter.individualID")]]
 
 
 def _plain(answers: Answers) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from reid_ray.reporting.text import duration, percent, shorten, visible
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def style() -> str:
+def style_sheet() -> str:
     """The one style sheet."""
     return (_TEMPLATES / "style.css").read_text(encoding="utf-8")
 

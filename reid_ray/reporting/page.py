@@ -13,7 +13,7 @@ from markupsafe import Markup
 from reid_ray.errors import StorageError
 from reid_ray.reporting import contents, tables
 from reid_ray.reporting.gallery import MOST_LINES
-from reid_ray.reporting.html import environment, policy, style
+from reid_ray.reporting.html import environment, policy, style_sheet
 from reid_ray.reporting.pooled import Method, pooled_methods
 from reid_ray.runs import files
 from reid_ray.runs.study import StudyRecord
@@ -54,7 +54,7 @@ def csv_tables(record: StudyRecord, methods: list[Method]) -> dict[str, Any]:
 
 def render(record: StudyRecord, methods: list[Method], csv_files: list[str]) -> str:
     """The page as text."""
-    css = style()
+    css = style_sheet()
     context = contents.page_contents(record, methods)
     gallery = load_gallery(record.gallery_path)
     return (

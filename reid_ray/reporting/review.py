@@ -17,7 +17,7 @@ from reid_ray.config.matching import Matching
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.reporting.answers import Answer, Answers, Candidate, sections
 from reid_ray.reporting.gallery import MOST_LINES, draw_pair, jpeg, matched_points
-from reid_ray.reporting.html import environment, policy, style
+from reid_ray.reporting.html import environment, policy, style_sheet
 from reid_ray.runs import files
 
 PER_PAGE = 40
@@ -38,7 +38,7 @@ def write_review(
     """
     pages = list(_pages(answers.answers))
     names = ["index.html", *(f"page-{number}.html" for number in range(2, len(pages) + 1))]
-    css = style()
+    css = style_sheet()
     for number, page in enumerate(pages):
         shown = [
             {"anchor": anchor, "title": title, "total": total,

@@ -1,0 +1,132 @@
+"""Answers become tables that other programs read, and pages on which people check them."""
+
+import html.parser
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reid_ray.config.identify import LOCAL
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.reporting.answers import Answer, Answers, Candidate, sections, write_answers
+from reid_ray.reporting.review import PER_PAGE, write_review
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def rows(count: int = 4) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "path": [f"p{i}.jpg" for i in range(count - 1)] + [HOSTILE],
+            "identity": ["leo", "mia", "unknown", "unknown"][:count],
+            "dataset": ["reference", "reference", "query", "query"][:count],
+            "date": ["2024-03-09", "", "2023", ""][:count],
+            "species": ["Lynx lynx", "", "Lynx lynx", ""][:count],
+        }
+    )
+
+
+def answers() -> Answers:
+    leo, mia = Candidate("leo", 0.95, 0), Candidate("=mia", 0.02, 1)
+    told = (
+        Answer(2, "leo", 0.95, 0.03, (leo, mia), truth="leo"),
+        Answer(
+            3, None, 0.7, 0.7, (Candidate("=mia", 0.2, 1), Candidate("leo", 0.1, None)), group=0
+        ),
+    )
+    learnt = {"lookups": 20, "found_again": 0.5, "unknown_noticed": 0.75, "unknown_share": 0.2,
+              "reliability": [{"low": 0.9, "high": 1.0, "answers": 7.0, "said": 0.95, "right": 0.9}],
+              "looked_by": ["LNBNN"], "grouping": {"ari": 0.31, "cut": 0.5, "photos": 9}}  # fmt: skip
+    return Answers("trip", rows(), pd.DataFrame(), told, learnt, ("a note",))
+
+
+def photos(count: int = 4) -> PreparedImages:
+    rng = np.random.default_rng(0)
+    return PreparedImages.pack(
+        rng.integers(0, 256, (96, 120, 3), dtype=np.uint8) for _ in range(count)
+    )
+
+
+def test_tables_say_who_is_in_each_photo_and_who_else_it_may_be(tmp_path: Path) -> None:
+    write_answers(answers(), tmp_path)
+    table = pd.read_csv(tmp_path / "answers.csv", dtype=str, keep_default_na=False)
+    assert table["answer"].tolist() == ["leo", "unknown 1"]
+    assert table["probability"].tolist() == ["0.95", "0.7"]
+    assert table["truth"].tolist() == ["leo", ""]
+    listed = pd.read_csv(tmp_path / "candidates.csv", dtype=str, keep_default_na=False)
+    assert listed[["rank", "identity", "reference"]].to_numpy().tolist() == [
+        ["1", "leo", "p0.jpg"], ["2", "'=mia", "p1.jpg"], ["1", "'=mia", "p1.jpg"], ["2", "leo", ""],
+    ]  # fmt: skip
+    plain = json.loads((tmp_path / "answers.json").read_text())
+    assert plain["answers"][0]["candidates"][1]["identity"] == "=mia"
+    assert plain["answers"][1]["group"] == 0
+
+
+def test_wildbook_gets_names_of_certain_answers_alone(tmp_path: Path) -> None:
+    write_answers(answers(), tmp_path)
+    sheet = pd.read_csv(tmp_path / "wildbook.csv", dtype=str, keep_default_na=False)
+    assert sheet["Encounter.individualID"].tolist() == ["leo", ""]
+    assert sheet["Encounter.genus"].tolist() == ["Lynx", ""]
+    assert sheet["Encounter.year"].tolist() == ["2023", ""]
+    assert "Encounter.month" not in sheet  # empty columns make an import fail
+    assert sheet["Encounter.researcherComments"][0] == "reid_ray: leo, probability 0.95"
+
+
+def test_right_answers_are_counted_where_names_were_known() -> None:
+    assert answers().right() == (1, 1)
+
+
+def test_sections_go_from_sure_to_unknown() -> None:
+    unsure = Answer(2, "leo", 0.6, 0.3, ())
+    found = sections([unsure, *answers().answers])
+    assert [(anchor, len(part)) for anchor, _, part in found] == [
+        ("named", 1), ("look", 1), ("unknown", 1),
+    ]  # fmt: skip
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name == "src"]
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_shows_query_candidates_and_matches_and_runs_nothing(tmp_path: Path) -> None:
+    path = write_review(answers(), photos(), tmp_path, matching=LOCAL["sift"], drawn=1)
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert "script" not in page.tags
+    assert HOSTILE in page.words
+    assert "Content-Security-Policy" in text
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    assert len(page.sources) == 2 + 3 + 2  # queries, candidates with a photo, drawn pairs
+    assert "95 %" in page.words
+    assert "0.31" in page.words
+
+
+def test_many_photos_are_spread_over_pages(tmp_path: Path) -> None:
+    few = answers()
+    many = Answers("trip", few.rows, few.quarantine, few.answers[:1] * (PER_PAGE + 5), few.learnt)
+    write_review(many, photos(), tmp_path, matching=None, drawn=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "page-2.html"]
+    second = Page((tmp_path / "page-2.html").read_text(encoding="utf-8"))
+    assert len(second.sources) == 5 * 3
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_answers_make_a_page_too(tmp_path: Path, count: int) -> None:
+    few = answers()
+    some = Answers("trip", few.rows, few.quarantine, few.answers[:count], few.learnt)
+    write_answers(some, tmp_path)
+    assert write_review(some, photos(), tmp_path, matching=None, drawn=0).exists()
