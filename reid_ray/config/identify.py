@@ -41,6 +41,8 @@ class IdentifyRun(Config):
     """Group the photos of unknown animals by animal."""
     drawn: NonNegativeInt = 1
     """Candidates per query whose matched keypoints are drawn, where local features are used."""
+    keep_cards: bool = False
+    """Also write what the pages show as data, from which a review server makes pages with forms."""
     storage: str = "runs"
     """Folder of decoded photos, vectors and features."""
     out: str = "identified"

@@ -61,7 +61,8 @@ def name_animals(run: IdentifyRun) -> str:
     from reid_ray.on_ray.identify import identify
     from reid_ray.on_ray.progress import Display
     from reid_ray.reporting.answers import write_answers
-    from reid_ray.reporting.review import write_review
+    from reid_ray.reporting.review import review_cards, write_review
+    from reid_ray.runs import files
 
     display = Display()
     found = identify(run, display=display)
@@ -69,7 +70,10 @@ def name_animals(run: IdentifyRun) -> str:
     out = results_folder(run.out) / run.name
     write_answers(answers, out)
     display.say("writing the review page")
-    page = write_review(answers, found.images, out, matching=run.matching(), drawn=run.drawn)
+    cards = review_cards(answers, found.images, matching=run.matching(), drawn=run.drawn)
+    if run.keep_cards:
+        files.write_json(out / "cards.json", cards)
+    page = write_review(answers, cards, out)
     return "\n".join(
         [
             "",

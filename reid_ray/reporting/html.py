@@ -22,12 +22,13 @@ def style_sheet() -> str:
     return (_TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
-def policy(css: str) -> str:
-    """Nothing may load or run; the one style sheet is named by its hash."""
+def policy(css: str, *, forms: bool = False) -> str:
+    """Nothing may load or run; the one style sheet is named by its hash. Forms go nowhere, or to the
+    server that the page came from."""
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"base-uri 'none'; form-action '{'self' if forms else 'none'}'"
     )
 
 

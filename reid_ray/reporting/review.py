@@ -6,7 +6,7 @@ grows beyond a few megabytes. Pictures are encoded anew, so no EXIF goes along, 
 """
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,65 +20,101 @@ from reid_ray.reporting.gallery import MOST_LINES, draw_pair, jpeg, matched_poin
 from reid_ray.reporting.html import environment, policy, style_sheet
 from reid_ray.runs import files
 
+Page = list[dict[str, Any]]
+"""Sections of one page: anchor, title, how many photos in all, cards."""
+
+EXPORTS = tuple(
+    (name, name) for name in ("answers.csv", "candidates.csv", "wildbook.csv", "answers.json")
+)
 PER_PAGE = 40
 QUERY_PX, CANDIDATE_PX = 320, 200
 _RATIO = 0.6
 _SHOWN = ("date", "location", "orientation", "encounter")
 
 
-def write_review(
-    answers: Answers, images: PreparedImages, out: Path, *, matching: Matching | None, drawn: int
-) -> Path:
-    """Write `index.html` and, beyond `PER_PAGE` photos, `page-2.html` and so on; returns the first.
+Card = dict[str, Any]
+"""Everything a page shows of one query, as plain data."""
+
+
+def write_review(answers: Answers, cards: Sequence[Card], out: Path) -> Path:
+    """Write `index.html` and, beyond `PER_PAGE` photos, `page-2.html` and so on; returns the first."""
+    pages = pages_of(answers, cards)
+    names = ["index.html", *(f"page-{number}.html" for number in range(2, len(pages) + 1))]
+    for number in range(len(pages)):
+        text = review_page(answers, pages, number, names)
+        files.write_bytes(out / names[number], text.encode("utf-8", "replace"))
+    return out / names[0]
+
+
+def review_page(
+    answers: Answers,
+    pages: Sequence[Page],
+    number: int,
+    names: Sequence[str],
+    *,
+    decisions: Mapping[str, str] | None = None,
+    exports: Sequence[tuple[str, str]] = EXPORTS,
+) -> str:
+    """One page as text.
+
+    Args:
+        names: addresses of all pages.
+        decisions: what was decided on photos by path, for a page with a form to decide; None: a page
+            to look at.
+        exports: (address, name) of what can be fetched.
+    """
+    css = style_sheet()
+    return (
+        environment()
+        .get_template("review.html.j2")
+        .render(
+            css=Markup(css),  # our own file
+            policy=policy(css, forms=decisions is not None),
+            answers=answers,
+            summary=_summary(answers),
+            right=answers.right(),
+            shown=pages[number],
+            names=names,
+            number=number,
+            decisions=decisions,
+            exports=exports,
+        )
+    )
+
+
+def review_cards(
+    answers: Answers, images: PreparedImages, *, matching: Matching | None, drawn: int
+) -> list[Card]:
+    """One card per answer, in the order of `answers.answers`.
 
     Args:
         images: photo i belongs to row i of `answers.rows`.
         matching: the local-feature method, whose matches are drawn; None draws none.
         drawn: candidates per query with a drawing.
     """
-    pages = list(_pages(answers.answers))
-    names = ["index.html", *(f"page-{number}.html" for number in range(2, len(pages) + 1))]
-    css = style_sheet()
-    for number, page in enumerate(pages):
-        shown = [
-            {"anchor": anchor, "title": title, "total": total,
-             "cards": [_card(answers, answer, images, matching, drawn) for answer in part]}
-            for anchor, title, total, part in page
-        ]  # fmt: skip
-        text = (
-            environment()
-            .get_template("review.html.j2")
-            .render(
-                css=Markup(css),  # our own file
-                policy=policy(css),
-                answers=answers,
-                summary=_summary(answers),
-                right=answers.right(),
-                shown=shown,
-                names=names,
-                number=number,
-                most_lines=MOST_LINES,
-            )
-        )
-        files.write_bytes(out / names[number], text.encode("utf-8", "replace"))
-    return out / names[0]
+    return [_card(answers, answer, images, matching, drawn) for answer in answers.answers]
 
 
-def _pages(
-    answers: Sequence[Answer],
-) -> Iterator[list[tuple[str, str, int, list[Answer]]]]:
-    """(anchor, title, how many in all, those of this page) of each section on each page."""
-    page: list[tuple[str, str, int, list[Answer]]] = []
+def pages_of(answers: Answers, cards: Sequence[Card]) -> list[Page]:
+    """The cards of each page, by section."""
+    return list(_pages(answers, cards))
+
+
+def _pages(answers: Answers, cards: Sequence[Card]) -> Iterator[Page]:
+    card_of = {id(answer): card for answer, card in zip(answers.answers, cards, strict=True)}
+    page: Page = []
     room = PER_PAGE
-    for anchor, title, part in sections(answers):
-        left = part
+    for anchor, title, part in sections(answers.answers):
+        left = [card_of[id(answer)] for answer in part]
         while left:
-            page.append((anchor, title, len(part), left[:room]))
+            page.append(
+                {"anchor": anchor, "title": title, "total": len(part), "cards": left[:room]}
+            )
             left, room = left[room:], room - len(left[:room])
             if room == 0:
                 yield page
                 page, room = [], PER_PAGE
-    if page or not answers:
+    if page or not answers.answers:
         yield page
 
 
@@ -100,12 +136,15 @@ def _card(
     images: PreparedImages,
     matching: Matching | None,
     drawn: int,
-) -> dict[str, Any]:
-    """Everything the page shows of one query."""
+) -> Card:
     row = answers.rows.iloc[answer.row]
     facts = [(name, str(row[name])) for name in _SHOWN if name in row and str(row[name])]
     return {
-        "answer": answer,
+        "text": answer.text,
+        "identity": answer.identity,
+        "probability": answer.probability,
+        "unknown": answer.unknown,
+        "truth": answer.truth,
         "path": str(row["path"]),
         "facts": facts,
         "picture": _thumbnail(images, answer.row, QUERY_PX),

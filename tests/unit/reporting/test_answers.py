@@ -11,7 +11,7 @@ import pytest
 from reid_ray.config.identify import LOCAL
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.reporting.answers import Answer, Answers, Candidate, sections, write_answers
-from reid_ray.reporting.review import PER_PAGE, write_review
+from reid_ray.reporting.review import PER_PAGE, Card, review_cards, write_review
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -47,6 +47,10 @@ def photos(count: int = 4) -> PreparedImages:
     return PreparedImages.pack(
         rng.integers(0, 256, (96, 120, 3), dtype=np.uint8) for _ in range(count)
     )
+
+
+def cards(of: Answers, drawn: int = 0) -> list[Card]:
+    return review_cards(of, photos(), matching=LOCAL["sift"] if drawn else None, drawn=drawn)
 
 
 def test_tables_say_who_is_in_each_photo_and_who_else_it_may_be(tmp_path: Path) -> None:
@@ -103,7 +107,7 @@ class Page(html.parser.HTMLParser):
 
 
 def test_the_page_shows_query_candidates_and_matches_and_runs_nothing(tmp_path: Path) -> None:
-    path = write_review(answers(), photos(), tmp_path, matching=LOCAL["sift"], drawn=1)
+    path = write_review(answers(), cards(answers(), drawn=1), tmp_path)
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert "script" not in page.tags
@@ -118,7 +122,7 @@ def test_the_page_shows_query_candidates_and_matches_and_runs_nothing(tmp_path: 
 def test_many_photos_are_spread_over_pages(tmp_path: Path) -> None:
     few = answers()
     many = Answers("trip", few.rows, few.quarantine, few.answers[:1] * (PER_PAGE + 5), few.learnt)
-    write_review(many, photos(), tmp_path, matching=None, drawn=0)
+    write_review(many, cards(many), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "page-2.html"]
     second = Page((tmp_path / "page-2.html").read_text(encoding="utf-8"))
     assert len(second.sources) == 5 * 3
@@ -129,4 +133,4 @@ def test_few_answers_make_a_page_too(tmp_path: Path, count: int) -> None:
     few = answers()
     some = Answers("trip", few.rows, few.quarantine, few.answers[:count], few.learnt)
     write_answers(some, tmp_path)
-    assert write_review(some, photos(), tmp_path, matching=None, drawn=0).exists()
+    assert write_review(some, cards(some), tmp_path).exists()
