@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from reid_ray.errors import StorageError
 from reid_ray.reporting.tables import to_csv
 from reid_ray.runs import files
 
@@ -191,6 +192,32 @@ def _plain(answers: Answers) -> dict[str, Any]:
             for answer in answers.answers
         ],
     }  # fmt: skip
+
+
+def answers_of(plain: dict[str, Any]) -> Answers:
+    """Answers as `write_answers` wrote them; of the photos' table only paths are known.
+
+    Raises:
+        StorageError: not such a file.
+    """
+    try:
+        told = [
+            Answer(
+                row=row, identity=one["identity"], probability=float(one["probability"]),
+                unknown=float(one["unknown_probability"]), group=one["group"], truth=one["truth"],
+                candidates=tuple(
+                    Candidate(c["identity"], float(c["probability"]), None) for c in one["candidates"]
+                ),
+            )
+            for row, one in enumerate(plain["answers"])
+        ]  # fmt: skip
+        paths = pd.DataFrame({"path": [one["path"] for one in plain["answers"]]}, dtype="str")
+        notes = tuple(plain["notes"])
+        return Answers(plain["name"], paths, pd.DataFrame(), tuple(told), plain["learnt"], notes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"answers.json: not the answers of a run ({error!r}); name the photos again"
+        ) from None
 
 
 def _cell(rows: pd.DataFrame, row: int, column: str) -> str:
