@@ -36,6 +36,7 @@ FEW_FRESH = 30
 """Fewer reference photos that a model was not trained on are too few to learn from."""
 MOST_GROUPED = 4000
 """Unknown photos that are grouped; each is compared with each."""
+POOR_ARI = 0.4
 QUERIES_AT_ONCE = 5000
 _PAIR_SAMPLE = 200
 
@@ -325,6 +326,12 @@ def _group(
     found.groups = np.full(len(found.queries), -1, np.int64)
     if len(unknown):
         found.groups[unknown] = learnt.groups(_pairs(lookers, found.queries[unknown]))
+    if learnt.ari < POOR_ARI:
+        found.notes.append(
+            "photos of unknown animals are hard to group here: known animals, grouped in the same way, "
+            f"agree with the truth to {learnt.ari:.2f} (1 is perfect, 0 is chance), so take the groups as "
+            "hints"
+        )
     found.learnt["grouping"] = {"ari": learnt.ari, "cut": learnt.cut, "photos": len(sampled)}
 
 
