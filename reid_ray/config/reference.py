@@ -29,10 +29,9 @@ This page is made from the config classes: `python -m reid_ray.config.reference`
 def markdown() -> str:
     """The whole page."""
     parts = [_INTRO]
-    told: set[type[BaseModel]] = set()
-    for command, cls in _commands().items():
-        parts.append(f"## `{command}`\n\n{_summary(cls)}\n\n{_table(cls)}")
-        told.add(cls)
+    told: set[type[BaseModel]] = set(_commands().values())
+    for command, top in _commands().items():
+        parts.append(f"## `{command}`\n\n{_summary(top)}\n\n{_table(top)}")
     waiting = [inner for cls in _commands().values() for inner in _inner(cls)]
     parts.append("## Parts")
     while waiting:

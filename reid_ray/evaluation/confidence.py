@@ -5,8 +5,8 @@ P(none of them), which sum to 1.
 
 What a score is worth is learnt on the references alone: each is looked up among the others, once as
 it is (its animal is known) and once with its own animal taken away (its animal is unknown). A
-conditional logit (McFadden 1974) of a candidate's score and its lead over the best other animal, for
-each method that looks, is fitted to these look-ups by maximum likelihood, with "none of them" as the
+conditional logit (McFadden 1974) of a candidate's score, its lead over the best other animal and its
+standing among all animals, for each method that looks, is fitted to these look-ups by maximum likelihood, with "none of them" as the
 choice of utility 0. Legend: m methods, q queries, i identities, c candidates, f features.
 """
 
@@ -23,6 +23,7 @@ Scores = NDArray[np.floating]
 FOLDS = 5
 LEAST_LOOKUPS = 10
 _SHRINKAGE = 1e-3
+_MOST_DEVIATIONS = 30.0
 _FAR = -1e3
 """Stands for the score of an animal without photos: far below any other."""
 
@@ -98,7 +99,11 @@ def propose(scores_mqi: Scores, most: int) -> NDArray[np.int64]:
 
 
 def features(scores_mqi: Scores, candidates_qc: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Score and lead over the best other animal, of each method; float64 [q, c, 2 m]."""
+    """What speaks for each candidate, of each method; float64 [q, c, 3 m].
+
+    Its score; its lead over the best other animal; its standing: by how many standard deviations it
+    exceeds the mean of all animals' scores for this query.
+    """
     values = []
     for scores_qi in np.where(np.isfinite(scores_mqi), scores_mqi, _FAR).astype(np.float64):
         best_two = np.sort(scores_qi, axis=1)[:, ::-1][:, :2]
@@ -108,8 +113,17 @@ def features(scores_mqi: Scores, candidates_qc: NDArray[np.int64]) -> NDArray[np
         top = np.argmax(scores_qi, axis=1)[:, None]
         # The first of equals leads by nothing, so the others trail by nothing.
         rival = np.where(candidates_qc == top, second, first)
-        values += [own, np.clip(own - rival, -_span(scores_qi), _span(scores_qi))]
+        lead = np.clip(own - rival, -_span(scores_qi), _span(scores_qi))
+        values += [own, lead, _standing(own, scores_qi)]
     return np.stack(values, axis=-1)
+
+
+def _standing(own_qc: NDArray[np.float64], scores_qi: NDArray[np.float64]) -> NDArray[np.float64]:
+    real = np.ma.masked_less_equal(scores_qi, _FAR)  # type: ignore[no-untyped-call]
+    mean = real.mean(axis=1, keepdims=True).filled(0.0)
+    deviation = real.std(axis=1, keepdims=True).filled(0.0)
+    apart = (own_qc - mean) / np.where(deviation > 0, deviation, np.inf)
+    return np.asarray(np.clip(apart, -_MOST_DEVIATIONS, _MOST_DEVIATIONS))
 
 
 def _span(scores_qi: NDArray[np.float64]) -> float:
