@@ -6,8 +6,8 @@ P(none of them), which sum to 1.
 What a score is worth is learnt on the references alone: each is looked up among the others, once as
 it is (its animal is known) and once with its own animal taken away (its animal is unknown). A
 conditional logit (McFadden 1974) of a candidate's score, its lead over the best other animal and its
-standing among all animals, for each method that looks, is fitted to these look-ups by maximum likelihood, with "none of them" as the
-choice of utility 0. Legend: m methods, q queries, i identities, c candidates, f features.
+standing among all animals, for each method that looks, is fitted to these look-ups by maximum
+likelihood, with "none of them" as the choice of utility 0. Legend: m methods, q queries, i identities, c candidates, f features.
 """
 
 from collections.abc import Sequence
@@ -119,7 +119,7 @@ def features(scores_mqi: Scores, candidates_qc: NDArray[np.int64]) -> NDArray[np
 
 
 def _standing(own_qc: NDArray[np.float64], scores_qi: NDArray[np.float64]) -> NDArray[np.float64]:
-    real = np.ma.masked_less_equal(scores_qi, _FAR)  # type: ignore[no-untyped-call]
+    real = np.ma.masked_less_equal(scores_qi, _FAR)
     mean = real.mean(axis=1, keepdims=True).filled(0.0)
     deviation = real.std(axis=1, keepdims=True).filled(0.0)
     apart = (own_qc - mean) / np.where(deviation > 0, deviation, np.inf)
