@@ -23,21 +23,19 @@ def run(
     description: str,
 ) -> int:
     """Parse the command line, read the config, act; returns the exit code."""
-    arguments = _parser(command, default, description).parse_args()
 
-    def act() -> int:
-        config = load(config_class, find(command, arguments.config), arguments.set)
-        return action(config, arguments)
+    def read_and_act(arguments: argparse.Namespace) -> int:
+        return action(load(config_class, find(command, arguments.config), arguments.set), arguments)
 
-    return guarded(act, debug=arguments.debug)
+    return guarded(_config_parser(command, default, description).parse_args(), read_and_act)
 
 
-def guarded(act: Callable[[], int], *, debug: bool) -> int:
-    """Act; errors become one sentence and an exit code."""
+def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], int]) -> int:
+    """Act; what goes wrong is told in one sentence, and in full only with `--debug`."""
     try:
-        return act()
+        return action(arguments)
     except ReidError as error:
-        if debug:
+        if arguments.debug:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -47,13 +45,20 @@ def guarded(act: Callable[[], int], *, debug: bool) -> int:
         )
         return 130
     except Exception as error:
-        if debug:
+        if arguments.debug:
             raise
         where = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         print(
             f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr
         )
         return 1
+
+
+def parser(command: str, description: str) -> argparse.ArgumentParser:
+    """What every command has."""
+    made = argparse.ArgumentParser(prog=f"python -m reid_ray.{command}", description=description)
+    made.add_argument("--debug", action="store_true", help="show tracebacks")
+    return made
 
 
 def run_or_forecast(study: Study, arguments: argparse.Namespace) -> int:
@@ -81,27 +86,26 @@ def run_or_forecast(study: Study, arguments: argparse.Namespace) -> int:
     return 1 if outcome.record.failed() else 0
 
 
-def _parser(command: str, default: str | None, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m reid_ray.{command}", description=description)
-    parser.add_argument(
+def _config_parser(command: str, default: str | None, description: str) -> argparse.ArgumentParser:
+    made = parser(command, description)
+    made.add_argument(
         "config",
         nargs="?" if default else None,
         default=default,
         help="a YAML file, or the name of one below tune_configs/"
         + (f" (default: {default})" if default else ""),
     )
-    parser.add_argument(
+    made.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="override a setting, e.g. training.epochs=20",
     )
-    parser.add_argument(
+    made.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and do nothing"
     )
-    parser.add_argument(
+    made.add_argument(
         "--fresh", action="store_true", help="do everything again; earlier results are put aside"
     )
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    return parser
+    return made

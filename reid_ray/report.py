@@ -33,9 +33,7 @@ def act(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m reid_ray.report", description=__doc__.split(": ", 1)[1]
-    )
+    parser = command.parser("report", __doc__.split(": ", 1)[1])
     parser.add_argument(
         "study", nargs="?", help="its name, or the path of its folder; not needed if there is one"
     )
@@ -45,11 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--storage", default="runs", help="folder of all studies (default: runs)")
     parser.add_argument("--out", metavar="DIR", help="folder to write (default: reports/<study>)")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
 
 if __name__ == "__main__":
     given = _parser().parse_args()
     given.study = given.study or given.named
-    sys.exit(command.guarded(lambda: act(given), debug=given.debug))
+    sys.exit(command.guarded(given, act))

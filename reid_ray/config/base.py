@@ -25,7 +25,12 @@ class Config(BaseModel):
     """Base of every config class: frozen, strict, unknown keys refused, no NaN or infinity."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
     )
 
     @classmethod
@@ -52,11 +57,14 @@ C = TypeVar("C", bound=Config)
 
 def load(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -> C:
     """Read `path` as a `cls`, with `a.b=c` overrides (values in YAML, list items by number)."""
-    path = Path(path)
-    raw = read_yaml(path)
+    return build(cls, read_yaml(Path(path)), overrides, where=str(path))
+
+
+def build(cls: type[C], raw: dict[str, Any], overrides: Sequence[str], *, where: str) -> C:
+    """`raw`, with overrides as `load` takes them, as a `cls`."""
     for override in overrides:
         _override(raw, override)
-    return cls.parse(raw, where=str(path))
+    return cls.parse(raw, where=where)
 
 
 def read_yaml(path: Path) -> Any:

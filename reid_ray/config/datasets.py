@@ -35,6 +35,20 @@ class EncounterFrom(Config):
         return pattern
 
 
+class Detections(Config):
+    """A detector's results for photos of one animal each: only the animal is looked at."""
+
+    file: str
+    """MegaDetector's JSON, relative to `root` unless absolute; the repository's own format (shares of
+    the photo) and the list that the `megadetector` command writes (corners in pixels) are told apart."""
+    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.2
+    several: Literal["best", "all"] = "best"
+    """`best`: the surest box of each photo; `all`: each box of a photo of unknown animals becomes a
+    photo of its own (a named photo keeps its best: its name fits one animal)."""
+    without: Literal["whole", "aside"] = "whole"
+    """A photo without an animal box is taken whole, or put aside."""
+
+
 class _Dataset(Config):
     name: Name
     group: Name | None = None
@@ -59,12 +73,20 @@ class HerdDataset(_Dataset):
     seed: int = 0
 
 
-class FolderDataset(_Dataset):
+class _Photos(_Dataset):
+    """Photos that are there already."""
+
+    root: str
+    """A folder, or a URI such as s3://bucket/photos."""
+    encounter_from: EncounterFrom | None = None
+    """Takes the place of the source's own `encounter`."""
+    detections: Detections | None = None
+
+
+class FolderDataset(_Photos):
     """One folder per identity below `root`; photos directly or deeper inside."""
 
     source: Literal["folder"]
-    root: str
-    encounter_from: EncounterFrom | None = None
 
 
 class ColumnNames(Config):
@@ -72,6 +94,7 @@ class ColumnNames(Config):
 
     image_id: str = "image_id"
     identity: str = "identity"
+    """Empty: the table names nobody, all animals are unknown."""
     path: str = "path"
     split: str = "split"
     bbox: str = "bbox"
@@ -81,16 +104,13 @@ class ColumnNames(Config):
     encounter: str = "encounter"
 
 
-class TableDataset(_Dataset):
-    """A CSV or Parquet table with a row per photo, paths relative to `root`."""
+class TableDataset(_Photos):
+    """A table with a row per photo, paths relative to `root`; wildlife-datasets' columns by default."""
 
     source: Literal["table"]
-    root: str
     metadata: str = "metadata.csv"
-    """The table, relative to `root` unless absolute; `.csv`, `.tsv` or `.parquet`."""
+    """The table, relative to `root` unless absolute; `.csv`, `.tsv`, `.xlsx` or `.parquet`."""
     columns: ColumnNames = ColumnNames()
-    encounter_from: EncounterFrom | None = None
-    """Takes the place of the table's own column `encounter`."""
     group_by: str | None = None
     """Column with each photo's species group, for a collection of several (`species`, say); where it is
     empty, `group`. Characters that a name cannot have become `_`."""
@@ -104,7 +124,27 @@ class TableDataset(_Dataset):
         return self
 
 
-Dataset = Annotated[HerdDataset | FolderDataset | TableDataset, Field(discriminator="source")]
+class CocoDataset(_Photos):
+    """COCO or COCO Camera Traps JSON: a photo per annotation, cropped to its box on request."""
+
+    source: Literal["coco"]
+    annotations: str = "annotations.json"
+    """The JSON, relative to `root` unless absolute."""
+    identity: str | None = None
+    """The field that names the individual, of an annotation or else of its image; `category`: the
+    category's name. None: the first of `individual_id`, `identity`, `individual`, `name` that is there."""
+
+
+class WildbookDataset(_Photos):
+    """A Wildbook bulk-import sheet: a row per encounter, whose media assets are its photos."""
+
+    source: Literal["wildbook"]
+    metadata: str = "metadata.xlsx"
+    """The sheet, relative to `root` unless absolute; `.xlsx`, `.csv`, `.tsv` or `.parquet`."""
+
+
+PhotoDataset = FolderDataset | TableDataset | CocoDataset | WildbookDataset
+Dataset = Annotated[HerdDataset | PhotoDataset, Field(discriminator="source")]
 
 
 class Split(Config):
@@ -151,6 +191,9 @@ class Data(Config):
             raise ValueError(
                 f"unseen names no group of a dataset: {missing}; groups are {sorted(groups)}"
             )
+        boxed = [d.name for d in self.datasets if isinstance(d, _Photos) and d.detections]
+        if boxed and self.images.crop != "bbox":
+            raise ValueError(f"detections of {boxed} would have no effect: set images.crop to bbox")
         if groups == set(self.unseen):
             raise ValueError(
                 f"every group is unseen ({sorted(groups)}), so there is nothing to train on"

@@ -4,16 +4,29 @@ In: `Data`. Out: `LoadedRows`: rows that can be read, and the photos put aside w
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 import pandas as pd
 
-from reid_ray.config.datasets import Data, Dataset, FolderDataset, HerdDataset, Images, TableDataset
+from reid_ray.config.datasets import (
+    CocoDataset,
+    Data,
+    Dataset,
+    FolderDataset,
+    HerdDataset,
+    Images,
+    PhotoDataset,
+    TableDataset,
+    WildbookDataset,
+)
 from reid_ray.datasets import schema
+from reid_ray.datasets.coco import read_coco
 from reid_ray.datasets.encounters import ENCOUNTER, derive_encounters
 from reid_ray.datasets.folder import read_folder
+from reid_ray.datasets.megadetector import add_boxes
 from reid_ray.datasets.roots import Root, open_root
 from reid_ray.datasets.table import parse_bbox, read_table
+from reid_ray.datasets.wildbook import read_wildbook
 from reid_ray.errors import DatasetError
 
 
@@ -88,12 +101,12 @@ def _load_one(
     root = open_root(dataset.root)
     if not root.exists():
         raise DatasetError(f"{dataset.name}: no folder {root.text}; set root to its folder")
-    if isinstance(dataset, FolderDataset):
-        raw, faults = read_folder(dataset, root)
-    else:
-        raw, faults = read_table(dataset, root)
+    raw, faults = _read(dataset, root)
     if dataset.encounter_from is not None and len(raw):
         raw[ENCOUNTER] = derive_encounters(raw, dataset.encounter_from, dataset=dataset.name)
+    if dataset.detections:
+        raw, without = add_boxes(raw, dataset.detections, root, dataset=dataset.name)
+        faults = faults + without
     total = len(raw) + len(faults)
     if total == 0:
         raise DatasetError(
@@ -111,8 +124,22 @@ def _load_one(
     return rows, faults
 
 
+def _read(dataset: PhotoDataset, root: Root) -> tuple[pd.DataFrame, list[schema.Fault]]:
+    """Rows as the source has them."""
+    match dataset:
+        case FolderDataset():
+            return read_folder(dataset, root)
+        case TableDataset():
+            return read_table(dataset, root)
+        case CocoDataset():
+            return read_coco(dataset, root)
+        case WildbookDataset():
+            return read_wildbook(dataset, root)
+    assert_never(dataset)
+
+
 def _check(
-    raw: pd.DataFrame, dataset: FolderDataset | TableDataset, root: Root, *, crop: bool
+    raw: pd.DataFrame, dataset: PhotoDataset, root: Root, *, crop: bool
 ) -> tuple[pd.DataFrame, list[schema.Fault]]:
     """Clean the columns, put bad rows aside, sort and name the rest."""
     rows = raw.assign(

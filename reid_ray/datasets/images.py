@@ -48,7 +48,7 @@ class Photo(NamedTuple):
 
     Attributes:
         pixels: uint8 [H, W, 3].
-        content: `content_hash` of the file.
+        content: `content_hash` of the file and, where it was cropped, the box.
     """
 
     pixels: Pixels
@@ -80,9 +80,15 @@ def read_bytes(root: str, path: str) -> bytes:
         raise BadImage(getattr(error, "strerror", None) or str(error)) from None
 
 
-def content_hash(data: bytes) -> str:
-    """Equal files have equal hashes: the first 32 hex digits of the sha256."""
-    return hashlib.sha256(data).hexdigest()[:32]
+def content_hash(data: bytes, box: Sequence[float] | None = None) -> str:
+    """Equal files have equal hashes: the first 32 hex digits of the sha256.
+
+    Different crops of one file differ: they show different animals.
+    """
+    digest = hashlib.sha256(data)
+    if box is not None:
+        digest.update(repr([float(side) for side in box]).encode())
+    return digest.hexdigest()[:32]
 
 
 def open_photo(root: str, path: str, *, max_pixels: int) -> Pixels:
@@ -99,7 +105,7 @@ def read_source(
     """
     data = read_bytes(root, path)
     box = bbox if images.crop == "bbox" else None
-    return Source(data, box, content_hash(data))
+    return Source(data, box, content_hash(data, box))
 
 
 def prepare_source(source: Source, *, images: Images) -> Pixels:
@@ -158,7 +164,7 @@ def decode(data: bytes, *, max_pixels: int, short_px: int | None = None) -> Pixe
 
 
 def prepare(pixels: Pixels, *, short_px: int, bbox: Sequence[float] | None = None) -> Pixels:
-    """Crop to `bbox` [x, y, w, h] if given, then bring the shorter side to `short_px`.
+    """Crop to `bbox` [x, y, w, h] (pixels or shares) if given, then bring the shorter side to `short_px`.
 
     Bilinear with antialiasing, up and down, the longer side cut to whole pixels: torchvision's
     `Resize`, which the paper used.
@@ -182,6 +188,19 @@ def prepare(pixels: Pixels, *, short_px: int, bbox: Sequence[float] | None = Non
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
+def in_pixels(
+    bbox: Sequence[float], *, width: int, height: int
+) -> tuple[float, float, float, float]:
+    """`[x, y, w, h]` in pixels, also where it is given in shares of the photo's sides.
+
+    A box that lies wholly within 0..1 would be less than a pixel, so it can only mean shares.
+    """
+    x, y, w, h = bbox
+    if min(x, y) >= 0 and max(x + w, y + h) <= 1:
+        return x * width, y * height, w * width, h * height
+    return x, y, w, h
+
+
 def grey(pixels: Pixels) -> Pixels:
     """OpenCV's grey of RGB pixels, uint8 [H, W]: what SIFT is given."""
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
@@ -190,7 +209,7 @@ def grey(pixels: Pixels) -> Pixels:
 def _crop(pixels: Pixels, bbox: Sequence[float]) -> Pixels:
     """The part of the box that lies inside the photo, its edges rounded to whole pixels."""
     height, width = pixels.shape[:2]
-    x, y, w, h = bbox
+    x, y, w, h = in_pixels(bbox, width=width, height=height)
     left, right = (round(min(max(edge, 0), width)) for edge in (x, x + w))
     top, bottom = (round(min(max(edge, 0), height)) for edge in (y, y + h))
     if min(right - left, bottom - top) < MIN_SIDE_PX:

@@ -1,4 +1,4 @@
-"""Read a collection whose photos are listed in a CSV, TSV or Parquet table.
+"""Read a collection whose photos are listed in a CSV, TSV, Excel or Parquet table.
 
 In: the table's bytes and the names of its columns. Out: text rows under our names, not yet checked.
 """
@@ -17,7 +17,8 @@ import pyarrow.parquet
 
 from reid_ray.config.datasets import TableDataset
 from reid_ray.datasets import schema
-from reid_ray.datasets.roots import Root, open_root
+from reid_ray.datasets.listed import excel, read_listed
+from reid_ray.datasets.roots import Root
 from reid_ray.errors import DatasetError
 
 _BBOX_CHARACTERS = 400
@@ -33,12 +34,8 @@ def read_table(dataset: TableDataset, root: Root) -> tuple[pd.DataFrame, list[sc
     Returns:
         The rows, and faults for lines with too many or too few cells.
     """
-    where, data = _read(dataset, root)
     faults: list[schema.Fault] = []
-    if where.lower().endswith((".parquet", ".pq")):
-        table = _parquet(data, where)
-    else:
-        table = _delimited(data, where, faults, dataset.name)
+    where, table = read_cells(dataset.name, dataset.metadata, root, faults)
     rows = _rename(table, dataset, where)
     if "image_id" not in rows:
         rows.insert(0, "image_id", rows["path"].map(schema.id_of_path).astype("str"))
@@ -46,7 +43,7 @@ def read_table(dataset: TableDataset, root: Root) -> tuple[pd.DataFrame, list[sc
 
 
 def parse_bbox(cell: str) -> list[float] | None:
-    """`[x, y, w, h]` in pixels as JSON; None for an empty cell.
+    """`[x, y, w, h]` as JSON, in pixels or (all within 0..1) in shares; None for an empty cell.
 
     Raises:
         ValueError: not four finite numbers, or no area.
@@ -64,19 +61,22 @@ def parse_bbox(cell: str) -> list[float] | None:
     return box
 
 
-def _read(dataset: TableDataset, inside: Root) -> tuple[str, bytes]:
-    """The table's name and bytes; it may lie outside the root if its path is absolute."""
-    folder, _, name = dataset.metadata.rpartition("/")
-    outside = dataset.metadata.startswith("/") or "://" in dataset.metadata
-    root = open_root(folder or "/") if outside else inside
-    where = dataset.metadata if outside else f"{root.text}/{dataset.metadata}"
-    try:
-        return where, root.read(name if outside else dataset.metadata)
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"{where}: the table of {dataset.name} cannot be read ({error}); set metadata to a "
-            ".csv, .tsv or .parquet file, relative to root unless absolute"
-        ) from None
+def read_cells(
+    name: str, file: str, inside: Root, faults: list[schema.Fault]
+) -> tuple[str, pa.Table]:
+    """Where the table is, and all its cells as text under their own names.
+
+    Args:
+        name: of the dataset; lines with too many or too few cells are added to `faults`.
+    """
+    where, data = read_listed(
+        name, file, inside, what="table", kinds="a .csv, .tsv, .xlsx or .parquet file"
+    )
+    if where.lower().endswith((".parquet", ".pq")):
+        return where, _parquet(data, where)
+    if where.lower().endswith((".xlsx", ".xlsm")):
+        return where, excel(data, where)
+    return where, _delimited(data, where, faults, name)
 
 
 def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -> pa.Table:
@@ -144,7 +144,7 @@ def _rename(table: pa.Table, dataset: TableDataset, where: str) -> pd.DataFrame:
     ours = {theirs: name for name, theirs in dataset.columns.model_dump().items()}
     for name in ("identity", "path"):
         theirs = getattr(dataset.columns, name)
-        if theirs not in names:
+        if theirs not in names and (theirs or name == "path"):
             raise DatasetError(
                 f"{where}: no column '{theirs}'; found {names}; rename it or set columns.{name}"
             )
@@ -162,4 +162,6 @@ def _rename(table: pa.Table, dataset: TableDataset, where: str) -> pd.DataFrame:
     rows: pd.DataFrame = table.rename_columns(new).to_pandas()
     if dataset.group_by:
         rows["group"] = rows[new[names.index(dataset.group_by)]]
+    if not dataset.columns.identity:
+        rows["identity"] = ""
     return rows.fillna("")

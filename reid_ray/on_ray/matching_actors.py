@@ -87,6 +87,25 @@ class Matcher:
             parts.append(_ranked(queries.take(block), *own, references, config, settings, k))
         return concat(parts).arrays()
 
+    def score(
+        self,
+        references: Any,
+        queries: Any,
+        start: int,
+        stop: int,
+        config: Matching,
+        setting: Setting,
+        out_qg: NDArray[np.bool_] | None,
+    ) -> Arrays:
+        """Scores float32 [stop - start, g] of queries start:stop; `EXCLUDED` where `out_qg` says so."""
+        parts = []
+        for at in range(start, stop, QUERIES_AT_ONCE):
+            block = np.arange(at, min(at + QUERIES_AT_ONCE, stop))
+            nothing = np.zeros((len(block), len(references.packed)), bool)
+            out = nothing if out_qg is None else out_qg[block - start]
+            parts.append(score_views(queries.take(block), references, config, [(setting, out)])[0])
+        return {"scores": np.concatenate(parts)}
+
 
 def _ranked(
     queries: Features,

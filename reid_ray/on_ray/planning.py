@@ -148,17 +148,23 @@ def _encoders(study: Study, digest: str) -> list[EncoderPlan]:
         )
         for name in (study.backbones() if study.baselines.random_init else ())
     ]
-    pretrained = [_as_it_comes(study, model, digest) for model in study.baselines.pretrained]
+    pretrained = [
+        as_it_comes(model, digest, seed=study.training.seed, top_k=study.top_k)
+        for model in study.baselines.pretrained
+    ]
     return untrained + pretrained
 
 
-def _as_it_comes(study: Study, model: Pretrained, digest: str) -> EncoderPlan:
-    """A model with where its weights are; `missing` where they are nowhere."""
+def as_it_comes(model: Pretrained, digest: str, *, seed: int, top_k: int) -> EncoderPlan:
+    """A model with where its weights are; `missing` where they are nowhere.
+
+    Args:
+        digest: of the photos it is applied to.
+    """
     found = find(model)
-    seed = study.training.seed
     return EncoderPlan(
         key=method_key(
-            "pretrained", model.name, model.settings, seed, found.version, study.top_k, digest
+            "pretrained", model.name, model.settings, seed, found.version, top_k, digest
         ),
         name=model.name,
         family="untrained" if found.status == "random" else "pre-trained",
@@ -166,7 +172,7 @@ def _as_it_comes(study: Study, model: Pretrained, digest: str) -> EncoderPlan:
         weights=found.weights,
         input_px=found.input_px,
         seed=seed,
-        top_k=study.top_k,
+        top_k=top_k,
         mean=model.mean,
         std=model.std,
         interpolation=model.interpolation,

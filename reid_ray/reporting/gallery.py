@@ -169,7 +169,7 @@ class _Writer:
         if not (self.folder / name).exists():
             picture = Image.fromarray(self.images[self.place[key]])
             picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
-            files.write_bytes(self.folder / name, _jpeg(picture))
+            files.write_bytes(self.folder / name, jpeg(picture))
         return name
 
     def pair(self, query: str, reference: str, threshold: float) -> tuple[str, int]:
@@ -177,8 +177,8 @@ class _Writer:
         left, right = self.images[self.place[query]], self.images[self.place[reference]]
         points_l, points_r = self.matcher(left, right, threshold)
         name = f"{_digest(query, reference, str(threshold))}.jpg"
-        picture = _side_by_side(left, right, points_l[:MOST_LINES], points_r[:MOST_LINES])
-        files.write_bytes(self.folder / name, _jpeg(picture))
+        picture = draw_pair(left, right, points_l[:MOST_LINES], points_r[:MOST_LINES])
+        files.write_bytes(self.folder / name, jpeg(picture))
         return name, len(points_l)
 
 
@@ -204,7 +204,7 @@ def _case(
     return case
 
 
-def _side_by_side(left: Photo, right: Photo, points_l: Points, points_r: Points) -> Image.Image:
+def draw_pair(left: Photo, right: Photo, points_l: Points, points_r: Points) -> Image.Image:
     """Two photos at one height, with lines between matched points."""
     pictures, scales = [], []
     for photo in (left, right):
@@ -228,7 +228,8 @@ def _side_by_side(left: Photo, right: Photo, points_l: Points, points_r: Points)
     return canvas
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def jpeg(picture: Image.Image) -> bytes:
+    """Encoded anew from pixels alone."""
     buffer = io.BytesIO()
     picture.convert("RGB").save(buffer, "JPEG", quality=_QUALITY, optimize=True)
     return buffer.getvalue()

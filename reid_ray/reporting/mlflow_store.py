@@ -252,6 +252,20 @@ def _studies(client: MlflowClient) -> Iterator[tuple[str, str]]:
             yield experiment.name, experiment.experiment_id
 
 
+def reachable(uri: str) -> int:
+    """Number of experiments that a tracking store has.
+
+    Raises:
+        TrackingError: it cannot be reached or read.
+    """
+    if uri.startswith("sqlite:") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return 0  # asking would make it
+    try:
+        return len(MlflowClient(tracking_uri=uri).search_experiments())
+    except Exception as error:
+        raise _told(uri, error, "; check tracking_uri") from error
+
+
 def _pages(search: Any) -> Iterator[Any]:
     """What a search finds, page after page."""
     page = search(None)

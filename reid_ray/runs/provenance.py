@@ -20,9 +20,14 @@ def provenance(**facts: Any) -> dict[str, Any]:
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
+        "libraries": libraries(),
         **facts,
     }
+
+
+def libraries() -> dict[str, str]:
+    """Versions of what a study leans on, of those that are installed."""
+    return {name: found for name in _LIBRARIES if (found := _version(name))}
 
 
 def git_revision() -> str:

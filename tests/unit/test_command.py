@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 def tune(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -62,3 +64,31 @@ def test_the_papers_dry_run_lists_its_trials_without_a_cluster(tmp_path: Path) -
     assert "86.7 M parameters" in told.stdout
     assert "10.7 M parameters" in told.stdout
     assert not list(tmp_path.iterdir())
+
+
+def validate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "reid_ray.validate", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_validate_writes_a_config_that_tune_understands(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for place in range(12):
+        path = tmp_path / "lynx" / f"animal {place % 3}" / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (160, 160, 3), dtype=np.uint8)).save(path)
+    told = validate("lynx", "--write", "mine.yaml", cwd=tmp_path)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "lynx: 12 photos of 3 animals" in told.stdout
+    planned = tune("mine.yaml", "--dry-run", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert "18 trials:" in planned.stdout
+    assert validate("mine.yaml", cwd=tmp_path).returncode == 0
+    again = validate("lynx", "--write", "mine.yaml", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "mine.yaml: is there already" in again.stderr
+    (tmp_path / "lynx" / "animal 0" / "0.png").write_bytes(b"broken")
+    broken = validate("lynx", cwd=tmp_path)
+    assert broken.returncode == 2
+    assert "To mend" in broken.stdout
+    assert "not an image of a known format" in broken.stdout

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from reid_ray.reporting import boxes, figures, tables
+from reid_ray.reporting.html import style_sheet
 from reid_ray.reporting.pooled import candidates, chosen_trial, pooled_methods
 from reid_ray.reporting.svg import NARROW_PX, VARIABLES, WIDE_PX, new_figure, style, to_svg
 from reid_ray.reporting.text import duration, percent, shorten, visible
@@ -59,9 +60,7 @@ def test_every_colour_is_a_variable_that_the_style_sheet_sets_for_light_and_dark
     page = "".join(drawn.values())
     bare = re.findall(r'(?:fill|stroke)="(#[0-9a-f]+)"', page)
     assert bare == []
-    from reid_ray.reporting import page as page_module
-
-    css = (page_module._TEMPLATES / "style.css").read_text(encoding="utf-8")
+    css = style_sheet()
     for name in VARIABLES.values():
         assert len(re.findall(rf"--{name}:", css)) >= 2, name
 

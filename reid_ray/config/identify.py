@@ -1,0 +1,68 @@
+"""`python -m reid_ray.identify`'s config: known animals, photos to be named, and what looks at them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from reid_ray.config.base import Config
+from reid_ray.config.datasets import Data, Images, Name, PhotoDataset
+from reid_ray.config.matching import Matching, Sift
+from reid_ray.config.models import Pretrained
+
+LOCAL = {
+    "sift": Matching(name="SIFT"),
+    "rootsift": Matching(name="RootSIFT", extractor=Sift(root=True), mutual=True),
+    "lnbnn": Matching(name="LNBNN", extractor=Sift(root=True), score="lnbnn"),
+}
+"""Local-feature methods by short name."""
+
+
+class IdentifyRun(Config):
+    """Who is in the query photos."""
+
+    name: Name = "identified"
+    reference: PhotoDataset = Field(discriminator="source")
+    """Photos of known animals."""
+    query: PhotoDataset = Field(discriminator="source")
+    """Photos to be named; names that they have already serve only to count right answers."""
+    images: Images = Images()
+    model: Pretrained | None = None
+    """An embedding model, by a known name or as in a study's `baselines.pretrained`."""
+    local: Matching | Literal["sift", "rootsift", "lnbnn"] | None = None
+    """Local features; beside a model their evidence is joined."""
+    candidates: Annotated[int, Field(ge=1, le=50)] = 5
+    """Animals listed per query."""
+    unknown_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of queries expected to show an animal that is not among the references. It is the prior
+    of the probabilities: the larger it is, the sooner an answer is `unknown`."""
+    lookups: PositiveInt = 300
+    """References looked up among the others to learn how much a score is worth."""
+    cluster_unknown: bool = False
+    """Group the photos of unknown animals by animal."""
+    drawn: NonNegativeInt = 1
+    """Candidates per query whose matched keypoints are drawn, where local features are used."""
+    keep_cards: bool = False
+    """Also write what the pages show as data, from which a review server makes pages with forms."""
+    storage: str = "runs"
+    """Folder of decoded photos, vectors and features."""
+    out: str = "identified"
+    """Answers go to a folder named like the run below this one."""
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _something_looks(self) -> "IdentifyRun":
+        if self.model is None and self.local is None:
+            raise ValueError("neither model nor local is given; give one, for example local: lnbnn")
+        if isinstance(self.local, Matching) and self.local.verify is not None:
+            raise ValueError("local.verify is not used here; remove it")
+        if self.reference.name == self.query.name:
+            raise ValueError(f"reference and query are both named {self.query.name!r}; rename one")
+        return self
+
+    def data(self) -> Data:
+        """Both collections as one table."""
+        return Data(datasets=(self.reference, self.query), images=self.images)
+
+    def matching(self) -> Matching | None:
+        """The local-feature method in full."""
+        return LOCAL[self.local] if isinstance(self.local, str) else self.local

@@ -1,0 +1,75 @@
+"""Read the file that lists a collection's photos: bytes, a spreadsheet's cells, or JSON.
+
+In: a path, relative to the collection's root unless absolute. Out: its name for messages and what it holds.
+"""
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from reid_ray.datasets.roots import Root, open_root
+from reid_ray.errors import DatasetError
+
+_MOST_UNPACKED = 1 << 30
+"""Bytes; a spreadsheet that unpacks to more is a bomb or no list of photos."""
+
+
+def read_listed(
+    dataset: str, file: str, inside: Root, *, what: str, kinds: str
+) -> tuple[str, bytes]:
+    """The file's name and bytes; it may lie outside the root if its path is absolute.
+
+    Args:
+        what, kinds: what it lists, and what file it should be, for the error.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    folder, _, name = file.rpartition("/")
+    outside = file.startswith("/") or "://" in file
+    root = open_root(folder or "/") if outside else inside
+    where = file if outside else f"{root.text}/{file}"
+    try:
+        return where, root.read(name if outside else file)
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{where}: the {what} of {dataset} cannot be read ({error}); expected {kinds}, "
+            "relative to root unless absolute"
+        ) from None
+
+
+def excel(data: bytes, where: str) -> pa.Table:
+    """The first sheet, every cell as text; empty rows are left out.
+
+    Raises:
+        DatasetError: not a readable .xlsx file.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            unpacked = sum(part.file_size for part in packed.infolist())
+        if unpacked > _MOST_UNPACKED:
+            raise ValueError(f"unpacks to {unpacked} bytes, too many for a list of photos")
+        sheet = pd.read_excel(io.BytesIO(data), dtype=str, keep_default_na=False, engine="openpyxl")
+    except Exception as error:  # openpyxl raises anything on damaged files
+        raise DatasetError(
+            f"{where}: not a readable spreadsheet ({type(error).__name__}: {error}); save it as .xlsx or .csv"
+        ) from None
+    sheet.columns = [str(name) for name in sheet.columns]
+    filled = sheet[(sheet != "").any(axis=1)]
+    return pa.Table.from_pandas(filled.astype("str"), preserve_index=False)
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """Plain JSON.
+
+    Raises:
+        DatasetError: not JSON, or nested without end.
+    """
+    try:
+        return json.loads(data.removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{where}: not readable as JSON ({error})") from None

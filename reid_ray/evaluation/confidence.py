@@ -1,0 +1,289 @@
+"""Turn scores of animals into probabilities, with an honest share for "none of them".
+
+In: scores of every reference animal for some queries. Out: P(this animal) for each candidate and
+P(none of them), which sum to 1.
+
+What a score is worth is learnt on the references alone: each is looked up among the others, once as
+it is (its animal is known) and once with its own animal taken away (its animal is unknown). A
+conditional logit (McFadden 1974) of a candidate's score, its lead over the best other animal and its
+standing among all animals, for each method that looks, is fitted to these look-ups by maximum
+likelihood, with "none of them" as the choice of utility 0.
+
+Legend: m methods, q queries, i identities, c candidates, f features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from reid_ray.errors import DatasetError
+
+Scores = NDArray[np.floating]
+FOLDS = 5
+LEAST_LOOKUPS = 10
+_SHRINKAGE = 1e-3
+_MOST_DEVIATIONS = 30.0
+_FAR = -1e3
+"""Stands for the score of an animal without photos: far below any other."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Animals that may be in each query's photo, likeliest first.
+
+    Attributes:
+        identity_qc: int64, positions among the identities; -1 where there are fewer.
+        probability_qc: 0..1; with `unknown_q` they sum to 1.
+        unknown_q: P(none of these: an animal that is not known, or not recognised), 0..1.
+    """
+
+    identity_qc: NDArray[np.int64]
+    probability_qc: NDArray[np.float64]
+    unknown_q: NDArray[np.float64]
+
+    @property
+    def answer_q(self) -> NDArray[np.int64]:
+        """The likeliest animal, or -1 where "unknown" is likelier."""
+        first = self.probability_qc[:, 0]
+        return np.where(first > self.unknown_q, self.identity_qc[:, 0], -1)
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The fitted model; plain numbers, so that it can be written down.
+
+    Attributes:
+        centre_f, scale_f: features are (value - centre) / scale.
+        weight_f, bias: of the log-odds.
+    """
+
+    centre_f: tuple[float, ...]
+    scale_f: tuple[float, ...]
+    weight_f: tuple[float, ...]
+    bias: float
+
+    def candidates(self, scores_mqi: Scores, *, most: int) -> Candidates:
+        """The `most` likeliest animals of each query."""
+        proposed_qc = propose(scores_mqi, most)
+        values_qcf = features(scores_mqi, proposed_qc)
+        odds_qc = self._odds(values_qcf, proposed_qc >= 0)
+        total_q = 1 + odds_qc.sum(axis=1)
+        order = np.argsort(-odds_qc, axis=1, kind="stable")[:, :most]
+        return Candidates(
+            np.take_along_axis(proposed_qc, order, axis=1),
+            np.take_along_axis(odds_qc, order, axis=1) / total_q[:, None],
+            1 / total_q,
+        )
+
+    def _odds(
+        self, values_qcf: NDArray[np.float64], there_qc: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Of each candidate against "none of them"."""
+        scaled = (values_qcf - np.array(self.centre_f)) / np.array(self.scale_f)
+        utility = np.clip(scaled @ np.array(self.weight_f) + self.bias, -50, 50)
+        return np.where(there_qc, np.exp(utility), 0.0)
+
+
+def propose(scores_mqi: Scores, most: int) -> NDArray[np.int64]:
+    """The `most` best animals of each method, each once; int64 [q, c], padded with -1."""
+    _, queries, identities = scores_mqi.shape
+    few = min(most, identities)
+    order_mqc = np.argsort(-scores_mqi, axis=2, kind="stable")[:, :, :few]
+    joined = np.concatenate(list(order_mqc), axis=1)
+    proposed = np.full((queries, max(joined.shape[1], most)), -1, np.int64)
+    for q, row in enumerate(joined):
+        names = list(dict.fromkeys(row.tolist()))
+        proposed[q, : len(names)] = names
+    return proposed
+
+
+def features(scores_mqi: Scores, candidates_qc: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What speaks for each candidate, of each method; float64 [q, c, 3 m].
+
+    Its score; its lead over the best other animal; its standing: by how many standard deviations it
+    exceeds the mean of all animals' scores for this query.
+    """
+    values = []
+    for scores_qi in np.where(np.isfinite(scores_mqi), scores_mqi, _FAR).astype(np.float64):
+        best_two = np.sort(scores_qi, axis=1)[:, ::-1][:, :2]
+        first = best_two[:, :1]
+        second = best_two[:, 1:] if best_two.shape[1] > 1 else np.full_like(first, _FAR)
+        own = np.take_along_axis(scores_qi, np.maximum(candidates_qc, 0), axis=1)
+        top = np.argmax(scores_qi, axis=1)[:, None]
+        # The first of equals leads by nothing, so the others trail by nothing.
+        rival = np.where(candidates_qc == top, second, first)
+        lead = np.clip(own - rival, -_span(scores_qi), _span(scores_qi))
+        values += [own, lead, _standing(own, scores_qi)]
+    return np.stack(values, axis=-1)
+
+
+def _standing(own_qc: NDArray[np.float64], scores_qi: NDArray[np.float64]) -> NDArray[np.float64]:
+    real = np.ma.masked_less_equal(scores_qi, _FAR)
+    mean = real.mean(axis=1, keepdims=True).filled(0.0)
+    deviation = real.std(axis=1, keepdims=True).filled(0.0)
+    apart = (own_qc - mean) / np.where(deviation > 0, deviation, np.inf)
+    return np.asarray(np.clip(apart, -_MOST_DEVIATIONS, _MOST_DEVIATIONS))
+
+
+def _span(scores_qi: NDArray[np.float64]) -> float:
+    """The range of real scores: a lead over an animal without photos is no larger."""
+    real = scores_qi[scores_qi > _FAR]
+    return float(np.ptp(real)) if real.size else 0.0
+
+
+def fit(
+    scores_mqi: Scores, own_q: NDArray[np.int64], *, unknown_share: float, most: int
+) -> Confidence:
+    """Learn from look-ups of references, leave-one-out.
+
+    Args:
+        scores_mqi: of each look-up with the photo itself (and its encounter) left out.
+        own_q: position of the look-up's own animal, which has other photos.
+        unknown_share: weight of the look-ups without their own animal, in 0..1.
+
+    Raises:
+        DatasetError: too few look-ups to learn from.
+    """
+    parts = []
+    for scores, share, known in (
+        (np.asarray(scores_mqi, np.float64), 1 - unknown_share, True),
+        (_without_own(scores_mqi, own_q), unknown_share, False),
+    ):
+        proposed_qc = propose(scores, most)
+        right_qc = (proposed_qc == own_q[:, None]) & known
+        weights_q = np.full(len(own_q), share)
+        parts.append((features(scores, proposed_qc), proposed_qc >= 0, right_qc, weights_q))
+    values_qcf, there_qc, right_qc, weights_q = (
+        np.concatenate(of) for of in zip(*parts, strict=True)
+    )
+    return _fit(values_qcf, there_qc, right_qc, weights_q)
+
+
+def cross_fitted(
+    scores_mqi: Scores, own_q: NDArray[np.int64], *, unknown_share: float, most: int, seed: int
+) -> tuple[Candidates, Candidates]:
+    """Candidates of each look-up by a model that saw none of its animal's look-ups.
+
+    Returns:
+        With the own animal among the references, and without it.
+    """
+    without = _without_own(scores_mqi, own_q)
+    found = [_empty(len(own_q), most), _empty(len(own_q), most)]
+    animals = np.random.default_rng(seed).permutation(np.unique(own_q))
+    for fold in np.array_split(animals, min(FOLDS, len(animals))):
+        inside = np.isin(own_q, fold)
+        if inside.all():
+            continue
+        model = fit(scores_mqi[:, ~inside], own_q[~inside], unknown_share=unknown_share, most=most)
+        for of, scores in zip(found, (scores_mqi, without), strict=True):
+            part = model.candidates(scores[:, inside], most=most)
+            of.identity_qc[inside] = part.identity_qc
+            of.probability_qc[inside] = part.probability_qc
+            of.unknown_q[inside] = part.unknown_q
+    return found[0], found[1]
+
+
+def reliability(
+    known: Candidates, unknown: Candidates, own_q: NDArray[np.int64], *, unknown_share: float
+) -> list[dict[str, float]]:
+    """How often answers of a given probability were right among the look-ups.
+
+    Rows: `low`, `high` (of the probability), `answers` (look-ups, known and unknown), `said` (mean
+    probability) and `right` (share), both weighted by `unknown_share`.
+    """
+    probability = np.concatenate([known.probability_qc[:, 0], unknown.probability_qc[:, 0]])
+    right = np.concatenate([known.identity_qc[:, 0] == own_q, np.zeros(len(own_q), bool)])
+    weight = np.repeat([1 - unknown_share, unknown_share], len(own_q))
+    rows = []
+    for low, high in ((0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.9), (0.9, 1.0)):
+        inside = (probability >= low) & ((probability < high) | (high == 1.0))
+        if inside.any():
+            share = weight[inside] / weight[inside].sum()
+            rows.append(
+                {
+                    "low": low, "high": high, "answers": float(inside.sum()),
+                    "said": float(probability[inside] @ share), "right": float(right[inside] @ share),
+                }
+            )  # fmt: skip
+    return rows
+
+
+def _fit(
+    values_qcf: NDArray[np.float64],
+    there_qc: NDArray[np.bool_],
+    right_qc: NDArray[np.bool_],
+    weights_q: NDArray[np.float64],
+) -> Confidence:
+    """Maximum likelihood, with a little shrinkage so that separable look-ups give finite weights."""
+    if right_qc.sum() < LEAST_LOOKUPS:
+        raise DatasetError(
+            f"only {int(right_qc.sum())} reference photos were found again among the others, at least "
+            f"{LEAST_LOOKUPS} are needed to learn what a score is worth; add photos of known animals"
+        )
+    flat = values_qcf[there_qc]
+    centre, scale = flat.mean(axis=0), flat.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    scaled = np.where(there_qc[..., None], (values_qcf - centre) / scale, 0.0)
+    total = weights_q.sum()
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        utility = np.clip(scaled @ parameters[:-1] + parameters[-1], -50, 50)
+        odds = np.where(there_qc, np.exp(utility), 0.0)
+        sums = 1 + odds.sum(axis=1)
+        chosen = np.where(right_qc, utility, 0.0).sum(axis=1)
+        value = weights_q @ (np.log(sums) - chosen) / total
+        slope_qc = weights_q[:, None] * (odds / sums[:, None] - right_qc) / total
+        gradient = np.append(np.einsum("qc,qcf->f", slope_qc, scaled), slope_qc.sum())
+        gradient[:-1] += 2 * _SHRINKAGE * parameters[:-1]
+        return float(value + _SHRINKAGE * parameters[:-1] @ parameters[:-1]), gradient
+
+    found = minimize(loss, np.zeros(scaled.shape[-1] + 1), jac=True, method="L-BFGS-B")
+    return Confidence(_plain(centre), _plain(scale), _plain(found.x[:-1]), float(found.x[-1]))
+
+
+def _plain(values: NDArray[np.floating]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _without_own(scores_mqi: Scores, own_q: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The same look-ups as if their own animal had no photo."""
+    without = np.array(scores_mqi, np.float64)
+    without[:, np.arange(len(own_q)), own_q] = -np.inf
+    return without
+
+
+def _empty(queries: int, most: int) -> Candidates:
+    return Candidates(
+        np.full((queries, most), -1, np.int64), np.zeros((queries, most)), np.ones(queries)
+    )
+
+
+def best_per_identity(
+    scores_qg: Scores, identities_g: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """An animal's score is that of its best photo.
+
+    Args:
+        identities_g: position of each reference's animal, 0 .. count - 1.
+
+    Returns:
+        float32 [q, i] (minus infinity where an animal has no photo that may answer), and the
+        position of the best photo, int64 [q, i], -1 there; ties: the earlier photo.
+    """
+    best = np.full((len(scores_qg), count), -np.inf, np.float32)
+    photo = np.full((len(scores_qg), count), -1, np.int64)
+    for position, identity in enumerate(identities_g):
+        better = scores_qg[:, position] > best[:, identity]
+        best[better, identity] = scores_qg[better, position]
+        photo[better, identity] = position
+    return best, photo
+
+
+def answers_right(
+    candidates: Candidates, own_q: Sequence[int] | NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether each answer is right; -1 in `own_q`: right is "unknown"."""
+    return np.asarray(candidates.answer_q == np.asarray(own_q))

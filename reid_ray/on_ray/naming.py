@@ -1,0 +1,116 @@
+"""From the words of a command line to answers on disk: who is in these photos.
+
+In: parsed arguments. Out: tables, a review page, and closing words.
+"""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from reid_ray.config.base import build, read_yaml
+from reid_ray.config.identify import IdentifyRun
+from reid_ray.config.models import published
+from reid_ray.config.named import find, results_folder
+from reid_ray.datasets.understand import understand
+from reid_ray.errors import ConfigError
+
+
+def run_of(arguments: argparse.Namespace) -> IdentifyRun:
+    """The run that a config, flags or both describe; flags win.
+
+    Raises:
+        ConfigError: neither a config nor both folders, or a setting that cannot be used.
+        DatasetError: a folder that holds no photos.
+    """
+    where, raw = "command line", {}
+    if arguments.config:
+        path = find("identify", arguments.config)
+        where, raw = str(path), read_yaml(path)
+    for part, named in (("reference", True), ("query", False)):
+        if folder := getattr(arguments, part):
+            found = understand(Path(folder).expanduser(), named=named).dataset
+            raw[part] = found.model_dump(mode="json") | {"name": part}
+            if found.detections:
+                raw["images"] = {**raw.get("images", {}), "crop": "bbox"}
+    if missing := [part for part in ("reference", "query") if part not in raw]:
+        raise ConfigError(
+            f"no {' and no '.join(missing)}; give --{missing[0]} DIR, or a config that names it"
+        )
+    raw |= _flags(arguments)
+    if not raw.get("model") and not raw.get("local"):
+        raw["local"] = "lnbnn"
+    return build(IdentifyRun, raw, arguments.set, where=where)
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    if arguments.model:
+        given["model"] = _model(arguments.model)
+    if arguments.local:
+        given["local"] = arguments.local
+    if arguments.cluster_unknown:
+        given["cluster_unknown"] = True
+    if arguments.out:
+        given["out"] = arguments.out
+    return given
+
+
+def _model(text: str) -> dict[str, Any] | str:
+    """A study's folder (its winner), a timm folder, a known name, a timm name or an hf-hub: id."""
+    path = Path(text).expanduser()
+    for folder in (path / "winner", path):
+        if (folder / "config.json").is_file():
+            return {"name": _name_of(path.resolve().name), "weights": str(folder.absolute())}
+    if text in published():
+        return text
+    return {"name": _name_of(text), "model": text}
+
+
+def _name_of(text: str) -> str:
+    return (
+        re.sub(r"[^A-Za-z0-9_.-]+", "-", text.removeprefix("hf-hub:")).strip("-._")[:60] or "model"
+    )
+
+
+def name_animals(run: IdentifyRun) -> str:
+    """Name the animals and write all of it; returns the last words for the terminal."""
+    from reid_ray.on_ray.identify import identify
+    from reid_ray.on_ray.progress import Display
+    from reid_ray.reporting.answers import write_answers
+    from reid_ray.reporting.review import review_cards, write_review
+    from reid_ray.runs import files
+
+    display = Display()
+    found = identify(run, display=display)
+    answers = found.answers(run.name)
+    out = results_folder(run.out) / run.name
+    write_answers(answers, out)
+    display.say("writing the review page")
+    cards = review_cards(answers, found.images, matching=run.matching(), drawn=run.drawn)
+    if run.keep_cards:
+        files.write_json(out / "cards.json", cards)
+    page = write_review(answers, cards, out)
+    return "\n".join(
+        [
+            "",
+            *_counts(answers),
+            *(f"note: {note}" for note in answers.notes),
+            "",
+            f"Review:   {page.absolute()}",
+            f"Tables:   {out.absolute() / 'answers.csv'}, candidates.csv, wildbook.csv, answers.json",
+        ]
+    )
+
+
+def _counts(answers: Any) -> list[str]:
+    from reid_ray.reporting.answers import sections
+
+    lines = [f"{len(part):>6}  {title.lower()}" for _, title, part in sections(answers.answers)]
+    if right := answers.right():
+        lines.append(
+            f"{right[0]} of {right[1]} photos whose names were known beforehand are named so"
+        )
+    if len(answers.quarantine):
+        lines.append(f"{len(answers.quarantine)} photos put aside, see put_aside.csv")
+    return lines

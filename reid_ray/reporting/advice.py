@@ -1,0 +1,125 @@
+"""Tell someone what their photos hold and what to do next. In: a path. Out: plain lines, perhaps a config."""
+
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from reid_ray.config.base import read_yaml
+from reid_ray.config.datasets import Data
+from reid_ray.config.named import results_folder
+from reid_ray.datasets.understand import Understood, understand
+from reid_ray.errors import ConfigError
+from reid_ray.reporting.text import visible
+from reid_ray.splits.checkup import Checkup, check_up
+
+_WIDTH = 110
+_EVERY_S = 0.5
+
+
+def advise(path: str, *, most_photos: int | None, write: str | None) -> int:
+    """Print what was understood, what is wrong and what to do; 2 where there is something to mend.
+
+    Args:
+        path: a folder, a file that lists photos, or a config (.yaml).
+        most_photos: opened at most; None: all.
+        write: where a config to start from goes; a file that is there is kept.
+
+    Raises:
+        DatasetError: nothing usable there. ConfigError: not a config, or `write` exists.
+    """
+    given = Path(path).expanduser()
+    understood = None if given.suffix in (".yaml", ".yml") else understand(given)
+    data = _of_config(given) if understood is None else _of(understood)
+    found = check_up(
+        data, made=results_folder("runs") / "herd", most_photos=most_photos, progress=_progress()
+    )
+    reasons = understood.reasons if understood else []
+    print(_text(path, [*reasons, *found.facts], found))
+    if understood is not None:
+        _next_steps(understood, write)
+    return 2 if found.problems else 0
+
+
+def _of_config(path: Path) -> Data:
+    raw = read_yaml(path)
+    if "data" not in raw:
+        raise ConfigError(f"{path}: no `data` in it; give a config, or the folder of your photos")
+    return Data.parse(raw["data"], where=f"{path}: data")
+
+
+def _of(understood: Understood) -> Data:
+    crop = "bbox" if understood.dataset.detections else "full"
+    raw = {
+        "datasets": [understood.dataset.model_dump(mode="json")],
+        "images": {"crop": crop, "max_bad_share": 1.0},
+    }
+    return Data.parse(raw, where=understood.dataset.root)
+
+
+def _text(path: str, facts: list[str], found: Checkup) -> str:
+    parts = [path, _listed(facts)]
+    if found.problems:
+        parts += ["", "To mend", _listed(found.problems)]
+    if found.notes:
+        parts += ["", "Good to know", _listed(found.notes)]
+    if not found.problems:
+        parts += ["", "Nothing has to be mended."]
+    return "\n".join(parts)
+
+
+def _listed(sentences: list[str]) -> str:
+    return "\n".join(
+        textwrap.fill(
+            visible(sentence), _WIDTH, initial_indent="  - ", subsequent_indent="    ",
+            break_long_words=False, break_on_hyphens=False,
+        )
+        for sentence in sentences
+    )  # fmt: skip
+
+
+def _next_steps(understood: Understood, write: str | None) -> None:
+    text = starter(understood)
+    if write is None:
+        print("\nA config to start from (--write FILE puts it into a file):\n")
+        print(textwrap.indent(text, "  "))
+        return
+    file = Path(write)
+    if file.exists():
+        raise ConfigError(f"{file}: is there already; choose another name or delete it")
+    file.write_text(text, encoding="utf-8")
+    print(f"\nWrote {file}. Next: python -m reid_ray.tune {file} --dry-run")
+
+
+def starter(understood: Understood) -> str:
+    """A study of these photos, in YAML: the least that is needed."""
+    crop = "  images: {crop: bbox}\n" if understood.dataset.detections else ""
+    return (
+        f"name: {understood.dataset.name}\n"
+        "data:\n"
+        "  datasets:\n"
+        f"    - {understood.yaml()}\n"
+        f"{crop}"
+        "grid:\n"
+        "  backbones: [efficientnet_b3.ra2_in1k]\n"
+        "  lrs: [0.01]\n"
+        "training: {epochs: 30}\n"
+    )
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Photos opened so far, on a terminal alone."""
+    shown_at = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown_at
+        if not sys.stderr.isatty():
+            return
+        if done == total:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - shown_at > _EVERY_S:
+            shown_at = time.monotonic()
+            print(f"\r{done} of {total} photos opened", end="", file=sys.stderr, flush=True)
+
+    return show

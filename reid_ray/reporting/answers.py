@@ -1,0 +1,238 @@
+"""Write who is in the photos as tables that other programs read. In: `Answers`. Out: CSV and JSON files.
+
+`answers.csv` has a row per photo, `candidates.csv` one per photo and candidate, `wildbook.csv` is a
+bulk-import sheet, `answers.json` holds all of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reid_ray.errors import StorageError
+from reid_ray.reporting.tables import to_csv
+from reid_ray.runs import files
+
+CERTAIN = 0.9
+"""From this probability on an answer is listed as named; below it is to be looked at."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An animal that a photo may show.
+
+    Attributes:
+        probability: 0..1.
+        photo: row number of its most alike photo; None where there is none.
+    """
+
+    identity: str
+    probability: float
+    photo: int | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one photo.
+
+    Attributes:
+        row: number of the photo's row in the table of photos.
+        identity: the likeliest animal, or None where "unknown" is likelier.
+        probability: of the answer, whichever it is, 0..1.
+        unknown: P(none of the candidates: not a known animal, or not recognised), 0..1.
+        group: of photos of unknown animals, a number for those that seem to be one animal.
+        truth: the name the photo came with, where it is one of the known animals'.
+    """
+
+    row: int
+    identity: str | None
+    probability: float
+    unknown: float
+    candidates: tuple[Candidate, ...]
+    group: int | None = None
+    truth: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer as people write it."""
+        if self.identity is not None:
+            return self.identity
+        return "unknown" if self.group is None else f"unknown {self.group + 1}"
+
+    @property
+    def certain(self) -> bool:
+        return self.probability >= CERTAIN
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All answers of a run.
+
+    Attributes:
+        rows: the table of photos.
+        learnt: how much the answers are worth, as measured on the known animals; see `identify`.
+        notes: sentences for the reader.
+    """
+
+    name: str
+    rows: pd.DataFrame
+    quarantine: pd.DataFrame
+    answers: tuple[Answer, ...]
+    learnt: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def right(self) -> tuple[int, int] | None:
+        """(right, all) of the photos whose name was known beforehand; None where there are none."""
+        known = [answer for answer in self.answers if answer.truth is not None]
+        if not known:
+            return None
+        return sum(answer.identity == answer.truth for answer in known), len(known)
+
+
+def write_answers(answers: Answers, out: Path) -> list[Path]:
+    """Write the tables into the folder `out`; returns their paths."""
+    tables = {
+        "answers.csv": answers_table(answers),
+        "candidates.csv": candidates_table(answers),
+        "wildbook.csv": wildbook_table(answers),
+    }
+    for name, table in tables.items():
+        files.write_bytes(out / name, to_csv(table).encode("utf-8", "replace"))
+    if len(answers.quarantine):
+        files.write_bytes(out / "put_aside.csv", to_csv(answers.quarantine).encode())
+    files.write_json(out / "answers.json", _plain(answers))
+    return [*(out / name for name in tables), out / "answers.json"]
+
+
+def answers_table(answers: Answers) -> pd.DataFrame:
+    """Columns `path`, `answer`, `probability`, `unknown_probability`, `truth`, `date`, `location`."""
+    rows = [
+        {
+            "path": _cell(answers.rows, answer.row, "path"), "answer": answer.text,
+            "probability": answer.probability, "unknown_probability": answer.unknown,
+            "truth": answer.truth or "",
+            **{name: _cell(answers.rows, answer.row, name) for name in ("date", "location")},
+        }
+        for answer in answers.answers
+    ]  # fmt: skip
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "path",
+            "answer",
+            "probability",
+            "unknown_probability",
+            "truth",
+            "date",
+            "location",
+        ],
+    )
+
+
+def candidates_table(answers: Answers) -> pd.DataFrame:
+    """Columns `path`, `rank`, `identity`, `probability`, `reference`: the most alike known photo."""
+    rows = [
+        {
+            "path": _cell(answers.rows, answer.row, "path"), "rank": rank,
+            "identity": candidate.identity, "probability": candidate.probability,
+            "reference": "" if candidate.photo is None
+            else _cell(answers.rows, candidate.photo, "path"),
+        }
+        for answer in answers.answers
+        for rank, candidate in enumerate(answer.candidates, 1)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["path", "rank", "identity", "probability", "reference"])
+
+
+def wildbook_table(answers: Answers) -> pd.DataFrame:
+    """A Wildbook bulk-import sheet: a row per photo; only certain answers are named.
+
+    The probability goes into the researcher's comments, so that whoever reviews the import sees it.
+    """
+    rows = []
+    for answer in answers.answers:
+        date = [*_cell(answers.rows, answer.row, "date")[:10].split("-"), "", "", ""][:3]
+        genus, _, epithet = _cell(answers.rows, answer.row, "species").partition(" ")
+        rows.append(
+            {
+                "Encounter.mediaAsset0": _cell(answers.rows, answer.row, "path"),
+                "Encounter.individualID": answer.identity or "" if answer.certain else "",
+                "Encounter.genus": genus, "Encounter.specificEpithet": epithet,
+                "Encounter.year": date[0], "Encounter.month": date[1], "Encounter.day": date[2],
+                "Encounter.locationID": _cell(answers.rows, answer.row, "location"),
+                "Encounter.researcherComments":
+                    f"reid_ray: {answer.text}, probability {answer.probability:.2f}",
+            }
+        )  # fmt: skip
+    table = pd.DataFrame(rows)
+    filled = [str(name) for name in table if table[name].astype(str).ne("").any()]
+    return table[[name for name in table if name in (*filled, "Encounter.individualID")]]
+
+
+def _plain(answers: Answers) -> dict[str, Any]:
+    def photo(row: int | None) -> str | None:
+        return None if row is None else _cell(answers.rows, row, "path")
+
+    return {
+        "name": answers.name,
+        "learnt": answers.learnt,
+        "notes": list(answers.notes),
+        "answers": [
+            {
+                "path": photo(answer.row), "answer": answer.text, "identity": answer.identity,
+                "probability": answer.probability, "unknown_probability": answer.unknown,
+                "group": answer.group, "truth": answer.truth,
+                "candidates": [
+                    {"identity": c.identity, "probability": c.probability, "reference": photo(c.photo)}
+                    for c in answer.candidates
+                ],
+            }
+            for answer in answers.answers
+        ],
+    }  # fmt: skip
+
+
+def answers_of(plain: dict[str, Any]) -> Answers:
+    """Answers as `write_answers` wrote them; of the photos' table only paths are known.
+
+    Raises:
+        StorageError: not such a file.
+    """
+    try:
+        told = [
+            Answer(
+                row=row, identity=one["identity"], probability=float(one["probability"]),
+                unknown=float(one["unknown_probability"]), group=one["group"], truth=one["truth"],
+                candidates=tuple(
+                    Candidate(c["identity"], float(c["probability"]), None) for c in one["candidates"]
+                ),
+            )
+            for row, one in enumerate(plain["answers"])
+        ]  # fmt: skip
+        paths = pd.DataFrame({"path": [one["path"] for one in plain["answers"]]}, dtype="str")
+        notes = tuple(plain["notes"])
+        return Answers(plain["name"], paths, pd.DataFrame(), tuple(told), plain["learnt"], notes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"answers.json: not the answers of a run ({error!r}); name the photos again"
+        ) from None
+
+
+def _cell(rows: pd.DataFrame, row: int, column: str) -> str:
+    return str(rows[column].iloc[row]) if column in rows else ""
+
+
+def sections(answers: Sequence[Answer]) -> list[tuple[str, str, list[Answer]]]:
+    """Anchor, title and answers of what a reviewer looks at in turn; the surest first in each."""
+    surest = sorted(answers, key=lambda answer: -answer.probability)
+    parts = [
+        ("named", "Named", [a for a in surest if a.identity is not None and a.certain]),
+        ("look", "To be looked at", [a for a in surest if a.identity is not None and not a.certain]),
+        ("unknown", "No known animal recognised", sorted(
+            (a for a in surest if a.identity is None),
+            key=lambda a: (a.group is None, a.group or 0),
+        )),
+    ]  # fmt: skip
+    return [part for part in parts if part[2]]

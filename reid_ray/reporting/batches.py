@@ -1,0 +1,134 @@
+"""Keep batches of photos that were sent for naming, and what people decided on them.
+
+In: photos in a batch's folder. Out: a folder per batch with answers and decisions, and tables of what
+was decided. Each batch is named by `python -m reid_ray.identify` in a process of its own, one after
+another, so that a fault there ends nothing else, and what was decided is kept.
+"""
+
+import asyncio
+import datetime
+import re
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reid_ray.reporting.answers import Answers, answers_of
+from reid_ray.runs import files
+
+BATCH = re.compile(r"[0-9]{8}-[0-9]{6}(-[0-9]+)?")
+_LINES = 12
+
+
+@dataclass
+class Batches:
+    """Batches of photos below one folder, and the queue of those that wait to be named.
+
+    Attributes:
+        folder: of all batches; each has `photos/`, `log.txt`, then `answers/`, and `decisions.json`.
+        arguments: of `python -m reid_ray.identify`, without query and name.
+    """
+
+    folder: Path
+    arguments: Sequence[str]
+    waiting: deque[str] = field(default_factory=deque)
+    running: str | None = None
+
+    def names(self) -> list[str]:
+        """The latest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(
+            (p.name for p in self.folder.iterdir() if BATCH.fullmatch(p.name)), reverse=True
+        )
+
+    def new(self) -> str:
+        """Make a folder named by the time."""
+        now = f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
+        name, number = now, 1
+        while (self.folder / name).exists():
+            number += 1
+            name = f"{now}-{number}"
+        (self.folder / name / "photos").mkdir(parents=True)
+        return name
+
+    def state(self, name: str) -> str:
+        """`done`, `running`, `waiting` or `failed`."""
+        if (self.folder / name / "answers" / "cards.json").exists():
+            return "done"
+        if name == self.running:
+            return "running"
+        return "waiting" if name in self.waiting else "failed"
+
+    def log(self, name: str) -> list[str]:
+        """The last lines of what the naming said."""
+        path = self.folder / name / "log.txt"
+        return (
+            path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:]
+            if path.exists()
+            else []
+        )
+
+    def answers(self, name: str) -> tuple[Answers, list[dict[str, Any]]]:
+        """Answers and cards of a batch that is done."""
+        folder = self.folder / name / "answers"
+        return answers_of(files.read_json(folder / "answers.json")), files.read_json(
+            folder / "cards.json"
+        )
+
+    def decisions(self, name: str) -> dict[str, str]:
+        """By path: `is:<animal>` or `unknown`."""
+        path = self.folder / name / "decisions.json"
+        return dict(files.read_json(path)) if path.exists() else {}
+
+    def decide(self, name: str, decided: dict[str, str]) -> None:
+        """Add to what was decided; an empty decision takes one back."""
+        kept = {**self.decisions(name), **decided}
+        files.write_json(
+            self.folder / name / "decisions.json",
+            {path: what for path, what in kept.items() if what},
+        )
+
+    def confirmed(self, names: Sequence[str]) -> pd.DataFrame:
+        """What was decided, as a table that `--reference` takes: path, identity, batch."""
+        rows = [
+            {"path": f"{name}/photos/{path}", "batch": name,
+             "identity": what[3:] if what.startswith("is:") else "unknown"}
+            for name in names
+            for path, what in sorted(self.decisions(name).items())
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=["path", "identity", "batch"])
+
+    async def work(self) -> None:
+        """Name waiting batches, one after another, for ever."""
+        while True:
+            if not self.waiting:
+                await asyncio.sleep(0.2)
+                continue
+            self.running = self.waiting.popleft()
+            try:
+                await self._name(self.running)
+            finally:
+                self.running = None
+
+    async def _name(self, name: str) -> None:
+        folder = self.folder / name
+        command = [
+            sys.executable, "-m", "reid_ray.identify", *self.arguments,
+            "--query", str(folder / "photos"), "--out", str(folder),
+            "--set", "name=answers", "--set", "keep_cards=true",
+        ]  # fmt: skip
+        with (folder / "log.txt").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            )
+            try:
+                await process.wait()
+            except asyncio.CancelledError:
+                process.terminate()
+                await process.wait()
+                raise

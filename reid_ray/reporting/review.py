@@ -1,0 +1,190 @@
+"""Write pages on which people check who is in the photos. In: answers and photos. Out: HTML, no scripts.
+
+Each query stands beside its candidates, with date and site where they are known, and, where local
+features looked, with the matched keypoints drawn. Pages hold some dozens of photos each, so that none
+grows beyond a few megabytes. Pictures are encoded anew, so no EXIF goes along, and no coordinates.
+"""
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from PIL import Image
+
+from reid_ray.config.matching import Matching
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.reporting.answers import Answer, Answers, Candidate, sections
+from reid_ray.reporting.gallery import MOST_LINES, draw_pair, jpeg, matched_points
+from reid_ray.reporting.html import environment, policy, style_sheet
+from reid_ray.runs import files
+
+Page = list[dict[str, Any]]
+"""Sections of one page: anchor, title, how many photos in all, cards."""
+
+EXPORTS = tuple(
+    (name, name) for name in ("answers.csv", "candidates.csv", "wildbook.csv", "answers.json")
+)
+PER_PAGE = 40
+QUERY_PX, CANDIDATE_PX = 320, 200
+_RATIO = 0.6
+_SHOWN = ("date", "location", "orientation", "encounter")
+
+
+Card = dict[str, Any]
+"""Everything a page shows of one query, as plain data."""
+
+
+def write_review(answers: Answers, cards: Sequence[Card], out: Path) -> Path:
+    """Write `index.html` and, beyond `PER_PAGE` photos, `page-2.html` and so on; returns the first."""
+    pages = pages_of(answers, cards)
+    names = ["index.html", *(f"page-{number}.html" for number in range(2, len(pages) + 1))]
+    for number in range(len(pages)):
+        text = review_page(answers, pages, number, names)
+        files.write_bytes(out / names[number], text.encode("utf-8", "replace"))
+    return out / names[0]
+
+
+def review_page(
+    answers: Answers,
+    pages: Sequence[Page],
+    number: int,
+    names: Sequence[str],
+    *,
+    decisions: Mapping[str, str] | None = None,
+    exports: Sequence[tuple[str, str]] = EXPORTS,
+) -> str:
+    """One page as text.
+
+    Args:
+        names: addresses of all pages.
+        decisions: what was decided on photos by path, for a page with a form to decide; None: a page
+            to look at.
+        exports: (address, name) of what can be fetched.
+    """
+    css = style_sheet()
+    return (
+        environment()
+        .get_template("review.html.j2")
+        .render(
+            css=Markup(css),  # our own file
+            policy=policy(css, forms=decisions is not None),
+            answers=answers,
+            summary=_summary(answers),
+            right=answers.right(),
+            shown=pages[number],
+            names=names,
+            number=number,
+            decisions=decisions,
+            exports=exports,
+        )
+    )
+
+
+def review_cards(
+    answers: Answers, images: PreparedImages, *, matching: Matching | None, drawn: int
+) -> list[Card]:
+    """One card per answer, in the order of `answers.answers`.
+
+    Args:
+        images: photo i belongs to row i of `answers.rows`.
+        matching: the local-feature method, whose matches are drawn; None draws none.
+        drawn: candidates per query with a drawing.
+    """
+    return [_card(answers, answer, images, matching, drawn) for answer in answers.answers]
+
+
+def pages_of(answers: Answers, cards: Sequence[Card]) -> list[Page]:
+    """The cards of each page, by section."""
+    return list(_pages(answers, cards))
+
+
+def _pages(answers: Answers, cards: Sequence[Card]) -> Iterator[Page]:
+    card_of = {id(answer): card for answer, card in zip(answers.answers, cards, strict=True)}
+    page: Page = []
+    room = PER_PAGE
+    for anchor, title, part in sections(answers.answers):
+        left = [card_of[id(answer)] for answer in part]
+        while left:
+            page.append(
+                {"anchor": anchor, "title": title, "total": len(part), "cards": left[:room]}
+            )
+            left, room = left[room:], room - len(left[:room])
+            if room == 0:
+                yield page
+                page, room = [], PER_PAGE
+    if page or not answers.answers:
+        yield page
+
+
+def _summary(answers: Answers) -> list[dict[str, Any]]:
+    """The key figures: how many photos are named, to be looked at, unknown."""
+    found = {anchor: len(part) for anchor, _, part in sections(answers.answers)}
+    groups = {answer.group for answer in answers.answers if answer.group is not None}
+    return [
+        {"label": "Named", "value": found.get("named", 0), "more": "probability 90 % or more"},
+        {"label": "To be looked at", "value": found.get("look", 0), "more": "someone known, less sure"},
+        {"label": "Not recognised", "value": found.get("unknown", 0),
+         "more": f"perhaps {len(groups)} unknown animals" if groups else "no known animal"},
+    ]  # fmt: skip
+
+
+def _card(
+    answers: Answers,
+    answer: Answer,
+    images: PreparedImages,
+    matching: Matching | None,
+    drawn: int,
+) -> Card:
+    row = answers.rows.iloc[answer.row]
+    facts = [(name, str(row[name])) for name in _SHOWN if name in row and str(row[name])]
+    return {
+        "text": answer.text,
+        "identity": answer.identity,
+        "probability": answer.probability,
+        "unknown": answer.unknown,
+        "truth": answer.truth,
+        "path": str(row["path"]),
+        "facts": facts,
+        "picture": _thumbnail(images, answer.row, QUERY_PX),
+        "candidates": [
+            _candidate(answers, answer, candidate, images, matching if place < drawn else None)
+            for place, candidate in enumerate(answer.candidates)
+        ],
+    }
+
+
+def _candidate(
+    answers: Answers,
+    answer: Answer,
+    candidate: Candidate,
+    images: PreparedImages,
+    matching: Matching | None,
+) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "identity": candidate.identity, "probability": candidate.probability, "path": "", "facts": [],
+        "picture": None, "pair": None, "matches": 0,
+    }  # fmt: skip
+    if candidate.photo is None:
+        return shown
+    row = answers.rows.iloc[candidate.photo]
+    shown["path"] = str(row["path"])
+    shown["facts"] = [(name, str(row[name])) for name in _SHOWN if name in row and str(row[name])]
+    shown["picture"] = _thumbnail(images, candidate.photo, CANDIDATE_PX)
+    if matching is not None:
+        query, reference = images[answer.row], images[candidate.photo]
+        points_q, points_r = matched_points(query, reference, _RATIO, matching)
+        pair = draw_pair(query, reference, points_q[:MOST_LINES], points_r[:MOST_LINES])
+        shown["pair"], shown["matches"] = _uri(jpeg(pair)), len(points_q)
+    return shown
+
+
+def _thumbnail(images: PreparedImages, row: int, px: int) -> str:
+    picture = Image.fromarray(images[row])
+    picture.thumbnail((px, px), Image.Resampling.LANCZOS)
+    return _uri(jpeg(picture))
+
+
+def _uri(data: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,61 @@
+"""`python -m reid_ray.review`: a page on this machine to drop photos on and decide who is in them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from reid_ray import command
+
+
+def act(arguments: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    import uvicorn
+
+    from reid_ray.config.named import results_folder
+    from reid_ray.reporting.batches import Batches
+    from reid_ray.reporting.review_server import app
+
+    folder = results_folder(arguments.out)
+    given = ["--reference", str(Path(arguments.reference).absolute())]
+    for flag in ("model", "local"):
+        if value := getattr(arguments, flag):
+            given += [f"--{flag}", value]
+    for setting in arguments.set:
+        given += ["--set", setting]
+    print(
+        f"Open http://127.0.0.1:{arguments.port}/ (Ctrl-C ends it; photos and decisions are in {folder})"
+    )
+    uvicorn.run(
+        app(Batches(folder, given)), host="127.0.0.1", port=arguments.port, log_level="warning"
+    )
+    return 0
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = command.parser("review", __doc__.split(": ", 1)[1])
+    add = parser.add_argument
+    add("--reference", metavar="DIR", required=True, help="photos of known animals")
+    add(
+        "--model",
+        help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id",
+    )
+    add("--local", choices=["sift", "rootsift", "lnbnn"], help="local features (default: lnbnn)")
+    add(
+        "--out",
+        default="review",
+        metavar="DIR",
+        help="where photos and decisions go (default: review)",
+    )
+    add("--port", type=int, default=8501)
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other setting of identify",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(command.guarded(arguments().parse_args(), act))

@@ -1,0 +1,81 @@
+"""Photos are named on a real Ray: known animals are found, strangers are not given a name."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reid_ray.config.datasets import HerdDataset
+from reid_ray.config.identify import IdentifyRun
+from reid_ray.datasets.herd import make_herd
+from reid_ray.on_ray.identify import identify
+from reid_ray.on_ray.progress import Display
+from reid_ray.on_ray.session import Cluster
+
+pytestmark = pytest.mark.ray
+STRANGERS = 3
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, str]]:
+    """Known animals in folders, photos to be named loose, and who is in them."""
+    root = tmp_path_factory.mktemp("animals")
+    herd = HerdDataset(source="herd", name="leopard", species="leopard", identities=14, photos=8,
+                       size_px=160, seed=3)  # fmt: skip
+    made = make_herd(root / "made", herd)
+    table = pd.read_csv(made / "metadata.csv", dtype=str)
+    truth: dict[str, str] = {}
+    names = sorted(table["identity"].unique())
+    for row in table.sort_values("image_id").itertuples():
+        place = names.index(row.identity)
+        number = sum(1 for known in truth.values() if known == row.identity)
+        source = made / row.path
+        if place < STRANGERS or number < 2:
+            target = root / "query" / f"{row.image_id}{source.suffix}"
+            truth[target.name] = row.identity
+        else:
+            target = root / "reference" / row.identity / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    strangers = set(names[:STRANGERS])
+    return root / "reference", root / "query", {
+        name: "unknown" if who in strangers else who for name, who in truth.items()
+    }  # fmt: skip
+
+
+def test_known_animals_are_found_and_strangers_are_grouped(
+    folders: tuple[Path, Path, dict[str, str]], running_ray: Cluster, tmp_path: Path
+) -> None:
+    reference, query, truth = folders
+    run = IdentifyRun.parse(
+        {
+            "reference": {"source": "folder", "name": "reference", "root": str(reference)},
+            "query": {"source": "folder", "name": "query", "root": str(query)},
+            "local": "rootsift", "images": {"short_px": 128}, "cluster_unknown": True,
+            "storage": str(tmp_path), "unknown_share": 0.5,
+        },
+        where="test",
+    )  # fmt: skip
+    found = identify(run, display=Display())
+    answers = found.answers("test")
+    said = {Path(found.rows["path"].iloc[a.row]).name: a for a in answers.answers}
+    assert set(said) == set(truth)
+    known = [name for name, who in truth.items() if who != "unknown"]
+    first = np.mean([said[name].candidates[0].identity == truth[name] for name in known])
+    assert first > 0.4  # chance is 1 of 11
+    named = [name for name in said if said[name].identity is not None]
+    right = [said[name].identity == truth[name] for name in named]
+    everyone = [said[name].candidates[0].identity == truth[name] for name in said]
+    assert np.mean(right) > np.mean(everyone)  # silence where it is unsure pays
+    sure = [np.mean([a.unknown for n, a in said.items() if (truth[n] == "unknown") == stranger])
+            for stranger in (False, True)]  # fmt: skip
+    assert sure[1] > sure[0]
+    assert all(abs(sum(c.probability for c in a.candidates) + a.unknown - 1) < 1e-6
+               for a in answers.answers)  # fmt: skip
+    assert found.groups is not None
+    assert {a.group is None for a in answers.answers if a.identity is None} == {False}
+    assert set(found.names) == {who for who in truth.values() if who != "unknown"}
+    photo = said[known[0]].candidates[0].photo
+    assert found.rows["dataset"].iloc[photo] == "reference"

@@ -1,0 +1,95 @@
+"""Answers become tables that other programs read, and pages on which people check them."""
+
+import html.parser
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from some_answers import HOSTILE, answers, cards
+
+from reid_ray.reporting.answers import Answer, Answers, sections, write_answers
+from reid_ray.reporting.review import PER_PAGE, write_review
+
+
+def test_tables_say_who_is_in_each_photo_and_who_else_it_may_be(tmp_path: Path) -> None:
+    write_answers(answers(), tmp_path)
+    table = pd.read_csv(tmp_path / "answers.csv", dtype=str, keep_default_na=False)
+    assert table["answer"].tolist() == ["leo", "unknown 1"]
+    assert table["probability"].tolist() == ["0.95", "0.7"]
+    assert table["truth"].tolist() == ["leo", ""]
+    listed = pd.read_csv(tmp_path / "candidates.csv", dtype=str, keep_default_na=False)
+    assert listed[["rank", "identity", "reference"]].to_numpy().tolist() == [
+        ["1", "leo", "p0.jpg"], ["2", "'=mia", "p1.jpg"], ["1", "'=mia", "p1.jpg"], ["2", "leo", ""],
+    ]  # fmt: skip
+    plain = json.loads((tmp_path / "answers.json").read_text())
+    assert plain["answers"][0]["candidates"][1]["identity"] == "=mia"
+    assert plain["answers"][1]["group"] == 0
+
+
+def test_wildbook_gets_names_of_certain_answers_alone(tmp_path: Path) -> None:
+    write_answers(answers(), tmp_path)
+    sheet = pd.read_csv(tmp_path / "wildbook.csv", dtype=str, keep_default_na=False)
+    assert sheet["Encounter.individualID"].tolist() == ["leo", ""]
+    assert sheet["Encounter.genus"].tolist() == ["Lynx", ""]
+    assert sheet["Encounter.year"].tolist() == ["2023", ""]
+    assert "Encounter.month" not in sheet  # empty columns make an import fail
+    assert sheet["Encounter.researcherComments"][0] == "reid_ray: leo, probability 0.95"
+
+
+def test_right_answers_are_counted_where_names_were_known() -> None:
+    assert answers().right() == (1, 1)
+
+
+def test_sections_go_from_sure_to_unknown() -> None:
+    unsure = Answer(2, "leo", 0.6, 0.3, ())
+    found = sections([unsure, *answers().answers])
+    assert [(anchor, len(part)) for anchor, _, part in found] == [
+        ("named", 1), ("look", 1), ("unknown", 1),
+    ]  # fmt: skip
+
+
+class Page(html.parser.HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [value or "" for name, value in attrs if name == "src"]
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_shows_query_candidates_and_matches_and_runs_nothing(tmp_path: Path) -> None:
+    path = write_review(answers(), cards(answers(), drawn=1), tmp_path)
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert "script" not in page.tags
+    assert HOSTILE in page.words
+    assert "Content-Security-Policy" in text
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    assert len(page.sources) == 2 + 3 + 2  # queries, candidates with a photo, drawn pairs
+    assert "95 %" in page.words
+    assert "0.31" in page.words
+
+
+def test_many_photos_are_spread_over_pages(tmp_path: Path) -> None:
+    few = answers()
+    many = Answers("trip", few.rows, few.quarantine, few.answers[:1] * (PER_PAGE + 5), few.learnt)
+    write_review(many, cards(many), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "page-2.html"]
+    second = Page((tmp_path / "page-2.html").read_text(encoding="utf-8"))
+    assert len(second.sources) == 5 * 3
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_answers_make_a_page_too(tmp_path: Path, count: int) -> None:
+    few = answers()
+    some = Answers("trip", few.rows, few.quarantine, few.answers[:count], few.learnt)
+    write_answers(some, tmp_path)
+    assert write_review(some, cards(some), tmp_path).exists()
