@@ -3,6 +3,9 @@ bytes. Out: counts.
 
 A tile of columns, packed into panels, is matched with one row image after the other, so that both
 stay in a core's level-2 cache. The best two (`best_two.py`) are int32 and exact.
+
+numba's cache holds what is called from other files as part of the caller: after a change to one of
+them, remove `reid_ray/matching/__pycache__/*.nb?`, or the old code goes on running.
 """
 
 import numba

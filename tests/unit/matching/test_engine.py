@@ -26,22 +26,33 @@ def product(request: pytest.FixtureRequest) -> engine.Product:
     return found
 
 
+Nearest = tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+def opencv_nearest(looking: NDArray[Any], searched: NDArray[Any]) -> Nearest:
+    """By OpenCV's knnMatch: each descriptor's nearest and its ratio of squared distances."""
+    matcher = cv2.BFMatcher(cv2.NORM_L2SQR)
+    found = matcher.knnMatch(looking.astype(np.float32), searched.astype(np.float32), k=2)
+    with np.errstate(invalid="ignore"):
+        ratios = [np.float32(a.distance) / np.float32(b.distance) for a, b in found]
+    return np.array([a.trainIdx for a, _ in found]), np.array(ratios, np.float32)
+
+
+def passing(looking: Nearest, searched: Nearest, threshold: float, *, mutual: bool) -> int:
+    """Matches below the threshold; mutual: whose nearest has them as its nearest."""
+    nearest, ratios = looking
+    back = searched[0][nearest] == np.arange(len(nearest))
+    return int(((ratios < np.float32(threshold)) & (back | (not mutual))).sum())
+
+
 def opencv_count(
     looking: NDArray[Any], searched: NDArray[Any], threshold: float, *, mutual: bool
 ) -> int:
-    """Matches by OpenCV: knnMatch, ratio of squared distances, and the best match back."""
+    """Matches of one pair by OpenCV."""
     if len(looking) < 2 or len(searched) < 2:
         return 0
-    matcher = cv2.BFMatcher(cv2.NORM_L2SQR)
-    a, b = looking.astype(np.float32), searched.astype(np.float32)
-    back = [pair[0].trainIdx for pair in matcher.knnMatch(b, a, k=1)]
-    count = 0
-    for first, second in matcher.knnMatch(a, b, k=2):
-        if first.distance == second.distance == 0:
-            continue
-        passes = np.float32(first.distance) / np.float32(second.distance) < np.float32(threshold)
-        count += passes and (not mutual or back[first.trainIdx] == first.queryIdx)
-    return int(count)
+    both = opencv_nearest(looking, searched), opencv_nearest(searched, looking)
+    return passing(*both, threshold, mutual=mutual)
 
 
 def by_opencv(
@@ -80,20 +91,25 @@ def test_counts_of_200_real_pairs_are_opencvs(
 ) -> None:
     features = sift.extract(real_photos, Sift(root=root))
     queries, references = features.take(np.arange(10)), features.take(np.arange(10, 30))
+    pairs = [
+        (opencv_nearest(a, b), opencv_nearest(b, a))
+        for a in (queries.image(q).descriptors for q in range(10))
+        for b in (references.image(g).descriptors for g in range(20))
+    ]
+    packed = Packed.of(references)
+    assert packed.sketched().sketches is not None
     for mutual in (False, True):
         for direction in DIRECTIONS:
-            found = count_block(
-                Packed.of(queries), 0, 10, Packed.of(references), (0.8,),
-                mutual=mutual, direction=direction,
-            )  # fmt: skip
-            expected = np.zeros_like(found)
-            for q in range(10):
-                for g in range(20):
-                    pair = queries.image(q).descriptors, references.image(g).descriptors
-                    looking, searched = pair if direction == "query_to_reference" else pair[::-1]
-                    expected[q, g, 0] = opencv_count(looking, searched, 0.8, mutual=mutual)
-            assert expected.sum() > 1000
-            np.testing.assert_array_equal(found, expected)
+            turn = 1 if direction == "query_to_reference" else -1
+            for threshold, least in ((0.5, 10), (0.8, 1000)):
+                expected = [passing(*pair[::turn], threshold, mutual=mutual) for pair in pairs]
+                assert sum(expected) > least
+                for side in (packed, packed.sketched()):
+                    found = count_block(
+                        Packed.of(queries), 0, 10, side, (threshold,),
+                        mutual=mutual, direction=direction,
+                    )  # fmt: skip
+                    assert found.ravel().tolist() == expected
 
 
 @pytest.mark.parametrize("mutual", [False, True])

@@ -15,11 +15,13 @@ from reid_ray.matching.sketch import LONGEST, Basis, Sketches
 
 needs_vnni = pytest.mark.skipif(not vnni.supported(), reason="no AVX-512 VNNI here")
 LIMITS = (0.2, 0.5, 0.6, 0.9, 1.0)
-KINDS = ("any", "ends", "equal", "few", "near")
+KINDS = ("any", "ends", "equal", "few", "near", "flat", "flat")
 
 
 def descriptors(kind: str, count: int, length: int, seed: int) -> NDArray[np.uint8]:
-    """Bytes [count, length]: any, only 0 and 255, all equal, with many ties, or close to few."""
+    """Bytes [count, length]: any, only 0 and 255, all equal, with many ties, close to few, or in
+    few directions, so that sketches are nearly as far apart as the descriptors.
+    """
     rng = np.random.default_rng(seed)
     if kind == "ends":
         return rng.choice(np.array([0, 255], np.uint8), (count, length))
@@ -27,6 +29,10 @@ def descriptors(kind: str, count: int, length: int, seed: int) -> NDArray[np.uin
         return np.full((count, length), rng.integers(0, 256), np.uint8)
     if kind == "few":
         return rng.integers(0, 2, (count, length), dtype=np.uint8)
+    if kind == "flat":
+        directions = np.random.default_rng(0).normal(size=(40, length)) * 6
+        spread = rng.normal(size=(count, 40)) @ directions + 120
+        return np.asarray(np.clip(spread, 0, 255), np.uint8)
     if kind == "near":
         centres = np.random.default_rng(7).integers(20, 230, (30, length))
         noise = rng.normal(0, rng.uniform(1, 9), (count, length))
