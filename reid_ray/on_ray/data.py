@@ -93,7 +93,9 @@ def index(rows: pd.DataFrame) -> Dataset:
         }
     )
     size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
-    return ray.data.from_arrow([columns.slice(at, size) for at in range(0, max(1, len(rows)), size)])
+    return ray.data.from_arrow(
+        [columns.slice(at, size) for at in range(0, max(1, len(rows)), size)]
+    )
 
 
 def prepare_images(
