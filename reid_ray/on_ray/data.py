@@ -93,7 +93,9 @@ def index(rows: pd.DataFrame) -> Dataset:
         }
     )
     size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
-    return ray.data.from_arrow([columns.slice(at, size) for at in range(0, len(rows), size)])
+    return ray.data.from_arrow(
+        [columns.slice(at, size) for at in range(0, max(1, len(rows)), size)]
+    )
 
 
 def prepare_images(
@@ -142,7 +144,8 @@ def _place(
     try:
         for batch in told.iter_batches(batch_size=None, batch_format="pyarrow"):
             for record in batch.to_pylist():
-                placed[record.pop("position")] = Placed(**record)
+                position = record.pop("position")
+                placed[position] = Placed(**record)
             seen += len(batch)
             progress(seen)
     except RayTaskError as failed:
