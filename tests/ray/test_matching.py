@@ -287,7 +287,7 @@ def test_methods_with_the_same_extractor_take_features_once(
         {"extractor": Sift()},
     ]
     for name, change in zip("abcd", changes, strict=True):
-        config = CONFIG.model_copy(update={"extractor": Sift(max_keypoints=20), **change})
+        config = CONFIG.model_copy(update=change)
         folder = MethodFolder(tmp_path / "methods" / name)
         found, _ = matching.run_matching(shared, rows, config, folder, actors=1, k=3)
         if name == "a":
