@@ -216,7 +216,7 @@ def test_verified_candidates_rank_by_inliers_and_before_all_others(
     references = references_of(features, [0, 1, 2, 3], [-1] * 4)
     monkeypatch.setattr(scoring, "score_settings", lambda *_: np.array([[[[4.0, 9.0, 7.0, 8.0]]]]))
     seen = iter([2, 5])  # inliers of the best (1) and second best (3)
-    monkeypatch.setattr(scoring, "inliers", lambda *_: next(seen))
+    monkeypatch.setattr(scoring, "inliers", lambda *_, **__: next(seen))
     config = Matching(verify=Verify(candidates=2))
     found = score_block(queries, NOWHERE[:1], references, config, SETTING)[0]
     assert np.argsort(-found).tolist() == [3, 1, 2, 0]
@@ -264,12 +264,13 @@ def test_a_pair_is_looked_at_once_for_all_views(monkeypatch: pytest.MonkeyPatch)
     references = references_of(features, [0, 1, 2, 3], [4, 5, 6, 7])
     looked: list[int] = []
 
-    def agreeing(_: object, reference: ImageFeatures, *__: object) -> int:
+    def agreeing(_: object, reference: ImageFeatures, *__: object, **how: object) -> int:
+        assert how == {"threshold": 0.9, "mutual": True}
         looked.append(len(reference))
         return len(reference)
 
     monkeypatch.setattr(scoring, "inliers", agreeing)
-    config = Matching(verify=Verify(candidates=3))
+    config = Matching(mutual=True, verify=Verify(candidates=3))
     none = np.zeros((1, 4), bool)
     out = np.array([[False, True, False, False]])
     views = scoring.score_views(queries, references, config, [(SETTING, none), (SETTING, out)])
