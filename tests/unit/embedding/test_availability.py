@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -164,3 +165,34 @@ def test_miewids_network_reads_its_authors_names(tmp_path: Path) -> None:
         maps = network.backbone.forward_features(photos)
         mean = (maps.clamp(min=1e-6) ** 2.5).mean(dim=(2, 3)) ** (1 / 2.5)
         torch.testing.assert_close(built.module.eval()(photos), network.bn(mean))
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("CLIP-L-336", 303.5), ("DINOv3-L", 303.1), ("DINOv2-L", 304.4)]
+)
+def test_towers_of_their_true_size_embed_a_photo(
+    name: str, parameters: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With random weights, as published ones are not there; million parameters as timm counts them."""
+    from timm.layers import weight_init
+
+    from reid_ray.datasets.prepared import PreparedImages
+    from reid_ray.embedding import embed as embedding
+    from reid_ray.embedding.encoding import Model
+
+    # Drawn flat instead of by the inverse error function, which takes most of the time.
+    quick = lambda tensor, mean, std, a, b: tensor.uniform_(-std, std)  # noqa: E731
+    monkeypatch.setattr(weight_init, "_trunc_normal_", quick)
+    monkeypatch.setattr(embedding, "precision", lambda _: "bf16")
+    found = find(Pretrained.parse({"name": name, "weights": "random"}, where="test"))
+    made = Model.build(
+        name, found.architecture, weights="random", px=found.input_px, seed=0,
+        store=tmp_path, device=torch.device("cpu"),
+    )  # fmt: skip
+    size = sum(parameter.numel() for parameter in made.encoder.parameters()) / 1e6
+    assert size == pytest.approx(parameters, abs=0.1)
+    photo = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
+    vectors = made.vectors(PreparedImages.pack([photo]), np.array([0]))
+    assert vectors.shape == (1, 1024)
+    assert np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-5)
