@@ -79,7 +79,7 @@ def test_a_folder_that_is_not_whole_is_missing_with_the_reason(
 
 
 def test_an_unknown_model_is_an_error_before_anything_is_started() -> None:
-    with pytest.raises(ConfigError, match="near it:.*swin_base"):
+    with pytest.raises(ConfigError, match=r"near it:.*swin_base"):
         find(model(model="swin_basis"))
 
 
