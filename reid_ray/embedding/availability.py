@@ -44,6 +44,8 @@ def find(model: Pretrained) -> Found:
     Raises:
         ConfigError: the model is not one that timm knows.
     """
+    if "/" in model.model and ":" not in model.model:  # a timm folder in place of a name
+        model = model.model_copy(update={"model": "", "weights": model.model})
     if model.model and model.model != miewid.NAME and ":" not in model.model:
         _check_name(model.model)
     if model.weights == "random":

@@ -42,6 +42,7 @@ def test_a_timm_folder_says_what_it_is_and_how_large_its_photos_are(folder: Path
     assert (found.status, found.architecture) == ("local", "test_efficientnet_gn")
     assert found.input_px == 96
     assert find(model(weights=str(folder), input_px=64)).input_px == 64
+    assert find(model(model=str(folder))) == found
 
 
 def test_a_file_of_weights_needs_its_architecture(folder: Path, tmp_path: Path) -> None:
