@@ -12,7 +12,7 @@ from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
 from reid_ray.config.training import Trial
 from reid_ray.config.tune import Study
-from reid_ray.embedding.availability import find
+from reid_ray.embedding.availability import Found, find
 from reid_ray.embedding.backbones import resolve_weights
 from reid_ray.errors import ConfigError
 from reid_ray.on_ray.encoders import EncoderPlan
@@ -155,6 +155,14 @@ def _encoders(study: Study, digest: str) -> list[EncoderPlan]:
     return untrained + pretrained
 
 
+def enlarged(study: Study, found: Found) -> str:
+    """A warning where photos are kept smaller than the model looks at."""
+    short_px = study.data.images.short_px
+    if found.input_px <= short_px:
+        return ""
+    return f"; photos are kept at {short_px} px and enlarged, see data.images.short_px"
+
+
 def as_it_comes(model: Pretrained, digest: str, *, seed: int, top_k: int) -> EncoderPlan:
     """A model with where its weights are; `missing` where they are nowhere.
 
@@ -177,6 +185,6 @@ def as_it_comes(model: Pretrained, digest: str, *, seed: int, top_k: int) -> Enc
         std=model.std,
         interpolation=model.interpolation,
         licence=model.licence,
-        source=found.sentence,
+        source=found.sentence + ("" if found.missing else enlarged(study, found)),
         missing=found.missing,
     )
