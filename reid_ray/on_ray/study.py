@@ -26,6 +26,7 @@ from reid_ray.on_ray.planning import (
     plan_study,
 )
 from reid_ray.on_ray.progress import Display
+from reid_ray.on_ray.reserved import reserved
 from reid_ray.on_ray.session import Cluster, cluster
 from reid_ray.on_ray.training import check_fits, train_distributed
 from reid_ray.on_ray.trial import Materials, Plan
@@ -69,6 +70,7 @@ class _Run:
     tracking: Tracking
     started_at: float = field(default_factory=time.time)
     warnings: list[str] = field(default_factory=list)
+    reserved: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -92,6 +94,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     )
     with cluster() as resources:
         display.say(f"Ray on {resources}")
+        run.reserved = reserved(study.scaling, resources)
         photos = load_photos(study.data, made=storage / "herd", display=display)
         run.warnings += photos.notes
         images, rows = photos.images, photos.rows
@@ -147,6 +150,7 @@ def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) ->
         "started_at": run.started_at,
         "seconds": time.time() - run.started_at,
         "warnings": run.warnings,
+        "reserved": run.reserved,
     }
     files.write_json(run.folder.study_path, study)
 

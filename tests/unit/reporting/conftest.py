@@ -230,6 +230,29 @@ def hostile_study(record) -> StudyRecord:
 
 
 @pytest.fixture(scope="session")
+def hostile_record(hostile_study, hostile_names) -> StudyRecord:
+    """Study, groups, collections, settings and photos too."""
+    bad = hostile_study
+    rows = bad.rows.assign(
+        group=hostile_names[0], dataset=bad.rows["dataset"].replace("ZebraHerd", hostile_names[1])
+    )
+    quarantine = pd.DataFrame(
+        {
+            "dataset": hostile_names,
+            "image_id": hostile_names,
+            "path": hostile_names,
+            "reason": hostile_names,
+        }
+    )
+    study = {
+        **bad.study, "name": hostile_names[0], "warnings": hostile_names,
+        "provenance": {hostile_names[0]: {hostile_names[3]: hostile_names[0]}},
+        "config": {"x": hostile_names[0]},
+    }  # fmt: skip
+    return replace(bad, rows=rows, quarantine=quarantine, study=study)
+
+
+@pytest.fixture(scope="session")
 def images(record) -> PreparedImages:
     return make_images(record.rows)
 
