@@ -307,3 +307,22 @@ def leave(record, images):
         return Left(folder, report, uri)
 
     return leave
+
+
+@pytest.fixture(scope="session")
+def winner(tmp_path_factory) -> Path:
+    """A tiny timm folder, prepared as exported ones are: squashed, no crop."""
+    import timm
+    import torch
+    from timm.models import save_for_hf
+
+    folder = tmp_path_factory.mktemp("winner") / "winner"
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=0).eval()
+    data = {
+        "input_size": (3, 96, 96), "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.2),
+        "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash",
+    }  # fmt: skip
+    save_for_hf(model, str(folder), safe_serialization=True, data_config=data)
+    (folder / "pytorch_model.bin").unlink(missing_ok=True)
+    return folder

@@ -97,7 +97,7 @@ def test_labels_of_regions_are_unique(page):
 
 
 def test_tables_have_captions_and_scopes_and_pictures_have_descriptions(page):
-    assert page.count("<table>") == page.count("<caption>")
+    assert page.count("<table") == page.count("<caption>")
     assert not re.search(r"<th(?![^>]*scope=)[ >]", page)
     assert not re.search(r"<img(?![^>]*alt=)", page)
     levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
