@@ -97,7 +97,8 @@ def _models(study: Study) -> list[str]:
         found = find(model)
         lines.append(
             f"  {model.name:<26} {found.status:<10} {found.input_px:>4} px  {found.sentence}"
-            f"{enlarged(study, found)}" + (f"; {model.licence}" if model.licence else "")
+            f"{enlarged(study.data.images.short_px, found)}"
+            + (f"; {model.licence}" if model.licence else "")
         )
     return [*lines, ""]
 

@@ -149,25 +149,32 @@ def _encoders(study: Study, digest: str) -> list[EncoderPlan]:
         for name in (study.backbones() if study.baselines.random_init else ())
     ]
     pretrained = [
-        as_it_comes(model, digest, seed=study.training.seed, top_k=study.top_k)
+        as_it_comes(
+            model,
+            digest,
+            short_px=study.data.images.short_px,
+            seed=study.training.seed,
+            top_k=study.top_k,
+        )
         for model in study.baselines.pretrained
     ]
     return untrained + pretrained
 
 
-def enlarged(study: Study, found: Found) -> str:
-    """A warning where photos are kept smaller than the model looks at."""
-    short_px = study.data.images.short_px
+def enlarged(short_px: int, found: Found) -> str:
+    """A warning where photos are kept smaller, by their shorter side, than the model looks at."""
     if found.input_px <= short_px:
         return ""
     return f"; photos are kept at {short_px} px and enlarged, see data.images.short_px"
 
 
-def as_it_comes(model: Pretrained, digest: str, *, seed: int, top_k: int) -> EncoderPlan:
+def as_it_comes(
+    model: Pretrained, digest: str, *, short_px: int, seed: int, top_k: int
+) -> EncoderPlan:
     """A model with where its weights are; `missing` where they are nowhere.
 
     Args:
-        digest: of the photos it is applied to.
+        digest: of the photos it is applied to, whose shorter side is `short_px`.
     """
     found = find(model)
     return EncoderPlan(
@@ -185,6 +192,6 @@ def as_it_comes(model: Pretrained, digest: str, *, seed: int, top_k: int) -> Enc
         std=model.std,
         interpolation=model.interpolation,
         licence=model.licence,
-        source=found.sentence + ("" if found.missing else enlarged(study, found)),
+        source=found.sentence + ("" if found.missing else enlarged(short_px, found)),
         missing=found.missing,
     )

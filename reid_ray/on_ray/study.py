@@ -29,6 +29,7 @@ from reid_ray.on_ray.planning import (
     plan_study,
 )
 from reid_ray.on_ray.progress import Display
+from reid_ray.on_ray.reserved import reserved
 from reid_ray.on_ray.session import Cluster, cluster
 from reid_ray.on_ray.training import check_fits, train_distributed
 from reid_ray.on_ray.transfer import adopt, plan_transfer, refuse_empty, search_of
@@ -73,6 +74,7 @@ class _Run:
     tracking: Tracking
     started_at: float = field(default_factory=time.time)
     warnings: list[str] = field(default_factory=list)
+    reserved: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -97,6 +99,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     _look_for_weights(run)
     with cluster() as resources:
         display.say(f"Ray on {resources}")
+        run.reserved = reserved(study.scaling, resources)
         photos = load_photos(
             study.data, made=storage / "herd", prepared=storage / "prepared", display=display
         )
@@ -164,6 +167,7 @@ def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) ->
         "started_at": run.started_at,
         "seconds": time.time() - run.started_at,
         "warnings": run.warnings,
+        "reserved": run.reserved,
     }
     files.write_json(run.folder.study_path, study)
 
