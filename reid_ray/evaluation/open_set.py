@@ -203,7 +203,8 @@ def _picked(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """How often each of `count` animals is drawn, float64 [draws, count]; fewer draws of many."""
     draws = int(min(_DRAWS, max(200, (1 << 23) // count)))
     drawn = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
-    return np.bincount(drawn.reshape(-1), minlength=draws * count).reshape(draws, count) * 1.0
+    counts = np.bincount(drawn.reshape(-1), minlength=draws * count)
+    return counts.reshape(draws, count).astype(np.float64)
 
 
 def _with_ends(name: str, value: float, draws: NDArray[np.float64]) -> dict[str, float]:

@@ -33,7 +33,8 @@ def predictions_table(
 
     `predicted` is the identity of the best reference ("" where there are no references at all);
     `known` says whether the query's own animal has a reference; `threshold` is the score below
-    which the answer is nobody, NaN where none was chosen. Lists hold at most k references, fewer where the dataset has fewer.
+    which the answer is nobody, NaN where none was chosen. Lists hold at most k references, fewer
+    where the dataset has fewer.
     """
     queries = rows.iloc[np.asarray(query_positions, np.int64)].reset_index(drop=True)
     references = np.asarray(reference_positions, np.int64)

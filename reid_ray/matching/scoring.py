@@ -74,10 +74,33 @@ def score_block(
     References of the query's own encounter get `EXCLUDED` where the config leaves them out; they
     then give no votes to their identity either.
     """
-    packed = Packed.of(queries)
     out_qg = left_out(encounters_q, references, config)
+    return _scores(Packed.of(queries), queries, references, config, setting, out_qg)
+
+
+def score_lookups(
+    places_q: NDArray[np.int64],
+    references: References,
+    config: Matching,
+    setting: Setting,
+    out_qg: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """The same for some of the references themselves, with those of `out_qg` left out."""
+    looking = None if references.features is None else references.features.take(places_q)
+    packed = references.packed.take(places_q)
+    return _scores(packed, looking, references, config, setting, out_qg)
+
+
+def _scores(
+    packed: Packed,
+    queries: Features | None,
+    references: References,
+    config: Matching,
+    setting: Setting,
+    out_qg: NDArray[np.bool_],
+) -> NDArray[np.float32]:
     scores = score_settings(packed, references, config, [setting], out_qg)[0]
-    if config.verify is not None and references.features is not None:
+    if config.verify is not None and references.features is not None and queries is not None:
         scores = _verified(scores, queries, references.features, config)
     scores[out_qg] = EXCLUDED
     return np.asarray(scores, np.float32)

@@ -81,7 +81,7 @@ def _score(plan: EncoderPlan, materials: Materials, folder: str) -> None:
     from reid_ray.embedding.model import Encoder
     from reid_ray.evaluation.metrics import summarise
     from reid_ray.evaluation.predictions import answer_queries
-    from reid_ray.on_ray.trial import embedding_search
+    from reid_ray.on_ray.trial import embedding_lookups, embedding_search
 
     started_at, began = time.time(), time.monotonic()
     device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
@@ -104,7 +104,10 @@ def _score(plan: EncoderPlan, materials: Materials, folder: str) -> None:
     search = embedding_search(
         encoder, materials.images, px=plan.input_px, device=device, k=plan.top_k
     )
-    predictions = answer_queries(materials.rows, search)
+    calibrate = embedding_lookups(
+        encoder, materials.images, materials.rows, px=plan.input_px, device=device
+    )
+    predictions = answer_queries(materials.rows, search, calibrate=calibrate)
     result = base.but(
         metrics=summarise(predictions), seconds=time.monotonic() - began, note=backbone.weights
     )

@@ -11,6 +11,7 @@ from reid_ray.datasets.catalogue import expected_rows
 from reid_ray.embedding.memory import Need, estimate
 from reid_ray.on_ray.planning import pair_count, scopes
 from reid_ray.splits.assign import assign
+from reid_ray.splits.learnable import learnable
 
 _ASPECT = 1.5  # of a typical photo; sizes are not known before decoding
 _GIB = 2**30
@@ -43,7 +44,7 @@ def _collections(rows: pd.DataFrame) -> list[str]:
 
 def _trials(study: Study, rows: pd.DataFrame) -> list[str]:
     """One line per trial: where it trains, on how many photos, for how long."""
-    trains = (rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")
+    trains = learnable(rows) & ~rows["validation"].to_numpy(bool)
     work = [(trial, scope) for trial in study.trials() for scope in scopes(study, rows)]
     lines = [f"{len(work)} trials:"] if work else ["No training."]
     for number, (trial, scope) in enumerate(work, 1):

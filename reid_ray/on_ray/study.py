@@ -6,13 +6,16 @@ In: a `Study` config. Out: a finished study folder, MLflow runs and a report.
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import ray
 
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
+from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.errors import ReidError, ResourceError, TrialError
+from reid_ray.evaluation.background import background_scores, background_warning
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance, score_encoders
 from reid_ray.on_ray.data import load_photos
@@ -69,6 +72,8 @@ class _Run:
     tracking: Tracking
     started_at: float = field(default_factory=time.time)
     warnings: list[str] = field(default_factory=list)
+    leaks: list[dict[str, Any]] = field(default_factory=list)
+    background: list[dict[str, Any]] = field(default_factory=list)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -94,7 +99,9 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         display.say(f"Ray on {resources}")
         photos = load_photos(study.data, made=storage / "herd", display=display)
         run.warnings += photos.notes
+        run.leaks = photos.leaks
         images, rows = photos.images, photos.rows
+        _background(run, rows, images)
         stages = plan_study(study, rows)
         _open_folder(run, rows, photos.quarantine, stages)
         run.tracking.describe(dataset_inputs(rows))
@@ -137,6 +144,17 @@ def _open_folder(run: _Run, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: 
             run.warn(note)
 
 
+def _background(run: _Run, rows: pd.DataFrame, images: PreparedImages) -> None:
+    """Whether the background alone tells who it is, where the animal can be masked out."""
+    kind = run.study.data.background
+    if kind == "off":
+        return
+    run.background = background_scores(rows, images, run.study.data.images, boxes=kind == "bbox")
+    for score in run.background:
+        if score["beats_chance"]:
+            run.warn(background_warning(score))
+
+
 def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) -> None:
     study = {
         "name": run.study.name,
@@ -147,6 +165,8 @@ def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) ->
         "started_at": run.started_at,
         "seconds": time.time() - run.started_at,
         "warnings": run.warnings,
+        "leaks": run.leaks,
+        "background": run.background,
     }
     files.write_json(run.folder.study_path, study)
 

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.datasets.prepared import PreparedImages
@@ -22,8 +23,11 @@ from reid_ray.embedding.model import Encoder
 from reid_ray.errors import DatasetError, ReidError, TrialError
 from reid_ray.evaluation.knn import cosine_knn
 from reid_ray.evaluation.metrics import summarise
-from reid_ray.evaluation.predictions import Search, answer_queries
+from reid_ray.evaluation.open_set import Gallery, Lookups, cosine_lookups
+from reid_ray.evaluation.predictions import Calibrate, Search, answer_queries
 from reid_ray.runs.methods import Kind, MethodFolder, Result
+from reid_ray.splits.leaks import encounters_of
+from reid_ray.splits.learnable import learnable
 
 OUT_OF_MEMORY = (
     "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
@@ -105,7 +109,8 @@ def run(
         if worker.rank == 0:
             px = plan.trial.input_px
             search = embedding_search(encoder, images, px=px, device=worker.device, k=plan.top_k)
-            predictions = answer_queries(rows, search)
+            calibrate = embedding_lookups(encoder, images, rows, px=px, device=worker.device)
+            predictions = answer_queries(rows, search, calibrate=calibrate, trained=True)
             result = result.but(metrics=summarise(predictions) | validation)
     except Diverged as error:
         result = result.but(status="diverged", note=str(error))
@@ -137,6 +142,20 @@ def embedding_search(
     return lambda queries, references, query_labels, reference_labels: cosine_knn(
         vectors(queries), vectors(references), query_labels, reference_labels, k=k
     )
+
+
+def embedding_lookups(
+    encoder: Encoder, images: PreparedImages, rows: pd.DataFrame, *, px: int, device: torch.device
+) -> Calibrate:
+    """The same for references among the others, in the form that `answer_queries` calls."""
+
+    def look_up(
+        references: NDArray[np.int64], labels: NDArray[np.int64], places: NDArray[np.int64]
+    ) -> Lookups:
+        vectors = embed(encoder, images, references, px=px, device=device)
+        return cosine_lookups(vectors, places, Gallery(labels, encounters_of(rows)[references]))
+
+    return look_up
 
 
 def _within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
@@ -181,9 +200,8 @@ def _train(
 
 
 def training_set(rows: pd.DataFrame, images: PreparedImages) -> TrainSet:
-    """Reference photos of seen domains, less the validation slice; identities apart by dataset."""
-    chosen = (rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")
-    positions = np.flatnonzero(chosen.to_numpy(bool))
+    """`learnable` photos, less the validation slice; identities apart by dataset."""
+    positions = np.flatnonzero(learnable(rows) & ~rows["validation"].to_numpy(bool))
     names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
     labels = pd.factorize(names.iloc[positions], sort=True)[0].astype(np.int64)
     if len(positions) == 0 or labels.max() == 0:

@@ -11,6 +11,8 @@ from markupsafe import Markup
 
 from reid_ray.evaluation.metrics import DOMAINS
 from reid_ray.reporting import boxes, figures, tables, verdict
+from reid_ray.reporting.leaks import leak_contents
+from reid_ray.reporting.open_set import open_set_rows
 from reid_ray.reporting.pooled import (
     TRAINED,
     Method,
@@ -29,7 +31,7 @@ _DATASET_COLUMNS = 5
 _SECTIONS = (
     ("verdict", "Verdict"), ("leaderboard", "Leaderboard"), ("transfer", "Seen and unseen species"),
     ("datasets", "Per collection"), ("settings", "Which settings matter"),
-    ("ranks", "Ranked lists"),
+    ("ranks", "Ranked lists"), ("open_set", "New animals"), ("leaks", "Leaks"),
     ("animals", "Per animal"), ("examples", "Right and wrong"), ("training", "Training"),
     ("confirmation", "Confirmation under DDP"), ("data", "Photos"), ("cost", "Cost"),
     ("provenance", "Provenance"), ("reading", "How to read this"),
@@ -54,6 +56,8 @@ def page_contents(record: StudyRecord, methods: list[Method]) -> dict[str, Any]:
         "leaders": leaders,
         "everyone": everyone,
         "not_run": _not_run(record),
+        "open_set": open_set_rows(methods),
+        **leak_contents(record.study),
         "transfer": tables.seen_unseen(methods).to_dict("records"),
         "per_dataset": _per_dataset(record, methods),
         "arms": _arms(methods),
@@ -84,6 +88,8 @@ def sections(context: Mapping[str, Any], gallery: bool) -> list[tuple[str, str]]
         "examples": not gallery,
         "training": not drawn["training"],
         "confirmation": not context["confirmed"],
+        "open_set": not context["open_set"],
+        "leaks": not (context["leaks_sought"] or context["background"]),
     }
     return [(anchor, title) for anchor, title in _SECTIONS if not empty.get(anchor, False)]
 

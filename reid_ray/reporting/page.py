@@ -15,6 +15,8 @@ from markupsafe import Markup
 from reid_ray.errors import StorageError
 from reid_ray.reporting import contents, tables
 from reid_ray.reporting.gallery import MOST_LINES
+from reid_ray.reporting.leaks import leaks_csv
+from reid_ray.reporting.open_set import open_set_csv
 from reid_ray.reporting.pooled import Method, pooled_methods
 from reid_ray.reporting.text import duration, percent, shorten, visible
 from reid_ray.runs import files
@@ -51,6 +53,9 @@ def csv_tables(record: StudyRecord, methods: list[Method]) -> dict[str, Any]:
         "settings.csv": tables.ablation(methods),
         "animals.csv": tables.per_identity(methods),
         "answers.csv": tables.answers(methods),
+        "ranks.csv": tables.ranks_table(methods),
+        **open_set_csv(methods),
+        **leaks_csv(record.study),
         "collections.csv": tables.dataset_audit(record),
         "quarantine.csv": record.quarantine,
     }
