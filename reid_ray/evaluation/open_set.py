@@ -142,10 +142,13 @@ def open_figures(part: pd.DataFrame, rng: np.random.Generator) -> dict[str, floa
     """AUROC, BAKS, BAUS and the geometric mean of both, with 95 % intervals; {} where queries of
     known or of new animals are missing.
 
-    Animals of both kinds are drawn whole, each kind by itself. Over several datasets AUROC compares
+    Only datasets with new animals take part. Animals of both kinds are drawn whole, each kind by
+    itself. Over several datasets AUROC compares
     queries of one dataset only, since scores of different ones do not compare; each dataset has its
     own threshold.
     """
+    new = part.loc[~part["known"].astype(bool), "dataset"]
+    part = part[part["dataset"].isin(new)]
     known = part["known"].to_numpy(bool)
     if known.all() or not known.any():
         return {}

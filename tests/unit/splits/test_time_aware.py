@@ -107,15 +107,15 @@ def test_every_query_is_later_than_all_references_at_all(pairs, cutoff):
 @pytest.mark.parametrize("settings", [{"kind": "time_proportion"},
                                       {"kind": "time_cutoff", "cutoff": 2020}])  # fmt: skip
 def test_a_table_without_days_is_told_what_was_found(settings):
-    with pytest.raises(DatasetError, match="d: no photo of a named animal has a day.*no column"):
+    with pytest.raises(DatasetError, match=r"d: no photo of a named animal has a day.*no column"):
         assign(rows_of("aab"), Split(**settings))
-    with pytest.raises(DatasetError, match="found \\['1.3.2021'\\]"):
+    with pytest.raises(DatasetError, match=r"found \['1.3.2021'\]"):
         assign(rows_of("aab").assign(date="1.3.2021"), Split(**settings))
 
 
 def test_a_cutoff_outside_the_days_says_which_there_are():
     pairs = [("a", "2019-12-31"), ("a", "2020-01-05")]
-    with pytest.raises(DatasetError, match="on or after the cutoff 2021-01-01; .*from 2019-12-31"):
+    with pytest.raises(DatasetError, match=r"on or after the cutoff 2021-01-01; .*from 2019-12-31"):
         splits(pairs, kind="time_cutoff", cutoff=2021)
     with pytest.raises(DatasetError, match="before the cutoff 2019-01-01"):
         splits(pairs, kind="time_cutoff", cutoff=2019)
