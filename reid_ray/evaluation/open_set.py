@@ -143,9 +143,8 @@ def open_figures(part: pd.DataFrame, rng: np.random.Generator) -> dict[str, floa
     known or of new animals are missing.
 
     Only datasets with new animals take part. Animals of both kinds are drawn whole, each kind by
-    itself. Over several datasets AUROC compares
-    queries of one dataset only, since scores of different ones do not compare; each dataset has its
-    own threshold.
+    itself. Over several datasets AUROC compares queries of one dataset only, since scores of
+    different ones do not compare; each dataset has its own threshold.
     """
     new = part.loc[~part["known"].astype(bool), "dataset"]
     part = part[part["dataset"].isin(new)]

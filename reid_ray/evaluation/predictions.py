@@ -82,11 +82,14 @@ def answer_queries(
         trained: a model learnt from `learnable` references, which it knows too well to be looked
             up: those it has not seen are taken, if there are any.
     """
-    split, learnt = rows["split"].to_numpy(object), learnable(rows)
-    held_out = learnt & rows["validation"].to_numpy(bool)
+    split = rows["split"].to_numpy(object)
     is_reference, is_query = split == "reference", split == "query"
+    trained_on = np.zeros(len(rows), bool)
+    if validation or trained:
+        held_out = rows["validation"].to_numpy(bool)
+        trained_on = learnable(rows) & ~held_out
     if validation:
-        is_reference, is_query = learnt & ~held_out, held_out
+        is_reference, is_query = trained_on, learnable(rows) & held_out
     parts = []
     dataset = rows["dataset"].to_numpy(object)
     names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
@@ -98,17 +101,16 @@ def answer_queries(
             ranked = search(queries, references, labels[queries], labels[references])
             table = predictions_table(rows, queries, references, ranked)
             if calibrate and not validation and references.size and not table["known"].all():
-                fresh = ~(learnt & ~held_out)[references] if trained else None
-                places = lookup_places(len(references), fresh)
+                places = lookup_places(len(references), ~trained_on[references])
                 lookups = calibrate(references, labels[references], places)
                 table["threshold"] = choose_threshold(lookups)
             parts.append(table)
     return pool(parts)
 
 
-def lookup_places(count: int, fresh: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+def lookup_places(count: int, fresh: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Which of `count` references are looked up: the fresh ones, else all; evenly thinned."""
-    places = np.arange(count) if fresh is None or not fresh.any() else np.flatnonzero(fresh)
+    places = np.flatnonzero(fresh) if fresh.any() else np.arange(count)
     if len(places) > LOOKUPS:
         places = places[np.linspace(0, len(places) - 1, LOOKUPS).round().astype(np.int64)]
     return places.astype(np.int64)

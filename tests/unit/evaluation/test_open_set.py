@@ -240,7 +240,7 @@ def test_a_disjoint_set_validates_on_what_was_learnt_about_and_never_searches_it
 
 
 def test_many_references_are_thinned_evenly():
-    places = lookup_places(3 * LOOKUPS)
+    places = lookup_places(3 * LOOKUPS, np.ones(3 * LOOKUPS, bool))
     assert len(places) == LOOKUPS
     assert (places[0], places[-1]) == (0, 3 * LOOKUPS - 1)
     assert set(np.diff(places)) <= {2, 3, 4}
