@@ -186,21 +186,29 @@ def _findings(
     counterpart: dict[int, int] = {}
     for place, other in pairs:
         counterpart.setdefault(place, other)
-    keys, datasets = rows["key"].to_numpy(object), rows["dataset"].to_numpy(object)
     at_fault = np.array(sorted(counterpart), np.int64)
-    findings = []
-    for dataset in pd.unique(pd.Series(datasets[at_fault], dtype=object)):
-        places = [int(place) for place in at_fault[datasets[at_fault] == dataset]]
-        shown = [
-            (str(keys[place]), str(keys[counterpart[place]]))
-            for place in places
-            if counterpart[place] >= 0
-        ]
-        example = " and ".join(shown[0]) if shown else keys[places[0]]
-        done = _DONE[action]
-        if kind == "query_without_reference" and action == "report":
-            done = "still asked, as new animals"
-        text = f"{dataset}: {len(places)} {_SENTENCES[kind]}, for example {example} ({done})"
-        named = tuple(str(keys[place]) for place in places)
-        findings.append(Finding(kind, str(dataset), named, text, action, tuple(shown[:EXAMPLES])))
-    return findings
+    datasets = rows["dataset"].to_numpy(object)[at_fault]
+    return [
+        _finding(
+            rows, kind, action, [(int(p), counterpart[int(p)]) for p in at_fault[datasets == d]]
+        )
+        for d in pd.unique(pd.Series(datasets, dtype=object))
+    ]
+
+
+def _finding(rows: pd.DataFrame, kind: Kind, action: Action, pairs: Pairs) -> Finding:
+    """What is wrong with the first photos of `pairs`, all of one dataset."""
+    keys = [str(key) for key in rows["key"]]
+    names = (rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)).to_numpy(object)
+    dataset = str(rows["dataset"].iloc[pairs[0][0]])
+    shown = [(keys[place], keys[other]) for place, other in pairs if other >= 0]
+    example = " and ".join(shown[0]) if shown else keys[pairs[0][0]]
+    renamed = sum(names[place] != names[other] for place, other in pairs if other >= 0)
+    # One picture under two names is no leak but a wrong name, on one side or the other.
+    odd = f", {renamed} of them under another name" if renamed and kind != "same_encounter" else ""
+    done = _DONE[action]
+    if kind == "query_without_reference" and action == "report":
+        done = "still asked, as new animals"
+    text = f"{dataset}: {len(pairs)} {_SENTENCES[kind]}{odd}, for example {example} ({done})"
+    named = tuple(keys[place] for place, _ in pairs)
+    return Finding(kind, dataset, named, text, action, tuple(shown[:EXAMPLES]))

@@ -20,18 +20,20 @@ from reid_ray.datasets.prepared import PreparedImages
 HASH_BITS = 16
 """Hashes of copies differ in so many bits at most."""
 CORRELATION = 0.45
-"""Correlation of two small pictures, as they are, below which they are not looked at again."""
+"""Correlation of two tiny pictures, as they are, below which they are not looked at again."""
 AGREEMENT = 0.93
 """Correlation at the best offset and scale from which on two pictures are nearly the same.
 
 Measured on three herds, 740 photos of lions and 729 of nyalas: of different photos none agrees by
 more than 0.891; of copies that were scaled to 2/3, encoded at quality 40, brightened, darkened, cut
-to 90 % of their sides, or all of it at once, none by less than 0.934. Cuts to 95 % pass the two
-steps before, of cuts to 90 % about half.
+to 90 % of their sides, or all of it at once, none by less than 0.934. Of 300 copies of each kind
+all three steps find all that were scaled, encoded anew, brightened or darkened, 298 cut to 95 %, 231
+cut to 90 %, and 283 with all of it at once.
 """
 
 _SMALL_PX = 64
 _HASHED_PX = 32
+_TINY_PX = 16
 _BLOCK = 1 << 22  # hash pairs compared at once
 _CROPS = (1.0, 0.95, 0.9, 0.85)
 """Sides of the part of one picture that the other may show."""
@@ -42,10 +44,12 @@ class Looks(NamedTuple):
 
     Attributes:
         hashes: uint64 [n].
-        small: float32 [n, 64, 64], grey, smoothed, mean 0 and deviation 1.
+        tiny: float32 [n, 256], grey at 16 x 16 pixels, mean 0 and length 1.
+        small: float32 [n, 64, 64], grey, smoothed.
     """
 
     hashes: NDArray[np.uint64]
+    tiny: NDArray[np.float32]
     small: NDArray[np.float32]
 
 
@@ -69,8 +73,9 @@ def looks_of(images: PreparedImages, positions: NDArray[np.int64]) -> Looks:
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(lambda position: _look(images[int(position)]), positions))
     return Looks(
-        np.array([bits for bits, _ in found], np.uint64),
-        np.array([small for _, small in found], np.float32),
+        np.array([bits for bits, _, _ in found], np.uint64),
+        np.array([tiny for _, tiny, _ in found], np.float32),
+        np.array([small for _, _, small in found], np.float32),
     )
 
 
@@ -93,24 +98,23 @@ def _inside(
     return float(cv2.matchTemplate(whole, shrunk, cv2.TM_CCOEFF_NORMED).max())
 
 
-def _look(pixels: NDArray[np.uint8]) -> tuple[int, NDArray[np.float32]]:
+def _look(pixels: NDArray[np.uint8]) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (_SMALL_PX, _SMALL_PX), interpolation=cv2.INTER_AREA)
     small = small.astype(np.float32)
-    tiny = cv2.resize(small, (_HASHED_PX, _HASHED_PX), interpolation=cv2.INTER_AREA)
+    hashed = cv2.resize(small, (_HASHED_PX, _HASHED_PX), interpolation=cv2.INTER_AREA)
     # 8 x 8 lowest frequencies less the mean of the picture: one bit for each above their median.
-    low = cv2.dct(tiny)[:8, :8].reshape(-1)
+    low = cv2.dct(hashed)[:8, :8].reshape(-1)
     bits = np.packbits(low > np.median(low[1:])).view(np.uint64)[0]
-    small = cv2.GaussianBlur(small, (3, 3), 0)
-    deviation = float(small.std())
-    return int(bits), (small - small.mean()) / (deviation or 1.0)
+    tiny = cv2.resize(small, (_TINY_PX, _TINY_PX), interpolation=cv2.INTER_AREA).reshape(-1)
+    tiny -= tiny.mean()
+    return int(bits), tiny / (np.linalg.norm(tiny) or 1), cv2.GaussianBlur(small, (3, 3), 0)
 
 
 def _correlating(queries: Looks, others: Looks) -> Iterator[tuple[int, int]]:
-    """Pairs with close hashes whose small pictures correlate."""
-    pixels = _SMALL_PX * _SMALL_PX
+    """Pairs with close hashes whose tiny pictures correlate."""
     for q, o in _close(queries.hashes, others.hashes):
-        alike = np.einsum("nhw,nhw->n", queries.small[q], others.small[o]) / pixels
+        alike = np.einsum("np,np->n", queries.tiny[q], others.tiny[o])
         for place in np.flatnonzero(alike >= CORRELATION):
             yield int(q[place]), int(o[place])
 

@@ -95,3 +95,9 @@ def test_the_other_side_of_a_pair_is_the_first_of_several():
     [finding] = settle_leaks(rows, Split())[1]
     assert finding.pairs == (("d/2", "d/0"),)
     assert np.array_equal(rows["split"], ["reference", "reference", "query"])  # as it was given
+
+
+def test_one_picture_under_two_names_is_told():
+    rows = rows_of("rqq", "aab")
+    [finding, _] = settle_leaks(rows, Split(), [(1, 0), (2, 0)])[1]
+    assert "2 queries are nearly the same picture as a reference photo, 1 of them" in finding.text
