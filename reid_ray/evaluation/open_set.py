@@ -157,10 +157,10 @@ def open_figures(part: pd.DataFrame, rng: np.random.Generator) -> dict[str, floa
         return figures
     rejected = best_scores(part) < threshold
     good = np.where(known, part["correct"].to_numpy(bool) & ~rejected, rejected)
-    kinds = []
+    kinds, draws = [], _draws(part)
     for kind in (known, ~known):
         accuracy = pd.Series(good[kind]).groupby(_animals(part[kind])).mean().to_numpy(np.float64)
-        picked = _picked(len(accuracy), rng)
+        picked = _picked(len(accuracy), draws, rng)
         kinds.append((float(accuracy.mean()), (picked @ accuracy) / len(accuracy)))
     (baks, baks_draws), (baus, baus_draws) = kinds
     figures |= _with_ends("baks", baks, baks_draws) | _with_ends("baus", baus, baus_draws)
@@ -181,19 +181,20 @@ def _auroc(
     names_i, place_i = np.unique(animals[known], return_inverse=True)
     names_j, place_j = np.unique(animals[~known], return_inverse=True)
     won, pairs = np.zeros((len(names_i), len(names_j))), np.zeros((len(names_i), len(names_j)))
-    dataset = part["dataset"].to_numpy(object)
-    for q in range(int(known.sum())):
-        rivals = dataset[~known] == dataset[known][q]
-        mine, theirs = scores[known][q], scores[~known]
+    dataset = pd.factorize(part["dataset"])[0]
+    theirs, their_set = scores[~known], dataset[~known]
+    for mine, own_set, i in zip(scores[known], dataset[known], place_i, strict=True):
+        rivals = their_set == own_set
         gain = ((mine > theirs) + 0.5 * (mine == theirs)) * rivals
-        won[place_i[q]] += np.bincount(place_j, gain, minlength=len(names_j))
-        pairs[place_i[q]] += np.bincount(place_j, rivals, minlength=len(names_j))
+        won[i] += np.bincount(place_j, gain, minlength=len(names_j))
+        pairs[i] += np.bincount(place_j, rivals, minlength=len(names_j))
     if not pairs.any():
         return {}
-    picked_i, picked_j = _picked(len(names_i), rng), _picked(len(names_j), rng)
+    draws = _draws(part)
+    picked_i, picked_j = (_picked(len(names), draws, rng) for names in (names_i, names_j))
     wins = ((picked_i @ won) * picked_j).sum(axis=1)
-    draws = wins / np.maximum(((picked_i @ pairs) * picked_j).sum(axis=1), 1)
-    return _with_ends("auroc", float(won.sum() / pairs.sum()), draws)
+    areas = wins / np.maximum(((picked_i @ pairs) * picked_j).sum(axis=1), 1)
+    return _with_ends("auroc", float(won.sum() / pairs.sum()), areas)
 
 
 def _animals(part: pd.DataFrame) -> NDArray[np.str_]:
@@ -201,9 +202,13 @@ def _animals(part: pd.DataFrame) -> NDArray[np.str_]:
     return np.asarray(names.to_numpy(str))
 
 
-def _picked(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """How often each of `count` animals is drawn, float64 [draws, count]; fewer draws of many."""
-    draws = int(min(_DRAWS, max(200, (1 << 23) // count)))
+def _draws(part: pd.DataFrame) -> int:
+    """How often animals are drawn: less often where there are thousands of photos."""
+    return int(min(_DRAWS, max(200, (1 << 23) // len(part))))
+
+
+def _picked(count: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each of `count` animals is drawn, float64 [draws, count]."""
     drawn = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
     counts = np.bincount(drawn.reshape(-1), minlength=draws * count)
     return counts.reshape(draws, count).astype(np.float64)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
@@ -46,6 +46,7 @@ queries = st.lists(
 ).filter(lambda found: len({name.islower() for _, name, _ in found}) == 2)  # fmt: skip
 
 
+@settings(max_examples=40)
 @given(queries)
 def test_open_set_figures_are_scikit_learns(found):
     scores, identities, predicted = (list(column) for column in zip(*found, strict=True))
@@ -87,6 +88,18 @@ def test_an_interval_of_auroc_is_about_the_one_hanley_and_mcneil_give():
     spread = area * (1 - area) + 119 * (q1 - area**2) + 79 * (q2 - area**2)
     error = (spread / (120 * 80)) ** 0.5
     assert figures["auroc_high"] - figures["auroc_low"] == pytest.approx(3.92 * error, rel=0.15)
+
+
+def test_many_animals_are_drawn_less_often_and_give_the_same_figures():
+    rng = np.random.default_rng(2)
+    known = [f"k{i % 900}" for i in range(6000)]
+    new = [f"X{i}" for i in range(500)]
+    scores = list(np.concatenate([rng.normal(1, 1, 6000), rng.normal(0, 1, 500)]))
+    figures = open_figures(answers(scores, known + [n.upper() for n in new], known + known[:500]),
+                           np.random.default_rng(0))  # fmt: skip
+    truth = np.arange(6500) < 6000
+    assert figures["auroc"] == pytest.approx(roc_auc_score(truth, scores))
+    assert figures["auroc_low"] < figures["auroc"] < figures["auroc_high"]
 
 
 def test_closed_set_figures_are_over_known_animals_only():
