@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from test_page import Outline
 
 from reid_ray.evaluation.metrics import chance_metrics
 from reid_ray.evaluation.predictions import answer_queries
@@ -95,6 +96,16 @@ def test_a_study_without_leaks_says_that_they_were_looked_for(record, tmp_path):
     assert "New animals" not in text
     assert not (tmp_path / "sought" / "open_set.csv").exists()
     assert ">Leaks<" not in page_of(record, tmp_path / "before")  # made by an earlier version
+
+
+def test_the_new_tables_are_as_well_formed_as_the_others(opened, tmp_path):
+    text = page_of(opened, tmp_path)
+    outline = Outline(text)
+    assert outline.stack == []
+    assert text.count("<table>") == text.count("<caption>")
+    assert not re.search(r"<th(?![^>]*scope=)[ >]", text)
+    labels = re.findall(r'role="region" aria-label="([^"]+)"', text)
+    assert len(labels) == len(set(labels))
 
 
 def test_hostile_names_in_leaks_stay_text(opened, hostile_names, tmp_path):
