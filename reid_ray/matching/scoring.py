@@ -93,10 +93,36 @@ def score_views(
 
     Descriptors are compared once for all views (by `lnbnn` once for each that leaves out others).
     """
+    return _scores(Packed.of(queries), queries, references, config, views)
+
+
+def score_lookups(
+    places_q: NDArray[np.int64],
+    references: References,
+    config: Matching,
+    setting: Setting,
+    out_qg: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """As `score_block` for some of the references themselves, with those of `out_qg` left out."""
+    looking = None if references.features is None else references.features.take(places_q)
+    packed = references.packed.take(places_q)
+    scores: NDArray[np.float32] = _scores(packed, looking, references, config, [(setting, out_qg)])[
+        0
+    ]
+    return scores
+
+
+def _scores(
+    packed: Packed,
+    queries: Features | None,
+    references: References,
+    config: Matching,
+    views: Sequence[tuple[Setting, NDArray[np.bool_]]],
+) -> NDArray[np.float32]:
     settings, outs = [setting for setting, _ in views], [out for _, out in views]
     each = np.arange(len(views))
-    scores = score_settings(Packed.of(queries), references, config, settings, outs)[each, each]
-    if config.verify is not None and references.features is not None:
+    scores = score_settings(packed, references, config, settings, outs)[each, each]
+    if config.verify is not None and references.features is not None and queries is not None:
         look = second_look(queries, references.features, config)
         scores = np.stack(
             [

@@ -335,3 +335,33 @@ def test_a_killed_driver_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("killed", "whole"):
         assert start(folder, f"{folder}.parquet").wait(timeout=180) == 0
     assert (tmp_path / "killed.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+def test_the_threshold_of_new_animals_is_a_plain_loops(started: None, tmp_path: Path) -> None:
+    images, rows = photos()
+    new = rows["dataset"].eq("one") & rows["identity"].eq("4")
+    rows.loc[new, "split"] = "query"
+    config = Matching(extractor=Sift(max_keypoints=60), thresholds=(0.7,))
+    table, _ = matching.run_matching(
+        ray.put(images), rows, config, folder_of(tmp_path), actors=1, k=3
+    )
+    assert table.loc[table["dataset"] == "two", "threshold"].isna().all()
+    g = np.flatnonzero(rows["dataset"].eq("one") & rows["split"].eq("reference"))
+    packed = Packed.of(sift.extract([images[int(i)] for i in g], Sift(max_keypoints=60)))
+    counts = count_block(packed, 0, len(g), packed, [0.7])[:, :, 0].astype(float)
+    names, encounters = (rows[c].to_numpy(str)[g] for c in ("identity", "encounter"))
+    counts[encounters[:, None] == encounters] = -1
+    own = names[:, None] == names
+    present, right = counts.max(axis=1), own[np.arange(len(g)), counts.argmax(axis=1)]
+    withheld = np.where(own, -1, counts).max(axis=1)
+
+    def worth(threshold: float) -> float:
+        good = pd.DataFrame(
+            {"baks": right & (present >= threshold), "baus": withheld < threshold, "name": names}
+        )
+        baks, baus = good.groupby("name").mean().mean()
+        return float(baks * baus)
+
+    chosen = float(table.loc[table["dataset"] == "one", "threshold"].iloc[0])
+    best = max(worth(threshold) for threshold in np.arange(-0.25, counts.max() + 1, 0.25))
+    assert worth(chosen) == pytest.approx(best)

@@ -299,3 +299,22 @@ def test_lightglues_matches_put_candidates_in_order(monkeypatch: pytest.MonkeyPa
     )
     found = score_block(queries, NOWHERE[:1], references, config, SETTING)[0]
     assert np.floor(found).tolist() == [25, 22, 33, 18]
+
+
+@pytest.mark.parametrize(
+    "config", [Matching(), Matching(per_identity=True), Matching(score="lnbnn")]
+)
+def test_a_withheld_animal_is_as_if_it_had_never_been_a_reference(config: Matching) -> None:
+    features = byte_images([12, 20, 9, 15, 3, 30, 1, 18], seed=1, values=16)
+    references = references_of(features, [0, 0, 1, 1, 2, 2, 0, 3], [-1] * 8)
+    for place in range(8):
+        looked_up = np.array([place])
+        own = references.identities_g == references.identities_g[place]
+        scores = scoring.score_lookups(looked_up, references, config, SETTING, own[None])[0]
+        assert (scores[own] == EXCLUDED).all()
+        others = np.flatnonzero(~own)
+        smaller = references_of(
+            features.take(others), references.identities_g[others].tolist(), [-1] * len(others)
+        )
+        alone = score_block(features.take(looked_up), NOWHERE[:1], smaller, config, SETTING)[0]
+        np.testing.assert_allclose(scores[others], alone, rtol=1e-5)
