@@ -164,7 +164,8 @@ def _place(
             progress(seen)
     except RayTaskError as failed:
         if isinstance(failed.cause, ReidError):
-            raise failed.cause from None
+            # Ray adds lines of its own to ours.
+            raise type(failed.cause)(str(failed.cause).splitlines()[0]) from None
         raise
     return placed
 
