@@ -75,6 +75,16 @@ def bootstrap_ratios(
     return [(float(low), float(high)) for low, high in ends.T]
 
 
+def open_ended(
+    ends: tuple[float, float], share: float, clusters: int, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Bootstrap ends of a share, but Wilson's over the clusters where all of them are right (or
+    all wrong): drawn anew they stay so, which says nothing about the next one."""
+    if ends[0] == ends[1] and share in (0.0, 1.0):
+        return wilson(share * clusters, clusters, confidence=confidence)
+    return ends
+
+
 def _per_cluster(
     data: NDArray[np.float64], clusters: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from reid_ray.evaluation.intervals import bootstrap_ratios, wilson
+from reid_ray.evaluation.intervals import bootstrap_ratios, open_ended, wilson
 from reid_ray.evaluation.open_set import open_figures
 from reid_ray.evaluation.predictions import OTHER_ENCOUNTER, SIDES, UNKNOWN_ENCOUNTER
 
@@ -202,6 +202,7 @@ def _over_animals(part: pd.DataFrame, rng: np.random.Generator) -> dict[str, flo
     ends = bootstrap_ratios(list(ratios.values()), rng)
     for (name, (summed, counts)), (low, high) in zip(ratios.items(), ends, strict=True):
         value = float(summed.sum() / counts.sum())
+        low, high = open_ended((low, high), value, len(sums))
         figures |= {name: value, f"{name}_low": low, f"{name}_high": high}
     return figures
 

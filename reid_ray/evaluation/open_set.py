@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-NOBODY = ""
-"""What is answered where no animal is known well enough."""
+from reid_ray.evaluation.intervals import open_ended
 
 _DRAWS = 2000
 _LEFT_OUT = np.float32(-np.inf)
@@ -161,10 +160,12 @@ def open_figures(part: pd.DataFrame, rng: np.random.Generator) -> dict[str, floa
     for kind in (known, ~known):
         accuracy = pd.Series(good[kind]).groupby(_animals(part[kind])).mean().to_numpy(np.float64)
         picked = _picked(len(accuracy), draws, rng)
-        kinds.append((float(accuracy.mean()), (picked @ accuracy) / len(accuracy)))
-    (baks, baks_draws), (baus, baus_draws) = kinds
-    figures |= _with_ends("baks", baks, baks_draws) | _with_ends("baus", baus, baus_draws)
-    return figures | _with_ends("geometric", (baks * baus) ** 0.5, (baks_draws * baus_draws) ** 0.5)
+        kinds.append((float(accuracy.mean()), (picked @ accuracy) / len(accuracy), len(accuracy)))
+    for name, (share, drawn, animals) in zip(("baks", "baus"), kinds, strict=True):
+        figures |= _with_ends(name, share, drawn, animals)
+    (baks, baks_draws, some), (baus, baus_draws, others) = kinds
+    both, drawn = (baks * baus) ** 0.5, (baks_draws * baus_draws) ** 0.5
+    return figures | _with_ends("geometric", both, drawn, min(some, others))
 
 
 def best_scores(part: pd.DataFrame) -> NDArray[np.float64]:
@@ -194,7 +195,7 @@ def _auroc(
     picked_i, picked_j = (_picked(len(names), draws, rng) for names in (names_i, names_j))
     wins = ((picked_i @ won) * picked_j).sum(axis=1)
     areas = wins / np.maximum(((picked_i @ pairs) * picked_j).sum(axis=1), 1)
-    return _with_ends("auroc", float(won.sum() / pairs.sum()), areas)
+    return _with_ends("auroc", float(won.sum() / pairs.sum()), areas, min(won.shape))
 
 
 def _animals(part: pd.DataFrame) -> NDArray[np.str_]:
@@ -214,9 +215,12 @@ def _picked(count: int, draws: int, rng: np.random.Generator) -> NDArray[np.floa
     return counts.reshape(draws, count).astype(np.float64)
 
 
-def _with_ends(name: str, value: float, draws: NDArray[np.float64]) -> dict[str, float]:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
+def _with_ends(
+    name: str, value: float, draws: NDArray[np.float64], animals: int
+) -> dict[str, float]:
+    ends = np.quantile(draws, [0.025, 0.975])
+    low, high = open_ended((float(ends[0]), float(ends[1])), value, animals)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _balance(identities: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -102,6 +102,15 @@ def test_many_animals_are_drawn_less_often_and_give_the_same_figures():
     assert figures["auroc_low"] < figures["auroc"] < figures["auroc_high"]
 
 
+def test_a_faultless_method_is_not_called_certain():
+    # Three known and three new animals, all answered rightly: Wilson's for 3 of 3 begins at 0.438.
+    table = answers([0.9] * 3 + [0.1] * 3, [*"abcXYZ"], [*"abcaaa"])
+    figures = summarise(table)
+    for name in ("auroc", "baks", "baus", "geometric", "balanced_top1", "mAP"):
+        ends = [figures[f"seen/{name}{end}"] for end in ("_low", "", "_high")]
+        assert ends == pytest.approx([0.4385, 1, 1], abs=5e-5), name
+
+
 def test_closed_set_figures_are_over_known_animals_only():
     table = answers([0.9, 0.9, 0.9, 0.1], ["a", "a", "b", "X"], ["a", "b", "b", "a"])
     figures = summarise(table)

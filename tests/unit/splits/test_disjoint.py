@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from split_rows import rows_of
 
@@ -45,6 +45,7 @@ def test_the_known_animals_are_split_as_if_the_new_ones_were_not_there():
     assert list(found.loc[known, "split"]) == list(alone)
 
 
+@settings(max_examples=40)
 @given(animals, seeds, shares)
 def test_the_share_of_photos_of_new_animals_is_as_near_as_whole_animals_allow(names, seed, share):
     rows = assign(
@@ -60,6 +61,7 @@ def test_the_share_of_photos_of_new_animals_is_as_near_as_whole_animals_allow(na
     )
 
 
+@settings(max_examples=40)
 @given(animals, seeds, st.integers(1, 7))
 def test_as_many_animals_are_new_as_asked_for(names, seed, count):
     split = Split(kind="open_set", seed=seed, unknown_identities=count)
@@ -71,6 +73,7 @@ def test_as_many_animals_are_new_as_asked_for(names, seed, count):
         assert len(new_animals(assign(rows_of(names), split).rows)) == count
 
 
+@settings(max_examples=40)
 @given(animals, seeds, shares)
 def test_no_animal_of_a_disjoint_set_is_both_learnt_from_and_asked_for(names, seed, share):
     rows = assign(rows_of(names), Split(kind="disjoint_set", seed=seed, test_share=share)).rows
@@ -84,6 +87,7 @@ def test_no_animal_of_a_disjoint_set_is_both_learnt_from_and_asked_for(names, se
     assert not new_animals(rows)
 
 
+@settings(max_examples=40)
 @given(animals, seeds, st.randoms())
 def test_the_order_of_the_rows_does_not_matter(names, seed, random):
     rows = rows_of(names)
@@ -138,7 +142,7 @@ def test_one_animal_cannot_be_divided(kind):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("chosen", "told"),
     [
         ({"unknown_share": 0.2}, "unknown_share is a setting of kind open_set, not of closed_set"),
         ({"kind": "open_set", "unknown_share": 0.2, "unknown_identities": 3}, "not both"),
@@ -151,9 +155,9 @@ def test_one_animal_cannot_be_divided(kind):
         ({"on_leak": {"same_dog": "drop"}}, "unknown key"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(settings, told):
+def test_settings_that_do_not_fit_are_refused(chosen, told):
     with pytest.raises(ConfigError, match=told):
-        Split.parse(settings, where="test")
+        Split.parse(chosen, where="test")
 
 
 def test_one_word_sets_what_is_done_with_every_kind_of_leak():

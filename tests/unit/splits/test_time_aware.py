@@ -5,7 +5,7 @@ import datetime
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from split_rows import rows_of
 
@@ -56,6 +56,7 @@ def test_photos_without_a_day_are_told():
     assert [(f.kind, f.keys) for f in findings] == [("without_day", ("d/001",))]
 
 
+@settings(max_examples=40)
 @given(photos, st.sampled_from([0.1, 0.5, 0.8]))
 def test_every_query_is_later_than_all_references_of_its_animal(pairs, share):
     rows = assign(dated(pairs), Split(kind="time_proportion", reference_share=share)).rows
@@ -89,6 +90,7 @@ def test_the_cutoff_divides_everything_and_first_sightings_after_it_are_new_anim
     assert splits(pairs, kind="time_cutoff", cutoff=2020, unknown_as_new=True) == expected
 
 
+@settings(max_examples=40)
 @given(photos, st.dates(datetime.date(2020, 1, 1), datetime.date(2022, 12, 31)))
 def test_every_query_is_later_than_all_references_at_all(pairs, cutoff):
     split = Split(kind="time_cutoff", cutoff=cutoff.isoformat())
@@ -104,13 +106,13 @@ def test_every_query_is_later_than_all_references_at_all(pairs, cutoff):
     assert (rows["split"] != "none").sum() == len(days)
 
 
-@pytest.mark.parametrize("settings", [{"kind": "time_proportion"},
+@pytest.mark.parametrize("chosen", [{"kind": "time_proportion"},
                                       {"kind": "time_cutoff", "cutoff": 2020}])  # fmt: skip
-def test_a_table_without_days_is_told_what_was_found(settings):
+def test_a_table_without_days_is_told_what_was_found(chosen):
     with pytest.raises(DatasetError, match=r"d: no photo of a named animal has a day.*no column"):
-        assign(rows_of("aab"), Split(**settings))
+        assign(rows_of("aab"), Split(**chosen))
     with pytest.raises(DatasetError, match=r"found \['1.3.2021'\]"):
-        assign(rows_of("aab").assign(date="1.3.2021"), Split(**settings))
+        assign(rows_of("aab").assign(date="1.3.2021"), Split(**chosen))
 
 
 def test_a_cutoff_outside_the_days_says_which_there_are():
