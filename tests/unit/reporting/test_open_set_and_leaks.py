@@ -102,7 +102,7 @@ def test_the_new_tables_are_as_well_formed_as_the_others(opened, tmp_path):
     text = page_of(opened, tmp_path)
     outline = Outline(text)
     assert outline.stack == []
-    assert text.count("<table>") == text.count("<caption>")
+    assert len(re.findall("<table[ >]", text)) == text.count("<caption>")
     assert not re.search(r"<th(?![^>]*scope=)[ >]", text)
     labels = re.findall(r'role="region" aria-label="([^"]+)"', text)
     assert len(labels) == len(set(labels))
