@@ -200,8 +200,8 @@ class Embedder:
 
     def answer(
         self, materials: Materials, plan: EncoderPlan, store: Path, folder: Path, embedded: _Ended
-    ) -> None:
-        """Search with the vectors in the store, and write the result."""
+    ) -> str:
+        """Search with the vectors in the store, and write the result; returns the plan's key."""
         from reid_ray.datasets.encounters import encounter_codes
         from reid_ray.embedding.vectors import VectorStore, photo_keys
         from reid_ray.evaluation.metrics import summarise
@@ -229,6 +229,7 @@ class Embedder:
             note=embedded.note,
         )
         MethodFolder(folder).finish(result, predictions)
+        return plan.key  # the pool takes None for a lost call
 
     def _load(self, plan: EncoderPlan, store: Path) -> Any:
         from reid_ray.embedding.encoding import Model
