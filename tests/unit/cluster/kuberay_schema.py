@@ -1,7 +1,7 @@
 """Fields of KubeRay's own kinds as a strict JSON schema: an unknown field is refused.
 
-Source: the API reference of KubeRay 1.6 (RayCluster and RayJob of ray.io/v1). Pod templates and their parts are
-left open here, as Kubernetes' own schema knows them.
+Source: the API reference of KubeRay 1.6 (RayCluster and RayJob of ray.io/v1). Pod templates and their
+parts are left open here, as Kubernetes' own schema knows them.
 """
 
 from typing import Any
