@@ -14,6 +14,7 @@ COMPOSE = (CLUSTER / "compose.yaml", CLUSTER / "mlflow" / "compose.yaml")
 MANIFESTS = (*sorted((CLUSTER / "kuberay").glob("*.yaml")), CLUSTER / "mlflow" / "kubernetes.yaml")
 DOCKERFILE = CLUSTER / "image" / "Dockerfile"
 README = CLUSTER / "README.md"
+PROGRAMS = ("ray", "mlflow", "python", "CMD")
 ALL = sorted(path for path in CLUSTER.rglob("*") if path.is_file() and path.name != ".env")
 
 
@@ -83,8 +84,7 @@ def _yaml_strings(path: Path) -> list[str]:
         if isinstance(node, dict):
             return {key: joined(value) for key, value in node.items()}
         if isinstance(node, list) and node and all(isinstance(each, str) for each in node):
-            is_words = all(" " not in each for each in node)
-            return shlex.join(node) if is_words else node
+            return shlex.join(node) if node[0] in PROGRAMS else node
         return [joined(each) for each in node] if isinstance(node, list) else node
 
     return strings([joined(document) for document in documents(path)])
