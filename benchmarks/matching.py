@@ -73,9 +73,7 @@ VARIANTS: dict[str, Matching] = {
     "LNBNN, contrast 0.02, shorter side 384": Matching(
         extractor=DENSER, score="lnbnn", short_px=384
     ),
-    "LNBNN, contrast chosen": Matching(
-        extractor=ROOT, alternatives=(DENSE, DENSER, DENSEST), score="lnbnn"
-    ),
+    "LNBNN, contrast chosen": Matching(extractor=ROOT, alternatives=(DENSER,), score="lnbnn"),
 }
 
 

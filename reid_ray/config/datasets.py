@@ -1,5 +1,6 @@
 """Where photos come from: one class per kind of source, told apart by `source`."""
 
+import datetime
 import re
 from typing import Annotated, Literal
 
@@ -9,6 +10,13 @@ from reid_ray.config.base import Config
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """A name that is safe in file names, metric names and URLs."""
+
+
+Year = Annotated[int, Field(ge=1800, le=2200)]
+Day = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")
+]
+"""A day as 2023-05-01."""
 
 
 class EncounterFrom(Config):
@@ -147,15 +155,117 @@ PhotoDataset = FolderDataset | TableDataset | CocoDataset | WildbookDataset
 Dataset = Annotated[HerdDataset | PhotoDataset, Field(discriminator="source")]
 
 
+Action = Literal["drop", "report", "refuse"]
+"""What is done with a leak: its queries are left out, only named, or the study stops."""
+
+
+class OnLeak(Config):
+    """What is done with each kind of leak; `on_leak: refuse` sets all of them."""
+
+    same_file: Action = "drop"
+    """A query is, byte for byte, a reference photo."""
+    near_duplicate: Action = "report"
+    """A query is a reference photo once more: scaled, encoded anew, slightly cropped, brightened."""
+    same_encounter: Action = "report"
+    """A query was taken in an encounter that references were taken in, too (column `encounter`)."""
+    no_reference: Action = "drop"
+    """A query's animal has no reference, so no answer can be right."""
+
+
 class Split(Config):
     """How photos of one collection are divided into reference and query."""
 
-    kind: Literal["closed_set", "given"] = "closed_set"
-    """`closed_set`: the MegaDescriptor paper's; `given`: the table's own split column."""
+    kind: Literal[
+        "closed_set", "open_set", "disjoint_set", "time_proportion", "time_cutoff", "given"
+    ] = "closed_set"
+    """`closed_set`: the MegaDescriptor paper's, each animal on both sides; `open_set`: some animals
+    are in queries alone; `disjoint_set`: no animal that is learnt from is asked for;
+    `time_proportion`: each animal's first days are reference, its later ones query; `time_cutoff`:
+    what was taken before a day is reference; `given`: the table's own split column."""
     seed: int = 666
     reference_share: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """Of each animal's photos, or days (`time_proportion`)."""
     validation_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
     """Share of the *reference* photos kept out of training to choose among models; never query."""
+    unknown_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """`open_set`: share of the photos whose animals are in queries alone; default 0.2."""
+    unknown_identities: PositiveInt | None = None
+    """`open_set`: how many animals these are, instead of a share of photos."""
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """`disjoint_set`: share of the photos whose animals are not learnt from; default 0.5."""
+    test_identities: PositiveInt | None = None
+    """`disjoint_set`: how many animals these are, instead of a share of photos."""
+    cutoff: Year | Day | None = None
+    """`time_cutoff`: the first day (or year) of queries; what is earlier is reference."""
+    until: Year | Day | None = None
+    """`time_cutoff`: the first day (or year) after the queries; default: queries have no end."""
+    new_animals: bool | None = None
+    """Whether queries may show animals without a reference, for whom the right answer is nobody.
+    Default: yes for `open_set` and `time_cutoff`; `given` may ask for it; no other kind can."""
+    unknown_as_new: bool = False
+    """Also ask for photos of `unknown` animals, as new ones: right only where it is certain that
+    none of these animals is among the references."""
+    on_leak: Action | OnLeak = OnLeak()
+
+    @property
+    def days(self) -> tuple[datetime.date, datetime.date]:
+        """`time_cutoff`: the first day of queries, and the first after them."""
+        until = datetime.date.max if self.until is None else _first_day(self.until)
+        return _first_day(self.cutoff or 1), until
+
+    @property
+    def opens(self) -> bool:
+        """Whether animals without a reference stay in the queries."""
+        if self.new_animals is None:
+            return self.kind in ("open_set", "time_cutoff")
+        return self.new_animals
+
+    @property
+    def leak_actions(self) -> OnLeak:
+        """What is done with each kind of leak."""
+        if isinstance(self.on_leak, OnLeak):
+            return self.on_leak
+        return OnLeak(**dict.fromkeys(OnLeak.model_fields, self.on_leak))
+
+    @model_validator(mode="after")
+    def _settings_are_of_the_kind(self) -> "Split":
+        for name, kind in _OF_KIND.items():
+            if getattr(self, name) is not None and self.kind != kind:
+                raise ValueError(f"{name} is a setting of kind {kind}, not of {self.kind}")
+        for share, count in (
+            ("unknown_share", "unknown_identities"),
+            ("test_share", "test_identities"),
+        ):
+            if getattr(self, share) is not None and getattr(self, count) is not None:
+                raise ValueError(f"give {share} or {count}, not both")
+        if self.kind == "time_cutoff":
+            if self.cutoff is None:
+                raise ValueError("kind time_cutoff needs cutoff, a year or a day (2023-05-01)")
+            if self.days[1] <= self.days[0]:
+                raise ValueError(f"until is {self.until}, expected later than {self.cutoff}")
+        if self.new_animals and self.kind in ("closed_set", "disjoint_set", "time_proportion"):
+            raise ValueError(
+                f"new_animals: kind {self.kind} has none; use open_set, time_cutoff or given"
+            )
+        if self.unknown_as_new and not self.opens:
+            raise ValueError(
+                "unknown_as_new needs a split with new animals: open_set, time_cutoff, or given "
+                "with new_animals: true"
+            )
+        return self
+
+
+def _first_day(when: int | str) -> datetime.date:
+    if isinstance(when, int):
+        return datetime.date(when, 1, 1)
+    return datetime.date.fromisoformat(when)
+
+
+_OF_KIND = {
+    "unknown_share": "open_set", "unknown_identities": "open_set",
+    "test_share": "disjoint_set", "test_identities": "disjoint_set",
+    "cutoff": "time_cutoff", "until": "time_cutoff",
+}  # fmt: skip
 
 
 class Images(Config):
@@ -178,6 +288,9 @@ class Data(Config):
     """Groups never trained on; their reference photos serve only to be searched."""
     split: Split = Split()
     images: Images = Images()
+    background: Literal["mask", "bbox", "off"] = "mask"
+    """Whether to look if the background alone tells who it is: in photos with a mask of the animal
+    (column `mask` or `segmentation`), in those with a box too, or not."""
 
     @model_validator(mode="after")
     def _names_agree(self) -> "Data":

@@ -72,8 +72,10 @@ class Verify(Config):
     candidates: PositiveInt = 20
     model: Literal["homography", "affine"] = "affine"
     reprojection_px: PositiveFloat = 8.0
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """Ratio of squared distances below which a match is offered to the transform."""
+    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Ratio of squared distances below which a match is offered to the transform; none: the one that
+    `count` chose on the references (0.5 for `lnbnn`, which has none). Looser ones let in wrong matches
+    that agree by chance."""
 
 
 class LightGlue(Config):

@@ -25,7 +25,8 @@ class Pretrained(Config):
 
     name: Name
     model: str = ""
-    """timm name with tag, `hf-hub:` id, or `miewid`; may be left out where `weights` is a timm folder."""
+    """timm name with tag, `hf-hub:` id, timm folder (with a `/`), or `miewid`; may be left out where
+    `weights` is a timm folder."""
     weights: str = "auto"
     """`auto`: from the local cache, else downloaded; `cached`: never downloaded; `random`; a timm folder
     (a study's `winner`), or a safetensors file of `model`."""

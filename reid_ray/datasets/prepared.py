@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from reid_ray.errors import StorageError
@@ -30,7 +31,9 @@ class MappedFile:
             StorageError: the file is not there, as where a node does not share the storage.
         """
         try:
-            return np.asarray(np.memmap(self.path, np.uint8, mode="r"))
+            # Not numpy's memmap: it keeps each file open, and a process may have but a thousand.
+            with pa.memory_map(self.path) as file:
+                return np.frombuffer(file.read_buffer(), np.uint8)
         except (OSError, ValueError) as error:
             raise StorageError(
                 f"{self.path}: prepared photos cannot be read ({error}); the storage must be a folder "

@@ -44,6 +44,8 @@ def find(model: Pretrained) -> Found:
     Raises:
         ConfigError: the model is not one that timm knows.
     """
+    if "/" in model.model and ":" not in model.model:  # a timm folder in place of a name
+        model = model.model_copy(update={"model": "", "weights": model.model})
     if model.model and model.model != miewid.NAME and ":" not in model.model:
         _check_name(model.model)
     if model.weights == "random":
@@ -98,15 +100,12 @@ def _on_hub(model: Pretrained) -> Found:
         return Found("cached", model.model, source, px, f"{hub} in the local cache")
     if model.weights == "auto" and _hub_answers():
         return Found("reachable", model.model, source, px, f"{hub}, to be downloaded")
+    why = "" if model.weights == "cached" else ", and the model hub does not answer"
     sentence = (
-        f"the weights are not in the local cache{_why(model)}: where there is a connection, "
-        f"`hf download {hub} --local-dir DIR`, then weights: DIR here (or copy its cache, and set HF_HOME)"
+        f"not in the local cache{why}; where there is a connection `hf download {hub} --local-dir DIR`, "
+        "then weights: DIR (or bring its cache, and set HF_HOME)"
     )
     return Found("missing", model.model, source, px, sentence)
-
-
-def _why(model: Pretrained) -> str:
-    return "" if model.weights == "cached" else " and the model hub cannot be reached"
 
 
 def cached_folder(hub: str) -> Path | None:

@@ -1,11 +1,14 @@
 """How sure a measured share is: Wilson and bootstrap intervals, and McNemar's paired test."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+_PICKED = 1 << 18
 
 
 def wilson(successes: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -43,13 +46,43 @@ def bootstrap_mean(
     data = np.asarray(values, np.float64)
     if data.size == 0:
         return 0.0, 1.0
-    sums, counts = _per_cluster(data, clusters)
-    means = np.empty(draws)
-    for draw in range(draws):  # one draw at a time: draws x values would not fit for large sets
-        picked = rng.integers(0, len(sums), len(sums))
-        means[draw] = sums[picked].sum() / counts[picked].sum()
-    low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return float(low), float(high)
+    per_cluster = _per_cluster(data, clusters)
+    return bootstrap_ratios([per_cluster], rng, draws=draws, confidence=confidence)[0]
+
+
+def bootstrap_ratios(
+    ratios: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    rng: np.random.Generator,
+    *,
+    draws: int = 2000,
+    confidence: float = 0.95,
+) -> list[tuple[float, float]]:
+    """Percentile intervals of sum / count when whole clusters are drawn, for several measures of
+    the same clusters at once.
+
+    Args:
+        ratios: per measure the sums [c] and the counts [c] of c clusters, counts above 0.
+    """
+    clusters = len(ratios[0][0])
+    means = np.empty((len(ratios), draws))
+    step = max(1, _PICKED // clusters)  # draws x clusters would not fit for large sets
+    for start in range(0, draws, step):
+        some = slice(start, min(start + step, draws))
+        picked = rng.integers(0, clusters, (some.stop - start, clusters))
+        for place, (sums, counts) in enumerate(ratios):
+            means[place, some] = sums[picked].sum(axis=1) / counts[picked].sum(axis=1)
+    ends = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=1)
+    return [(float(low), float(high)) for low, high in ends.T]
+
+
+def open_ended(
+    ends: tuple[float, float], share: float, clusters: int, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Bootstrap ends of a share, but Wilson's over the clusters where all of them are right (or
+    all wrong): drawn anew they stay so, which says nothing about the next one."""
+    if ends[0] == ends[1] and share in (0.0, 1.0):
+        return wilson(share * clusters, clusters, confidence=confidence)
+    return ends
 
 
 def _per_cluster(

@@ -6,25 +6,31 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from reid_ray.evaluation.intervals import wilson
+from reid_ray.evaluation.intervals import bootstrap_ratios, open_ended, wilson
+from reid_ray.evaluation.open_set import open_figures
 from reid_ray.evaluation.predictions import OTHER_ENCOUNTER, SIDES, UNKNOWN_ENCOUNTER
 
 DOMAINS = ("seen", "unseen")
 OTHER_ENCOUNTER_SECTION = "other_encounter"
+_SEED = 0
+"""Intervals are drawn with a fixed seed, so that the same answers give the same figures."""
 
 
 def summarise(predictions: pd.DataFrame) -> dict[str, float]:
-    """Figures per domain (`seen/top1`) and per dataset (`test/<dataset>/top1`), over all their
-    queries.
+    """Figures per domain (`seen/top1`) and per dataset (`test/<dataset>/top1`).
 
-    `top1` is the paper's figure, with its Wilson 95 % interval in `top1_low` and `top1_high`;
-    `top5` asks for a right reference among five; `balanced_top1` gives every identity the same
-    weight; `mAP` is the mean average precision; `queries` counts.
+    Over `queries`, those whose animal has a reference: `top1` is the paper's figure; `top5` asks
+    for a right reference among five; `mAP` is the mean average precision; `balanced_top1` and
+    `balanced_top5` give every animal the same weight. Each has its 95 % interval in `<name>_low`
+    and `<name>_high`: of shares of photos Wilson's, of others by drawing whole animals.
 
     Where sides are known, `top1_same_side` and `top1_other_side` say which share of the queries was
     named rightly by a reference of either side. Where encounters are known, the same figures under
     `other_encounter/` (`other_encounter/seen/top1`) are those without references of the query's own
     encounter; `answerable` is the share of queries that then still have a right reference.
+
+    Where there are `unknown_queries` as well, of animals without a reference, those of
+    `open_figures`.
     """
     figures: dict[str, float] = {}
     for section, part in _sections(predictions):
@@ -51,6 +57,13 @@ def other_encounter(predictions: pd.DataFrame) -> pd.DataFrame:
         first_correct=part[first], correct=part[first] == 1, average_precision=part[precision]
     )
     return view.assign(**{SIDES[0]: part[SIDES[1]]}) if SIDES[1] in part else view
+
+
+def known_only(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Answers to queries whose animal has a reference: all, unless a split has new animals."""
+    if "known" not in predictions:
+        return predictions
+    return predictions[predictions["known"].astype(bool)].reset_index(drop=True)
 
 
 def cmc(first_correct: ArrayLike, ranks: ArrayLike) -> NDArray[np.float64]:
@@ -96,18 +109,35 @@ def chance(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def chance_metrics(rows: pd.DataFrame) -> dict[str, float]:
-    """`summarise` of `chance`: expectations, so both ends of the interval equal the figure."""
+    """`summarise` of `chance`: expectations, so both ends of an interval equal the figure.
+
+    Of new animals a guesser says nobody to every other photo: AUROC 1/2, BAUS 1/2, and BAKS half
+    of balanced top-1.
+    """
     figures: dict[str, float] = {}
     for section, part in _sections(chance(rows)):
-        balanced = part.groupby(["dataset", "identity"])["top1"].mean().mean()
-        top1 = float(part["top1"].mean())
-        values = {
-            "top1": top1, "top1_low": top1, "top1_high": top1, "top5": float(part["top5"].mean()),
-            "balanced_top1": float(balanced), "mAP": float(part["mAP"].mean()),
-            "queries": float(len(part)),
-        }  # fmt: skip
+        known = part[part["top1"] > 0]  # an animal without a reference cannot be guessed
+        values: dict[str, float] = {}
+        if len(known):
+            animals = known.groupby(["dataset", "identity"])[["top1", "top5"]].mean().mean()
+            values = {
+                **_exact("top1", known["top1"].mean()), **_exact("top5", known["top5"].mean()),
+                **_exact("balanced_top1", animals["top1"]),
+                **_exact("balanced_top5", animals["top5"]), **_exact("mAP", known["mAP"].mean()),
+                "queries": float(len(known)),
+            }  # fmt: skip
+        if len(known) < len(part):
+            values["unknown_queries"] = float(len(part) - len(known))
+        if len(known) and len(known) < len(part):
+            baks = values["balanced_top1"] / 2
+            values |= _exact("auroc", 0.5) | _exact("baks", baks) | _exact("baus", 0.5)
+            values |= _exact("geometric", (baks / 2) ** 0.5)
         figures |= {f"{section}/{name}": value for name, value in values.items()}
     return figures
+
+
+def _exact(name: str, value: float) -> dict[str, float]:
+    return {name: float(value), f"{name}_low": float(value), f"{name}_high": float(value)}
 
 
 def _sections(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -121,22 +151,65 @@ def _sections(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _figures(part: pd.DataFrame) -> dict[str, float]:
-    correct = part["correct"].to_numpy(bool)
-    low, high = wilson(int(correct.sum()), len(correct))
-    figures = {
-        "top1": float(correct.mean()),
-        "top1_low": low,
-        "top1_high": high,
-        "top5": float(cmc(part["first_correct"], [5])[0]),
-        "balanced_top1": float(identity_accuracy(part)["top1"].mean()),
-        "mAP": float(part["average_precision"].mean()),
-        "queries": float(len(part)),
-    }
-    if SIDES[0] in part and part[SIDES[0]].ne("").any():
-        for side in ("same", "other"):
-            by_it = correct & part[SIDES[0]].eq(side).to_numpy(bool)
-            figures[f"top1_{side}_side"] = float(by_it.mean())
+    rng = np.random.default_rng(_SEED)
+    known = known_only(part)
+    figures = {"queries": float(len(known))} if len(known) else {}
+    if len(known):
+        figures |= _micro(known) | _over_animals(known, rng) | _by_side(known)
+    if len(known) < len(part):
+        figures["unknown_queries"] = float(len(part) - len(known))
+        figures |= open_figures(part, rng)
     return figures
+
+
+def _micro(part: pd.DataFrame) -> dict[str, float]:
+    """Shares of photos, with Wilson's interval."""
+    figures: dict[str, float] = {}
+    for name, right in (("top1", part["correct"].to_numpy(bool)), ("top5", _within(part, 5))):
+        low, high = wilson(int(right.sum()), len(right))
+        figures |= {name: float(right.mean()), f"{name}_low": low, f"{name}_high": high}
+    return figures
+
+
+def _by_side(part: pd.DataFrame) -> dict[str, float]:
+    """Shares of photos named rightly by a reference of the same side, and of the other."""
+    if SIDES[0] not in part or not part[SIDES[0]].ne("").any():
+        return {}
+    correct = part["correct"].to_numpy(bool)
+    return {
+        f"top1_{side}_side": float((correct & part[SIDES[0]].eq(side).to_numpy(bool)).mean())
+        for side in ("same", "other")
+    }
+
+
+def _over_animals(part: pd.DataFrame, rng: np.random.Generator) -> dict[str, float]:
+    """mAP and balanced shares, with intervals from drawing whole animals."""
+    table = pd.DataFrame(
+        {
+            "animal": part.groupby(["dataset", "identity"], sort=False).ngroup(),
+            "top1": part["correct"].to_numpy(float), "top5": _within(part, 5).astype(float),
+            "mAP": part["average_precision"].to_numpy(float), "photos": 1.0,
+        }
+    )  # fmt: skip
+    sums = table.groupby("animal").sum()
+    photos, one = sums["photos"].to_numpy(float), np.ones(len(sums))
+    ratios = {
+        "mAP": (sums["mAP"].to_numpy(float), photos),
+        "balanced_top1": (sums["top1"].to_numpy(float) / photos, one),
+        "balanced_top5": (sums["top5"].to_numpy(float) / photos, one),
+    }
+    figures: dict[str, float] = {}
+    ends = bootstrap_ratios(list(ratios.values()), rng)
+    for (name, (summed, counts)), (low, high) in zip(ratios.items(), ends, strict=True):
+        value = float(summed.sum() / counts.sum())
+        low, high = open_ended((low, high), value, len(sums))
+        figures |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return figures
+
+
+def _within(part: pd.DataFrame, rank: int) -> NDArray[np.bool_]:
+    first = part["first_correct"].to_numpy(np.int64)
+    return np.asarray((first >= 1) & (first <= rank))
 
 
 def _expected(right: int, total: int) -> tuple[float, float, float]:

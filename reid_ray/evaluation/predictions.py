@@ -8,11 +8,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from reid_ray.datasets.encounters import ENCOUNTER, encounter_codes
+from reid_ray.evaluation.open_set import Lookups, choose_threshold
 from reid_ray.evaluation.ranking import Ranked
+from reid_ray.splits.learnable import learnable
 
 COLUMNS = (
-    "query", "dataset", "group", "domain", "identity", "predicted", "correct", "first_correct",
-    "average_precision", "top_keys", "top_identities", "top_scores",
+    "query", "dataset", "group", "domain", "identity", "known", "predicted", "correct",
+    "first_correct", "average_precision", "top_keys", "top_identities", "top_scores", "threshold",
 )  # fmt: skip
 
 OTHER_ENCOUNTER = ("other_encounter_first_correct", "other_encounter_average_precision")
@@ -26,6 +28,11 @@ UNKNOWN_ENCOUNTER = -1
 Positions = NDArray[np.int64]
 Search = Callable[[Positions, Positions, NDArray[np.int64], NDArray[np.int64]], Ranked]
 """(query positions, reference positions, query labels, reference labels) -> `Ranked`."""
+Calibrate = Callable[[Positions, NDArray[np.int64], NDArray[np.int64]], Lookups]
+"""(reference positions, reference labels, places of those to look up) -> `Lookups`."""
+
+LOOKUPS = 2000
+"""At most so many references are looked up to choose a threshold."""
 
 
 def predictions_table(
@@ -33,8 +40,10 @@ def predictions_table(
 ) -> pd.DataFrame:
     """One row per query, in the order of `query_positions`.
 
-    `predicted` is the identity of the best reference ("" where there are no references at all).
-    Lists hold at most k references, fewer where the dataset has fewer. Columns `OTHER_ENCOUNTER` and
+    `predicted` is the identity of the best reference ("" where there are no references at all);
+    `known` says whether the query's own animal has a reference; `threshold` is the score below
+    which the answer is nobody, NaN where none was chosen. Lists hold at most k references, fewer
+    where the dataset has fewer. Columns `OTHER_ENCOUNTER` and
     `SIDES` are added where the collection tells.
     """
     queries = rows.iloc[np.asarray(query_positions, np.int64)].reset_index(drop=True)
@@ -48,6 +57,7 @@ def predictions_table(
         {
             "query": queries["key"],
             **{column: queries[column] for column in ("dataset", "group", "domain", "identity")},
+            "known": queries["identity"].isin(identities).to_numpy(bool),
             "predicted": pd.Series(predicted, dtype="str"),
             "correct": (queries["identity"].to_numpy(object) == np.array(predicted, object)).astype(
                 bool
@@ -57,6 +67,7 @@ def predictions_table(
             "top_keys": [[str(key) for key in keys[index]] for index in kept],
             "top_identities": top_identities,
             "top_scores": _scores(ranked, kept),
+            "threshold": np.nan,
         },
         columns=list(COLUMNS),
     )
@@ -93,29 +104,57 @@ def _orientations(rows: pd.DataFrame) -> list[str]:
     return [str(side).strip().casefold() for side in rows["orientation"].fillna("")]
 
 
-def answer_queries(rows: pd.DataFrame, search: Search, *, validation: bool = False) -> pd.DataFrame:
+def answer_queries(
+    rows: pd.DataFrame,
+    search: Search,
+    *,
+    validation: bool = False,
+    calibrate: Calibrate | None = None,
+    trained: bool = False,
+) -> pd.DataFrame:
     """Answer every query among the references of its own dataset, dataset by dataset in row order.
 
-    With `validation`, queries are the reference photos that were kept out of training, searched
-    among the other references; the query photos stay untouched.
+    With `validation`, queries are the learnable photos that were kept out of training, searched
+    among those that were learnt from; the query photos stay untouched.
+
+    Args:
+        calibrate: looks references up among the others, to choose the `threshold` of datasets that
+            have queries of new animals. The query photos have no part in it.
+        trained: a model learnt from `learnable` references, which it knows too well to be looked
+            up: those it has not seen are taken, if there are any.
     """
     split = rows["split"].to_numpy(object)
     is_reference, is_query = split == "reference", split == "query"
-    if validation:
+    trained_on = np.zeros(len(rows), bool)
+    if validation or trained:
         held_out = rows["validation"].to_numpy(bool)
-        is_reference, is_query = is_reference & ~held_out, is_reference & held_out
+        trained_on = learnable(rows) & ~held_out
+    if validation:
+        is_reference, is_query = trained_on, learnable(rows) & held_out
     parts = []
     dataset = rows["dataset"].to_numpy(object)
-    labels = pd.factorize(rows["dataset"].astype(str) + "/" + rows["identity"].astype(str))[
-        0
-    ].astype(np.int64)
+    names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
+    labels = pd.factorize(names)[0].astype(np.int64)
     for name in pd.unique(rows["dataset"]):
         queries = np.flatnonzero(is_query & (dataset == name))
         references = np.flatnonzero(is_reference & (dataset == name))
         if queries.size:
             ranked = search(queries, references, labels[queries], labels[references])
-            parts.append(predictions_table(rows, queries, references, ranked))
+            table = predictions_table(rows, queries, references, ranked)
+            if calibrate and not validation and references.size and not table["known"].all():
+                places = lookup_places(len(references), ~trained_on[references])
+                lookups = calibrate(references, labels[references], places)
+                table["threshold"] = choose_threshold(lookups)
+            parts.append(table)
     return pool(parts)
+
+
+def lookup_places(count: int, fresh: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Which of `count` references are looked up: the fresh ones, else all; evenly thinned."""
+    places = np.flatnonzero(fresh) if fresh.any() else np.arange(count)
+    if len(places) > LOOKUPS:
+        places = places[np.linspace(0, len(places) - 1, LOOKUPS).round().astype(np.int64)]
+    return places.astype(np.int64)
 
 
 def pool(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def extract(images: Iterable[NDArray[np.uint8]], config: Disk | Aliked) -> Featu
 def _extract_one(
     image: NDArray[np.uint8], net: nn.Module, options: dict[str, Any]
 ) -> ImageFeatures:
-    values = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    values = torch.tensor(image).permute(2, 0, 1)[None].float() / 255
     (found,) = net(values, **options)
     # DISK and ALIKED name the same thing differently.
     scores = found.detection_scores if hasattr(found, "detection_scores") else found.keypoint_scores

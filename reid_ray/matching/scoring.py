@@ -3,14 +3,14 @@
 Legend: q queries, g references.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Distance, LightGlue, Matching
+from reid_ray.config.matching import Distance, Matching, Verify
 from reid_ray.datasets.encounters import same_encounter
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features
@@ -19,6 +19,8 @@ from reid_ray.matching.verify import inliers
 
 EXCLUDED = np.float32(-np.inf)
 """Score of a reference that must not answer a query; it ranks last."""
+LNBNN_VERIFY = 0.5
+"""Ratio of the matches that are verified where no ratio was chosen."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,43 @@ def score_views(
 
     Descriptors are compared once for all views (by `lnbnn` once for each that leaves out others).
     """
+    return _scores(Packed.of(queries), queries, references, config, views)
+
+
+def score_lookups(
+    places_q: NDArray[np.int64],
+    references: References,
+    config: Matching,
+    setting: Setting,
+    out_qg: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """As `score_block` for some of the references themselves, with those of `out_qg` left out."""
+    looking = None if references.features is None else references.features.take(places_q)
+    packed = references.packed.take(places_q)
+    scores: NDArray[np.float32] = _scores(packed, looking, references, config, [(setting, out_qg)])[
+        0
+    ]
+    return scores
+
+
+def _scores(
+    packed: Packed,
+    queries: Features | None,
+    references: References,
+    config: Matching,
+    views: Sequence[tuple[Setting, NDArray[np.bool_]]],
+) -> NDArray[np.float32]:
     settings, outs = [setting for setting, _ in views], [out for _, out in views]
     each = np.arange(len(views))
-    scores = score_settings(Packed.of(queries), references, config, settings, outs)[each, each]
-    if config.verify is not None and references.features is not None:
+    scores = score_settings(packed, references, config, settings, outs)[each, each]
+    if config.verify is not None and references.features is not None and queries is not None:
         look = second_look(queries, references.features, config)
-        scores = np.stack([_verified(one, look, config.verify.candidates) for one in scores])
+        scores = np.stack(
+            [
+                _verified(one, partial(look, setting), config.verify.candidates)
+                for one, setting in zip(scores, settings, strict=True)
+            ]
+        )
     scores[np.stack(outs)] = EXCLUDED
     return np.asarray(scores, np.float32)
 
@@ -192,22 +225,28 @@ def summed_per_identity(
 
 def second_look(
     queries: Features, references: Features, config: Matching
-) -> Callable[[int, int], int]:
-    """How many matches of query q and reference g stand a closer look; each pair is looked at once."""
+) -> Callable[[Setting, int, int], int]:
+    """How many matches of query q and reference g stand a closer look; no pair is looked at twice."""
     verify = config.verify
     assert verify is not None
 
-    @functools.cache
-    def agreeing(q: int, g: int) -> int:
-        if isinstance(verify, LightGlue):
-            # Its network takes a second to import, so only who uses it waits.
-            from reid_ray.matching import lightglue
+    @cache
+    def agreeing(threshold: float, q: int, g: int) -> int:
+        query, reference = queries.image(q), references.image(g)
+        if isinstance(verify, Verify):
+            return inliers(query, reference, verify, threshold=threshold, mutual=config.mutual)
+        # Its network takes a second to import, so only who uses it waits.
+        from reid_ray.matching import lightglue
 
-            kind = config.extractor.kind
-            return len(lightglue.match_pair(queries.image(q), references.image(g), verify, kind))
-        return inliers(queries.image(q), references.image(g), verify)
+        return len(lightglue.match_pair(query, reference, verify, config.extractor.kind))
 
-    return agreeing
+    def look(setting: Setting, q: int, g: int) -> int:
+        if not isinstance(verify, Verify):
+            return int(agreeing(0.0, q, g))
+        chosen = LNBNN_VERIFY if config.score == "lnbnn" else setting.threshold
+        return int(agreeing(verify.threshold or chosen, q, g))
+
+    return look
 
 
 def _verified(

@@ -36,19 +36,26 @@ def match_pair(
     return np.stack([np.flatnonzero(passing), nearest[passing]], axis=1)
 
 
-def inliers(query: ImageFeatures, reference: ImageFeatures, config: Verify) -> int:
+def inliers(
+    query: ImageFeatures,
+    reference: ImageFeatures,
+    config: Verify,
+    *,
+    threshold: float,
+    mutual: bool = False,
+) -> int:
     """How many matches agree on one homography or affine transform; 0 where none can be found."""
-    return int(inlier_mask(query, reference, config)[1].sum())
+    matches = match_pair(query, reference, threshold, mutual=mutual)
+    return int(inlier_mask(query, reference, matches, config).sum())
 
 
 def inlier_mask(
-    query: ImageFeatures, reference: ImageFeatures, config: Verify
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The matches [m, 2] and which of them agree on one transform (MAGSAC), bool [m]."""
-    matches = match_pair(query, reference, config.threshold)
+    query: ImageFeatures, reference: ImageFeatures, matches: NDArray[np.int64], config: Verify
+) -> NDArray[np.bool_]:
+    """Which of the matches [m, 2] agree on one transform (MAGSAC), bool [m]."""
     nothing = np.zeros(len(matches), bool)
     if len(matches) < _NEEDED[config.model]:
-        return matches, nothing
+        return nothing
     source = reference.points_xy[matches[:, 1]]
     target = query.points_xy[matches[:, 0]]
     if config.model == "homography":
@@ -62,5 +69,5 @@ def inlier_mask(
             maxIters=_ITERATIONS, confidence=_CONFIDENCE,
         )  # fmt: skip
     if found is None or mask is None:
-        return matches, nothing
-    return matches, mask.ravel().astype(bool)
+        return nothing
+    return np.asarray(mask.ravel(), bool)

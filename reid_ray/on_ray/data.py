@@ -7,6 +7,7 @@ the rows that could be read with their content hash, and the others with the rea
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,8 @@ from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
 from reid_ray.errors import ReidError
 from reid_ray.on_ray.progress import Display
 from reid_ray.splits.assign import assign
-from reid_ray.splits.leaks import drop_leaks
+from reid_ray.splits.leaks import settle_leaks
+from reid_ray.splits.near_duplicates import find_near_duplicates
 
 BATCH = 64
 """Photos of one task and one file: small enough to be held in memory by every task at once."""
@@ -38,12 +40,14 @@ class Photos:
         rows: the table with its split, without photos that could not be read.
         quarantine: dataset, image_id, path, reason of those put aside.
         notes: sentences for the reader on leaks and photos put aside.
+        leaks: the findings behind these sentences, as plain data.
     """
 
     images: PreparedImages
     rows: pd.DataFrame
     quarantine: pd.DataFrame
     notes: list[str]
+    leaks: list[dict[str, Any]]
 
 
 def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> Photos:
@@ -65,15 +69,25 @@ def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> 
     for name, part in rows.groupby("dataset", sort=False):
         lost = int((bad["dataset"] == name).sum())
         refuse_bad_share(str(name), bad=lost, total=len(part), images=data.images)
-    kept, more = drop_leaks(kept)
-    notes = [finding.text for finding in [*findings, *more]]
+    kept, more = settle_leaks(kept, data.split, _near_duplicates(kept, images))
+    # What was only reported before decoding is found once more after it.
+    leaks = [finding for finding in findings if finding.action == "drop"]
+    leaks += [finding for finding in more if finding.kind != "without_day"]
+    notes = [finding.text for finding in leaks]
     quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
     if len(quarantine):
         example = f"{quarantine['path'][0]}: {quarantine['reason'][0]}"
         notes.append(f"{len(quarantine)} photos put aside, for example {example}")
     for note in notes:
         display.say(f"note: {note}")
-    return Photos(images, kept, quarantine, notes)
+    return Photos(images, kept, quarantine, notes, [finding.record() for finding in leaks])
+
+
+def _near_duplicates(rows: pd.DataFrame, images: PreparedImages) -> list[tuple[int, int]]:
+    """Queries that nearly are a reference or training photo."""
+    queries = np.flatnonzero(rows["split"].eq("query"))
+    others = np.flatnonzero(rows["split"].isin(["reference", "train"]))
+    return find_near_duplicates(images, queries, others)
 
 
 def index(rows: pd.DataFrame) -> Dataset:
@@ -93,7 +107,9 @@ def index(rows: pd.DataFrame) -> Dataset:
         }
     )
     size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
-    return ray.data.from_arrow([columns.slice(at, size) for at in range(0, len(rows), size)])
+    return ray.data.from_arrow(
+        [columns.slice(at, size) for at in range(0, max(1, len(rows)), size)]
+    )
 
 
 def prepare_images(
@@ -142,12 +158,14 @@ def _place(
     try:
         for batch in told.iter_batches(batch_size=None, batch_format="pyarrow"):
             for record in batch.to_pylist():
-                placed[record.pop("position")] = Placed(**record)
+                position = record.pop("position")
+                placed[position] = Placed(**record)
             seen += len(batch)
             progress(seen)
     except RayTaskError as failed:
         if isinstance(failed.cause, ReidError):
-            raise failed.cause from None
+            # Ray adds lines of its own to ours.
+            raise type(failed.cause)(str(failed.cause).splitlines()[0]) from None
         raise
     return placed
 

@@ -206,7 +206,7 @@ class Embedder:
         from reid_ray.embedding.vectors import VectorStore, photo_keys
         from reid_ray.evaluation.metrics import summarise
         from reid_ray.evaluation.predictions import answer_queries
-        from reid_ray.on_ray.trial import cosine_search
+        from reid_ray.on_ray.trial import cosine_calibration, cosine_search
 
         started_at, began = time.time() - embedded.seconds, time.monotonic()
         kept = VectorStore(embedded.vectors) if embedded.vectors else None
@@ -219,7 +219,8 @@ class Embedder:
 
         codes = encounter_codes(materials.rows)
         search = cosine_search(vectors, k=plan.top_k, encounters=codes)
-        predictions = answer_queries(materials.rows, search)
+        calibrate = cosine_calibration(vectors, materials.rows)
+        predictions = answer_queries(materials.rows, search, calibrate=calibrate)
         result = plan.result(
             "+".join(pd.unique(materials.rows["dataset"])),
             metrics=summarise(predictions),

@@ -10,7 +10,7 @@ from reid_ray.config.tune import Study
 from reid_ray.datasets.catalogue import expected_rows
 from reid_ray.embedding.availability import find
 from reid_ray.embedding.memory import Need, estimate
-from reid_ray.on_ray.planning import pair_count, scopes
+from reid_ray.on_ray.planning import enlarged, pair_count, scopes
 from reid_ray.on_ray.transfer import refuse_empty
 from reid_ray.splits.assign import assign
 from reid_ray.splits.domains import learned_from, variant_rows
@@ -97,6 +97,7 @@ def _models(study: Study) -> list[str]:
         found = find(model)
         lines.append(
             f"  {model.name:<26} {found.status:<10} {found.input_px:>4} px  {found.sentence}"
+            f"{enlarged(study.data.images.short_px, found)}"
             + (f"; {model.licence}" if model.licence else "")
         )
     return [*lines, ""]

@@ -169,8 +169,8 @@ def _lookers(
         with display.phase(f"{run.model.name} vectors", len(table.rows), "photos") as phase:
             lookers.append(
                 embedding_looker(
-                    run.model, table.images, shared, store=storage / "vectors", resources=resources,
-                    progress=phase.at,
+                    run.model, table.images, shared, short_px=run.images.short_px,
+                    store=storage / "vectors", resources=resources, progress=phase.at,
                 )
             )  # fmt: skip
     if (matching := run.matching()) is not None:

@@ -167,6 +167,7 @@ def embedding_looker(
     images: PreparedImages,
     shared: ray.ObjectRef,
     *,
+    short_px: int,
     store: Path,
     resources: Cluster,
     progress: Callable[[int], None],
@@ -176,7 +177,7 @@ def embedding_looker(
     Raises:
         WeightsError: the weights are missing or do not fit; ConfigError: no such model.
     """
-    plan = as_it_comes(model, "photos", seed=0, top_k=1)
+    plan = as_it_comes(model, "photos", short_px=short_px, seed=0, top_k=1)
     if plan.missing:
         raise WeightsError(f"{model.name}: {plan.source}")
     actors = resources.gpus or resources.cpus

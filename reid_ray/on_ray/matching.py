@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from reid_ray.config.matching import Extractor, LightGlue, Matching
 from reid_ray.datasets.encounters import encounter_codes
+from reid_ray.evaluation.open_set import Lookups, join
 from reid_ray.evaluation.predictions import answer_queries
 from reid_ray.evaluation.ranking import Ranked, concat
 from reid_ray.matching.engine import Packed
@@ -78,7 +79,7 @@ def run_matching(
     run.total = pair_count(rows)
     with Pool(actors) as pool:
         run.pool = pool
-        predictions = answer_queries(rows, run.search)
+        predictions = answer_queries(rows, run.search, calibrate=run.look_up)
     return predictions, run.params()
 
 
@@ -105,6 +106,7 @@ class _Run:
         self.seconds = 0.0
         self.chosen: dict[str, tuple[Extractor, TunedPair]] = {}
         self.keypoints: list[NDArray[np.int64]] = []
+        self.searched: tuple[_Side, Setting, Path]
 
     def search(
         self,
@@ -123,11 +125,30 @@ class _Run:
         chunks = self.chunks / fingerprint
         side, tuned = self._choose(reference_positions, reference_labels, chunks)
         self.chosen[name] = side.extractor, tuned
+        self.searched = side, tuned[0].setting, chunks
         queries = self._features(query_positions, side.extractor)
         self.keypoints += [queries.keypoints, side.keypoints]
         looking = (queries, query_labels, self.encounters[query_positions])
         settings = tuned[0].setting, tuned[1].setting
         return self._rank(side, ray.put(looking), len(queries), settings, chunks)
+
+    def look_up(
+        self,
+        reference_positions: NDArray[np.int64],
+        reference_labels: NDArray[np.int64],
+        places: NDArray[np.int64],
+    ) -> Lookups:
+        """Look up some references of the dataset that was searched last among its others."""
+        side, setting, chunks = self.searched
+        size = max(1, PAIRS_PER_CHUNK // len(reference_positions))
+        calls = {
+            f"lookups-{at:08d}": Call(
+                "look_up", (side.references, self.config, setting, places[at : at + size])
+            )
+            for at in range(0, len(places), size)
+        }
+        ended = sorted(self._finish(calls, chunks, pairs=lambda _: 0), key=lambda one: one[0])
+        return join([Lookups(**arrays) for _, arrays in ended])
 
     def _choose(
         self, positions: NDArray[np.int64], labels: NDArray[np.int64], chunks: Path

@@ -64,6 +64,30 @@ class Matcher:
 
         return {"right": right_per_setting(references, config, lookups)}
 
+    def look_up(
+        self,
+        references: Any,
+        config: Matching,
+        setting: Setting,
+        places: NDArray[np.int64],
+    ) -> Arrays:
+        """The fields of `Lookups` for some references, a few at a time."""
+        from reid_ray.evaluation.open_set import Gallery, fold, join
+        from reid_ray.matching.scoring import score_lookups
+
+        gallery = Gallery(references.identities_g, references.encounters_g)
+        parts = []
+        for at in range(0, len(places), QUERIES_AT_ONCE):
+            block = places[at : at + QUERIES_AT_ONCE]
+            out_qg = gallery.left_out(block)
+            # Scores of LNBNN and of sums per identity depend on which others are there.
+            present, withheld = (
+                score_lookups(block, references, config, setting, out)
+                for out in (out_qg, out_qg | gallery.own(block))
+            )
+            parts.append(fold(present, withheld, block, gallery))
+        return dict(join(parts)._asdict())
+
     def rank(
         self,
         references: Any,

@@ -12,7 +12,7 @@ from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
 from reid_ray.config.training import Trial
 from reid_ray.config.tune import Study
-from reid_ray.embedding.availability import find
+from reid_ray.embedding.availability import Found, find
 from reid_ray.embedding.backbones import resolve_weights
 from reid_ray.errors import ConfigError
 from reid_ray.on_ray.encoders import EncoderPlan
@@ -149,17 +149,32 @@ def _encoders(study: Study, digest: str) -> list[EncoderPlan]:
         for name in (study.backbones() if study.baselines.random_init else ())
     ]
     pretrained = [
-        as_it_comes(model, digest, seed=study.training.seed, top_k=study.top_k)
+        as_it_comes(
+            model,
+            digest,
+            short_px=study.data.images.short_px,
+            seed=study.training.seed,
+            top_k=study.top_k,
+        )
         for model in study.baselines.pretrained
     ]
     return untrained + pretrained
 
 
-def as_it_comes(model: Pretrained, digest: str, *, seed: int, top_k: int) -> EncoderPlan:
+def enlarged(short_px: int, found: Found) -> str:
+    """A warning where photos are kept smaller, by their shorter side, than the model looks at."""
+    if found.input_px <= short_px:
+        return ""
+    return f"; photos are kept at {short_px} px and enlarged, see data.images.short_px"
+
+
+def as_it_comes(
+    model: Pretrained, digest: str, *, short_px: int, seed: int, top_k: int
+) -> EncoderPlan:
     """A model with where its weights are; `missing` where they are nowhere.
 
     Args:
-        digest: of the photos it is applied to.
+        digest: of the photos it is applied to, whose shorter side is `short_px`.
     """
     found = find(model)
     return EncoderPlan(
@@ -177,6 +192,6 @@ def as_it_comes(model: Pretrained, digest: str, *, seed: int, top_k: int) -> Enc
         std=model.std,
         interpolation=model.interpolation,
         licence=model.licence,
-        source=found.sentence,
+        source=found.sentence + ("" if found.missing else enlarged(short_px, found)),
         missing=found.missing,
     )

@@ -6,14 +6,17 @@ In: a `Study` config. Out: a finished study folder, MLflow runs and a report.
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import ray
 
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Search, Study
+from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding.availability import find
 from reid_ray.errors import ReidError, ResourceError, TrialError
+from reid_ray.evaluation.background import background_scores, background_warning
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance
 from reid_ray.on_ray.data import load_photos
@@ -29,6 +32,7 @@ from reid_ray.on_ray.planning import (
     plan_study,
 )
 from reid_ray.on_ray.progress import Display
+from reid_ray.on_ray.reserved import reserved
 from reid_ray.on_ray.session import Cluster, cluster
 from reid_ray.on_ray.training import check_fits, train_distributed
 from reid_ray.on_ray.transfer import adopt, plan_transfer, refuse_empty, search_of
@@ -73,6 +77,9 @@ class _Run:
     tracking: Tracking
     started_at: float = field(default_factory=time.time)
     warnings: list[str] = field(default_factory=list)
+    reserved: dict[str, dict[str, float]] = field(default_factory=dict)
+    leaks: list[dict[str, Any]] = field(default_factory=list)
+    background: list[dict[str, Any]] = field(default_factory=list)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -97,12 +104,15 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     _look_for_weights(run)
     with cluster() as resources:
         display.say(f"Ray on {resources}")
+        run.reserved = reserved(study.scaling, resources)
         photos = load_photos(
             study.data, made=storage / "herd", prepared=storage / "prepared", display=display
         )
         run.warnings += photos.notes
+        run.leaks = photos.leaks
         images, rows = photos.images, photos.rows
         refuse_empty(study, rows)
+        _background(run, rows, images)
         stages = plan_study(study, rows)
         _open_folder(run, rows, photos.quarantine, stages)
         run.tracking.begin(folder, dataset_inputs(rows))
@@ -154,6 +164,17 @@ def _open_folder(run: _Run, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: 
             run.warn(note)
 
 
+def _background(run: _Run, rows: pd.DataFrame, images: PreparedImages) -> None:
+    """Whether the background alone tells who it is, where the animal can be masked out."""
+    kind = run.study.data.background
+    if kind == "off":
+        return
+    run.background = background_scores(rows, images, run.study.data.images, boxes=kind == "bbox")
+    for score in run.background:
+        if score["beats_chance"]:
+            run.warn(background_warning(score))
+
+
 def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) -> None:
     study = {
         "name": run.study.name,
@@ -164,6 +185,9 @@ def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) ->
         "started_at": run.started_at,
         "seconds": time.time() - run.started_at,
         "warnings": run.warnings,
+        "reserved": run.reserved,
+        "leaks": run.leaks,
+        "background": run.background,
     }
     files.write_json(run.folder.study_path, study)
 

@@ -26,11 +26,13 @@ from reid_ray.embedding.model import Encoder
 from reid_ray.errors import DatasetError, ReidError, TrialError
 from reid_ray.evaluation.knn import cosine_knn
 from reid_ray.evaluation.metrics import summarise
-from reid_ray.evaluation.predictions import Search, answer_queries
+from reid_ray.evaluation.open_set import Gallery, Lookups, cosine_lookups
+from reid_ray.evaluation.predictions import Calibrate, Search, answer_queries
 from reid_ray.evaluation.ranking import Ranked
 from reid_ray.runs import files
 from reid_ray.runs.methods import Kind, MethodFolder, Result
 from reid_ray.splits.domains import learned_from, variant_rows
+from reid_ray.splits.leaks import encounters_of
 
 OUT_OF_MEMORY = (
     "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
@@ -132,11 +134,10 @@ def run(
         encoder, validation = _train(plan, rows, images, worker, folder, report)
         if worker.rank == 0:
             px = plan.trial.input_px
-            search = embedding_search(
-                encoder, images, px=px, device=worker.device, k=plan.top_k,
-                encounters=encounter_codes(rows),
-            )  # fmt: skip
-            predictions = answer_queries(rows, search)
+            vectors = partial(embed, encoder, images, px=px, device=worker.device)
+            search = cosine_search(vectors, k=plan.top_k, encounters=encounter_codes(rows))
+            calibrate = cosine_calibration(vectors, rows)
+            predictions = answer_queries(rows, search, calibrate=calibrate, trained=True)
             result = result.but(metrics=summarise(predictions) | validation)
     except Diverged as error:
         result = result.but(status="diverged", note=str(error))
@@ -208,6 +209,20 @@ def cosine_search(
         )  # fmt: skip
 
     return search
+
+
+def cosine_calibration(
+    vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]], rows: pd.DataFrame
+) -> Calibrate:
+    """References looked up among the others, in the form that `answer_queries` calls."""
+
+    def look_up(
+        references: NDArray[np.int64], labels: NDArray[np.int64], places: NDArray[np.int64]
+    ) -> Lookups:
+        gallery = Gallery(labels, encounters_of(rows)[references])
+        return cosine_lookups(vectors(references), places, gallery)
+
+    return look_up
 
 
 def _train(

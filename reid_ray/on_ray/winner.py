@@ -56,10 +56,11 @@ def export_winner(study: StudyFolder, plan: Plan, rows: pd.DataFrame) -> None:
 
 def _collection(name: str, rows: pd.DataFrame) -> str:
     """One sentence for the model card."""
-    reference = rows[rows["split"] == "reference"]
+    reference = rows[rows["split"].isin(["reference", "train"])]
     unseen = (rows["domain"] == "unseen").all()
     return (
-        f"{name}: {len(reference)} reference photos of {reference['identity'].nunique()} animals, "
+        f"{name}: {len(reference)} reference or training photos of "
+        f"{reference['identity'].nunique()} animals, "
         f"{int((rows['split'] == 'query').sum())} query photos"
         + ("; not trained on (unseen)" if unseen else "")
     )

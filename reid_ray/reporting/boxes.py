@@ -116,7 +116,8 @@ def _heading(axes: Axes, y: float, text: str, labels_px: float) -> None:
     axes.annotate(
         text, (0, y), xytext=(2 - labels_px, 0), xycoords=("axes fraction", "data"),
         textcoords="offset points", ha="left", va="center", color=INK, fontweight="bold",
-        parse_math=False, annotation_clip=False,
+        parse_math=False, annotation_clip=False, zorder=3,
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip
 
 
@@ -152,4 +153,6 @@ def _box(axes: Axes, y: float, row: Row, best: float, labels_px: float) -> None:
             color=colour, mec=PAPER, mew=0.7, zorder=3,
         )  # fmt: skip
         if max(row.points) == best:
-            axes.plot(100 * best, y, "o", ms=13, mfc="none", mec=INK, mew=1.4, zorder=4)
+            axes.plot(
+                100 * best, y, "o", ms=13, mfc="none", mec=INK, mew=1.4, zorder=4, clip_on=False
+            )

@@ -25,6 +25,8 @@ def closing_words(
     lines += ["", f"Report:   {report.absolute()}"]
     if model.exists():
         lines.append(f"Model:    {model}")
+        if compare:
+            lines.append(f"          in MLflow models:/{record.study['name']}@winner")
     served = tracking_uri.startswith(("http://", "https://"))
     if not served:
         lines.append(f"MLflow:   mlflow ui --port {UI_PORT} --backend-store-uri {tracking_uri}")

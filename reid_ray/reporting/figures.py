@@ -172,7 +172,7 @@ def training_curves(
         for axes in (left, right):
             axes.set_xlabel("Epoch")
             axes.set_ylim(bottom=0)
-            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         _legend_below(right, left if not stacked else right)
         return to_svg(figure, name=name, title="Training curves of the trials that validated best")
 

@@ -18,18 +18,24 @@ ALIAS = "winner"
 _CODE = Path(__file__).with_name("served_model.py")
 _NEEDS = ("timm", "torch", "torchvision", "pillow", "numpy")
 _DIGEST = "reid_ray.digest"
+_LOADING = """
+
+```python
+model = mlflow.pyfunc.load_model("models:/{name}@winner")
+vectors = model.predict(["photo.jpg"])  # or uint8 pixels [n, h, w, 3]; rows have length 1
+```"""
 
 
-def register_winner(
-    client: MlflowClient, run: Any, folder: Path, name: str, description: str
-) -> str:
+def register_winner(client: MlflowClient, run: Any, folder: Path, name: str, about: str) -> str:
     """Register `folder` as the newest version of `name`, once; returns its number.
 
     `mlflow.pyfunc.load_model("models:/<name>@winner")` then gives it.
 
     Args:
         run: of the chosen trial, to which the model belongs.
+        about: Markdown on what it is and how it did.
     """
+    description = about + _LOADING.format(name=name)
     digest = _digest(folder)
     found = client.search_model_versions(f"name = '{name}'")
     same = [v for v in found if v.tags.get(_DIGEST) == digest and v.run_id == run.info.run_id]

@@ -163,7 +163,7 @@ class Store:
             self.client.log_artifacts(run_id, str(report), "report")
             if folder.winner_path.is_dir():
                 self.client.log_artifacts(run_id, str(folder.winner_path), "winner")
-            self._mark_winner(folder, study["winner"], description)
+            self._mark_winner(folder, study["winner"])
             ended = said.ms(study["started_at"] + study["seconds"])
             self.client.set_terminated(run_id, "FINISHED", ended)
             return run_id
@@ -232,7 +232,7 @@ class Store:
             self.client.log_artifact(run_id, str(folder / name), None if below == "." else below)
         self.client.log_dict(run_id, checksums, CHECKSUMS)
 
-    def _mark_winner(self, folder: StudyFolder, key: str | None, description: str) -> None:
+    def _mark_winner(self, folder: StudyFolder, key: str | None) -> None:
         """Tag the chosen trial's run, and no other, and register its model."""
         run = self._find(key) if key else None
         marked = self.client.search_runs([self.experiment_id], f"tags.`{CHOSEN}` = 'true'")
@@ -242,7 +242,8 @@ class Store:
         if run is not None:
             self.client.set_tag(run.info.run_id, CHOSEN, "true")
             if folder.winner_path.is_dir():
-                register_winner(self.client, run, folder.winner_path, self.study, description)
+                about = said.description(folder.method(str(key)).result())
+                register_winner(self.client, run, folder.winner_path, self.study, about)
 
 
 def _studies(client: MlflowClient) -> Iterator[tuple[str, str]]:

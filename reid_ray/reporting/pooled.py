@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reid_ray.evaluation.metrics import summarise
+from reid_ray.evaluation.metrics import known_only, summarise
 from reid_ray.evaluation.predictions import pool
 from reid_ray.runs.methods import Family, Result
 from reid_ray.runs.study import MethodRecord, StudyRecord
@@ -81,7 +81,12 @@ class Method:
 
     @cached_property
     def predictions(self) -> pd.DataFrame | None:
-        """Answers of all finished results; a query that several answered counts once, the first."""
+        """Answers to queries whose animal has a reference; see `answers`."""
+        return None if self.answers is None else known_only(self.answers)
+
+    @cached_property
+    def answers(self) -> pd.DataFrame | None:
+        """All answers of finished results; a query that several answered counts once, the first."""
         tables = [
             record.predictions
             for record in self.records
@@ -97,8 +102,8 @@ class Method:
 
         Where there are no answers (chance is computed, not asked), the figures the results carry.
         """
-        if self.predictions is not None:
-            figures = summarise(self.predictions)
+        if self.answers is not None:
+            figures = summarise(self.answers)
         else:
             figures = _weighted([r.metrics for r in self.results if r.status == "finished"])
         validated = [r.metrics["val/top1"] for r in self.results if "val/top1" in r.metrics]
@@ -176,7 +181,7 @@ def _weighted(figures: Sequence[dict[str, float]]) -> dict[str, float]:
         section, _, measure = name.rpartition("/")
         having = [part for part in figures if name in part]
         weights = [part.get(f"{section}/queries", 1.0) for part in having]
-        if measure == "queries":
+        if measure in ("queries", "unknown_queries"):
             joint[name] = sum(weights)
         else:
             joint[name] = float(np.average([part[name] for part in having], weights=weights))

@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reid_ray.evaluation.metrics import DOMAINS, identity_accuracy
+from reid_ray.evaluation.intervals import wilson
+from reid_ray.evaluation.metrics import DOMAINS, cmc, identity_accuracy
 from reid_ray.reporting.pooled import Method, candidates, pooled_methods, standing
 from reid_ray.reporting.text import visible
 from reid_ray.runs.study import StudyRecord
 
+RANKS = (1, 2, 3, 5, 10, 20)
 HYPER_PARAMETERS = ("backbone", "lr", "margin", "scale", "mining")
-_MEASURES = ("top1", "top1_low", "top1_high", "top5", "balanced_top1", "mAP", "queries")
+_MEASURES = (
+    "top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high",
+    "balanced_top1", "balanced_top1_low", "balanced_top1_high",
+    "balanced_top5", "balanced_top5_low", "balanced_top5_high",
+    "mAP", "mAP_low", "mAP_high", "queries",
+)  # fmt: skip
 
 
 def leaderboard(record: StudyRecord) -> pd.DataFrame:
@@ -21,9 +28,9 @@ def leaderboard(record: StudyRecord) -> pd.DataFrame:
     note.
 
     Columns: `method`, `family`, `chosen`, `status`; per domain `<domain>_top1`, `_top1_low`,
-        `_top1_high`, `_top5`, `_balanced_top1`, `_mAP`, `_queries`; `val_top1` (what the choice was
-        made by), `seconds`, `params`, `note`. Shares are in 0..1; what was not measured is missing,
-        never 0.
+        `_top1_high`, in the same way `_top5`, `_balanced_top1`, `_balanced_top5`, `_mAP`, and
+        `_queries`; `val_top1` (what the choice was made by), `seconds`, `params`, `note`. Shares
+        are in 0..1; what was not measured is missing, never 0.
     """
     rows = [_leaderboard_row(method) for method in pooled_methods(record)]
     domains = [d for d in DOMAINS if any(f"{d}_top1" in row for row in rows)] or ["seen"]
@@ -157,17 +164,32 @@ def per_identity(methods: Sequence[Method]) -> pd.DataFrame:
 
 def answers(methods: Sequence[Method]) -> pd.DataFrame:
     """The answers of methods that stand for themselves: a row per query, with its best match."""
-    columns = ["query", "dataset", "domain", "identity", "predicted", "correct", "first_correct"]
+    columns = ["query", "dataset", "domain", "identity", "known", "predicted", "correct"]
+    columns += ["first_correct", "threshold"]
     parts = []
     for method in standing(methods):
-        if method.predictions is not None:
-            table = method.predictions[columns].copy()
+        if method.answers is not None:
+            table = method.answers.reindex(columns=columns)
             table.insert(0, "method", method.name)
-            first = [(list(keys) or [""])[0] for keys in method.predictions["top_keys"]]
-            scores = [(list(scores) or [np.nan])[0] for scores in method.predictions["top_scores"]]
+            first = [(list(keys) or [""])[0] for keys in method.answers["top_keys"]]
+            scores = [(list(scores) or [np.nan])[0] for scores in method.answers["top_scores"]]
             parts.append(table.assign(best_reference=first, score=scores))
     columns = ["method", *columns, "best_reference", "score"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def ranks_table(methods: Sequence[Method]) -> pd.DataFrame:
+    """CMC of methods that stand for themselves, long: `share` of queries with a right reference
+    among the first `rank`, with Wilson's interval."""
+    rows = []
+    for method in standing(methods):
+        if method.predictions is None:
+            continue
+        for domain, part in method.predictions.groupby("domain", sort=False):
+            for rank, share in zip(RANKS, cmc(part["first_correct"], RANKS), strict=True):
+                low, high = wilson(share * len(part), len(part))
+                rows.append((method.name, domain, rank, share, low, high))
+    return pd.DataFrame(rows, columns=["method", "domain", "rank", "share", "low", "high"])
 
 
 def dataset_audit(record: StudyRecord) -> pd.DataFrame:
@@ -187,6 +209,7 @@ def dataset_audit(record: StudyRecord) -> pd.DataFrame:
                 "photos": len(part), "identities": len(per_animal),
                 "unknown": len(part) - len(known), "singletons": int((per_animal == 1).sum()),
                 "reference": int((part["split"] == "reference").sum()),
+                "train": int((part["split"] == "train").sum()),
                 "validation": int(validation.sum()), "query": int((part["split"] == "query").sum()),
                 "put_aside": int(aside.get(name, 0)),
             }

@@ -80,7 +80,8 @@ class StudyRecord:
 
     Attributes:
         study: name, config (plain data), provenance (git, versions, seeds, digests), methods (planned keys),
-            winner (key or None), started_at, seconds, warnings (sentences for the reader).
+            winner (key or None), started_at, seconds, warnings (sentences for the reader), reserved (CPUs
+            and GPUs by kind of method).
         rows: the table of photos with their split.
         quarantine: photos put aside: dataset, image_id, path, reason.
         methods: those with a result, in planned order.

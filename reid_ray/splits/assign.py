@@ -8,33 +8,37 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from reid_ray.config.datasets import Split
 from reid_ray.errors import DatasetError
 from reid_ray.splits.closed_set import closed_set
+from reid_ray.splits.disjoint import disjoint_set, open_set
 from reid_ray.splits.domains import domain_of
 from reid_ray.splits.given import given
-from reid_ray.splits.leaks import Finding, drop_leaks
+from reid_ray.splits.leaks import Finding, settle_leaks
+from reid_ray.splits.time_aware import time_cutoff, time_proportion
 from reid_ray.splits.validation import draw_validation
 
 
 class Assigned(NamedTuple):
-    """Rows with their split, and the leaks that were taken out of it."""
+    """Rows with their split, and the leaks that were found in it."""
 
     rows: pd.DataFrame
     findings: list[Finding]
 
 
 def assign(rows: pd.DataFrame, split: Split, unseen: Collection[str] = ()) -> Assigned:
-    """Mark domains, split each dataset by itself, draw validation, then take leaks out of the
-    queries.
+    """Mark domains, split each dataset by itself, draw validation, then settle leaks as the config
+    says.
 
     Files on both sides are found only where rows have their `content`. A dataset whose own table
     marks validation photos keeps those; none are drawn for it.
 
     Raises:
         DatasetError: `unseen` names a group that no photo is of; a dataset has no reference photo at
-            all, or no usable split of its own.
+            all, or cannot be split so.
+        SplitLeakError: a leak was found that is to be refused.
     """
     if missing := sorted(set(unseen) - set(rows["group"])):
         raise DatasetError(
@@ -46,9 +50,11 @@ def assign(rows: pd.DataFrame, split: Split, unseen: Collection[str] = ()) -> As
     for name, places in rows.groupby("dataset", sort=False).indices.items():
         part = rows.iloc[places]
         if split.kind == "given":
-            parts[places], validation[places] = given(part, dataset=str(name))
+            parts[places], validation[places] = given(
+                part, dataset=str(name), unknown_as_new=split.unknown_as_new
+            )
         else:
-            parts[places] = closed_set(part, seed=split.seed, reference_share=split.reference_share)
+            parts[places] = _parts(part, split, str(name))
         if "reference" not in parts[places]:
             raise DatasetError(
                 f"{name}: no photo can be a reference (all animals unknown, or none marked so); "
@@ -58,4 +64,27 @@ def assign(rows: pd.DataFrame, split: Split, unseen: Collection[str] = ()) -> As
     marks = rows["dataset"].isin(rows["dataset"][validation]).to_numpy()
     drawn = draw_validation(rows, seed=split.seed, share=split.validation_share)
     validation = np.where(marks, validation & rows["domain"].eq("seen"), drawn)
-    return Assigned(*drop_leaks(rows.assign(validation=validation)))
+    return Assigned(*settle_leaks(rows.assign(validation=validation), split))
+
+
+def _parts(part: pd.DataFrame, split: Split, dataset: str) -> NDArray[np.object_]:
+    """The split of one dataset by the config's kind."""
+    if split.kind == "open_set":
+        return open_set(
+            part, seed=split.seed, reference_share=split.reference_share,
+            share=split.unknown_share, count=split.unknown_identities,
+            unknown_as_new=split.unknown_as_new, dataset=dataset,
+        )  # fmt: skip
+    if split.kind == "disjoint_set":
+        return disjoint_set(
+            part, seed=split.seed, reference_share=split.reference_share,
+            share=split.test_share, count=split.test_identities, dataset=dataset,
+        )  # fmt: skip
+    if split.kind == "time_proportion":
+        return time_proportion(part, reference_share=split.reference_share, dataset=dataset)
+    if split.kind == "time_cutoff":
+        cutoff, until = split.days
+        return time_cutoff(
+            part, cutoff=cutoff, until=until, unknown_as_new=split.unknown_as_new, dataset=dataset
+        )
+    return closed_set(part, seed=split.seed, reference_share=split.reference_share)

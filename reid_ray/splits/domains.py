@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reid_ray.config.transfer import Variant
+from reid_ray.splits.learnable import learnable
 
 
 def domain_of(groups: pd.Series, unseen: Collection[str]) -> NDArray[np.object_]:
@@ -18,9 +19,8 @@ def domain_of(groups: pd.Series, unseen: Collection[str]) -> NDArray[np.object_]
 
 
 def learned_from(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows are trained on: reference photos of seen domains, less the validation slice."""
-    chosen = rows["split"].eq("reference") & ~rows["validation"] & rows["domain"].eq("seen")
-    return chosen.to_numpy(bool)
+    """Which rows are trained on: `learnable` ones, less the validation slice."""
+    return np.asarray(learnable(rows) & ~rows["validation"].to_numpy(bool))
 
 
 def withheld(rows: pd.DataFrame, evaluate: Collection[str], variant: Variant) -> NDArray[np.bool_]:

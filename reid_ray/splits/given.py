@@ -21,8 +21,11 @@ MEANING = {
 """What the field's words mean, in any case. `val` is a reference photo kept out of training."""
 
 
-def given(rows: pd.DataFrame, *, dataset: str) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
-    """Split and validation of each row of one dataset; unknown animals are `none`.
+def given(
+    rows: pd.DataFrame, *, dataset: str, unknown_as_new: bool = False
+) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """Split and validation of each row of one dataset; unknown animals are `none`, but may be
+    queries with `unknown_as_new`.
 
     Raises:
         DatasetError: no split column, or words in it that have no known meaning.
@@ -43,6 +46,7 @@ def given(rows: pd.DataFrame, *, dataset: str) -> tuple[NDArray[np.object_], NDA
             f"expected one of {sorted(filter(None, MEANING))}"
         )
     meaning = words.map(MEANING).to_numpy(dtype=object)
-    meaning[rows["identity"].eq(schema.UNKNOWN).to_numpy()] = "none"
+    unknown = rows["identity"].eq(schema.UNKNOWN).to_numpy()
+    meaning[unknown & ~((meaning == "query") & unknown_as_new)] = "none"
     validation = meaning == "validation"
     return np.where(validation, "reference", meaning).astype(object), validation

@@ -10,19 +10,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reid_ray.splits.closed_set import rank_within
+from reid_ray.splits.learnable import learnable
 
 
 def draw_validation(rows: pd.DataFrame, *, seed: int, share: float) -> NDArray[np.bool_]:
-    """Whether each row is for validation; only reference rows of the seen domain can be.
+    """Whether each row is for validation; only `learnable` rows can be.
 
-    An animal with n >= 3 reference photos gives `share` of them, rounded half to even, at least 1
+    An animal with n >= 3 such photos gives `share` of them, rounded half to even, at least 1
     and at most n - 2; one with fewer gives none. So each validation photo has two training photos
     of its animal or more. Photos are ranked by a hash of the seed and their key: the draw depends
     neither on the order of the rows nor on other animals.
     """
     marked = np.zeros(len(rows), bool)
-    able = rows["split"].eq("reference") & rows["domain"].eq("seen")
-    places = np.flatnonzero(able)
+    places = np.flatnonzero(learnable(rows))
     if not share or not len(places):
         return marked
     part = rows.iloc[places]

@@ -91,8 +91,8 @@ def test_the_whole_grid_trains_what_was_stopped_to_its_end(folder: Path) -> None
 
 
 def test_a_nested_trial_that_is_stopped_frees_its_workers_for_the_next(folder: Path) -> None:
-    # Two workers take both CPUs, so a placement group that is not freed would hold the next up for ever.
-    scaling = {"workers": 2, "winner_workers": 0, "max_concurrent": 1}
+    # A worker takes both CPUs, so a placement group that is not freed would hold the next up for ever.
+    scaling = {"workers": 1, "cpus_per_worker": 2, "winner_workers": 0}
     outcome, _ = run(raced(folder, 0.0003, 0.0004, scaling=scaling))
     for lr in (0.0003, 0.0004):
         result = of_lr(outcome, lr)

@@ -1,24 +1,46 @@
-"""Say what each kind of method cost in time."""
+"""Say what each kind of method cost: time, and hours of CPUs and GPUs."""
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from reid_ray.reporting.pooled import confirmations
 from reid_ray.reporting.sections.section import Section, Subject
+
+_KINDS = {
+    "local features": "matching", "untrained": "encoder", "pre-trained": "encoder",
+    "ArcFace": "trial", "Triplet": "trial", "confirmation": "confirmation",
+}  # fmt: skip
+_COLUMNS = ("family", "methods", "total", "median", "longest", "cpu_hours", "gpu_hours")
 
 
 def _contents(subject: Subject) -> dict[str, Any]:
-    real = [method for method in subject.methods if method.family != "chance"]
+    reserved = bool(subject.record.study.get("reserved"))
+    return {"cost": cost(subject).to_dict("records"), "reserved": reserved}
+
+
+def cost(subject: Subject) -> pd.DataFrame:
+    """A row per family; `total`, `median`, `longest` in seconds; hours are missing if not known."""
+    seconds: dict[str, list[float]] = {}
+    for method in subject.methods:
+        if method.family != "chance":
+            seconds.setdefault(method.family, []).append(method.seconds)
+    for again in confirmations(subject.record):
+        seconds.setdefault("confirmation", []).append(again.seconds)
     rows = []
-    for family in dict.fromkeys(method.family for method in real):
-        seconds = np.array([m.seconds for m in real if m.family == family])
+    for family, spent in seconds.items():
+        held = (subject.record.study.get("reserved") or {}).get(_KINDS.get(family, ""), {})
+        total = float(sum(spent))
         rows.append(
             {
-                "family": family, "methods": len(seconds), "total": float(seconds.sum()),
-                "median": float(np.median(seconds)), "longest": float(seconds.max()),
+                "family": family, "methods": len(spent), "total": total,
+                "median": float(np.median(spent)), "longest": max(spent),
+                "cpu_hours": held.get("cpus", np.nan) * total / 3600,
+                "gpu_hours": held.get("gpus", np.nan) * total / 3600,
             }
         )  # fmt: skip
-    return {"cost": rows}
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
-SECTION = Section("cost", "Cost", _contents)
+SECTION = Section("cost", "Cost", _contents, lambda subject: {"cost.csv": cost(subject)})

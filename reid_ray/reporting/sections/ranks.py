@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from reid_ray.evaluation.metrics import DOMAINS
-from reid_ray.reporting import figures
+from reid_ray.reporting import figures, tables
 from reid_ray.reporting.pooled import standing
 from reid_ray.reporting.sections.section import Section, Subject, drawing
 
@@ -20,4 +20,6 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
     return {"curves": curves} if curves else None
 
 
-SECTION = Section("ranks", "Ranked lists", _contents)
+SECTION = Section(
+    "ranks", "Ranked lists", _contents, lambda s: {"ranks.csv": tables.ranks_table(s.methods)}
+)

@@ -206,6 +206,16 @@ def test_photos_that_another_machine_kept_for_itself_are_missed_at_once(
         PreparedStore(tmp_path / "here", SETTINGS).open(placed)
 
 
+def test_mapped_photos_keep_no_file_open(tmp_path: Path, rows: list[Row]) -> None:
+    """A large collection has more files than a process may have open."""
+    placed = [photo for row in rows for photo in prepare(tmp_path / "kept", [row])]
+    images = PreparedStore(tmp_path / "kept", SETTINGS).open(placed)
+    before = len(os.listdir("/proc/self/fd"))
+    assert sum(int(image.sum()) for image in images) > 0
+    assert len(images.parts) == 5
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def _look(images: PreparedImages, told) -> None:
     total = sum(int(image.sum()) for image in images)
     maps = Path("/proc/self/maps").read_text().splitlines()

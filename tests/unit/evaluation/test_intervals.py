@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reid_ray.evaluation.intervals import bootstrap_mean, mcnemar, wilson
+from reid_ray.evaluation.intervals import bootstrap_mean, bootstrap_ratios, mcnemar, wilson
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (1, 10), (5, 10), (65, 155), (155, 155)])
@@ -77,3 +77,27 @@ def test_mcnemar_gives_fagerlands_published_p_values():
 def test_methods_with_different_queries_cannot_be_compared():
     with pytest.raises(ValueError, match="same queries"):
         mcnemar([True], [True, False])
+
+
+def test_intervals_of_means_over_animals_agree_with_scipys_bootstrap():
+    rng = np.random.default_rng(5)
+    counts = rng.integers(1, 9, 40).astype(float)
+    sums = rng.random(40) * counts
+    found = bootstrap_ratios([(sums, counts), (sums / counts, np.ones(40))], rng, draws=20_000)
+    for (low, high), statistic in zip(
+        found,
+        [lambda s, c, axis: s.sum(axis) / c.sum(axis), lambda s, c, axis: (s / c).mean(axis)],
+        strict=True,
+    ):
+        expected = stats.bootstrap(
+            (sums, counts), statistic, paired=True, vectorized=True, method="percentile",
+            n_resamples=20_000, rng=6,
+        ).confidence_interval  # fmt: skip
+        assert (low, high) == pytest.approx(tuple(expected), abs=0.004)
+
+
+def test_intervals_do_not_depend_on_how_many_draws_are_held_at_once(monkeypatch):
+    values = np.random.default_rng(7).random(30)
+    once = bootstrap_mean(values, np.random.default_rng(8))
+    monkeypatch.setattr("reid_ray.evaluation.intervals._PICKED", 100)
+    assert bootstrap_mean(values, np.random.default_rng(8)) == once

@@ -216,7 +216,7 @@ def test_verified_candidates_rank_by_inliers_and_before_all_others(
     references = references_of(features, [0, 1, 2, 3], [-1] * 4)
     monkeypatch.setattr(scoring, "score_settings", lambda *_: np.array([[[[4.0, 9.0, 7.0, 8.0]]]]))
     seen = iter([2, 5])  # inliers of the best (1) and second best (3)
-    monkeypatch.setattr(scoring, "inliers", lambda *_: next(seen))
+    monkeypatch.setattr(scoring, "inliers", lambda *_, **__: next(seen))
     config = Matching(verify=Verify(candidates=2))
     found = score_block(queries, NOWHERE[:1], references, config, SETTING)[0]
     assert np.argsort(-found).tolist() == [3, 1, 2, 0]
@@ -264,12 +264,13 @@ def test_a_pair_is_looked_at_once_for_all_views(monkeypatch: pytest.MonkeyPatch)
     references = references_of(features, [0, 1, 2, 3], [4, 5, 6, 7])
     looked: list[int] = []
 
-    def agreeing(_: object, reference: ImageFeatures, *__: object) -> int:
+    def agreeing(_: object, reference: ImageFeatures, *__: object, **how: object) -> int:
+        assert how == {"threshold": 0.9, "mutual": True}
         looked.append(len(reference))
         return len(reference)
 
     monkeypatch.setattr(scoring, "inliers", agreeing)
-    config = Matching(verify=Verify(candidates=3))
+    config = Matching(mutual=True, verify=Verify(candidates=3))
     none = np.zeros((1, 4), bool)
     out = np.array([[False, True, False, False]])
     views = scoring.score_views(queries, references, config, [(SETTING, none), (SETTING, out)])
@@ -298,3 +299,22 @@ def test_lightglues_matches_put_candidates_in_order(monkeypatch: pytest.MonkeyPa
     )
     found = score_block(queries, NOWHERE[:1], references, config, SETTING)[0]
     assert np.floor(found).tolist() == [25, 22, 33, 18]
+
+
+@pytest.mark.parametrize(
+    "config", [Matching(), Matching(per_identity=True), Matching(score="lnbnn")]
+)
+def test_a_withheld_animal_is_as_if_it_had_never_been_a_reference(config: Matching) -> None:
+    features = byte_images([12, 20, 9, 15, 3, 30, 1, 18], seed=1, values=16)
+    references = references_of(features, [0, 0, 1, 1, 2, 2, 0, 3], [-1] * 8)
+    for place in range(8):
+        looked_up = np.array([place])
+        own = references.identities_g == references.identities_g[place]
+        scores = scoring.score_lookups(looked_up, references, config, SETTING, own[None])[0]
+        assert (scores[own] == EXCLUDED).all()
+        others = np.flatnonzero(~own)
+        smaller = references_of(
+            features.take(others), references.identities_g[others].tolist(), [-1] * len(others)
+        )
+        alone = score_block(features.take(looked_up), NOWHERE[:1], smaller, config, SETTING)[0]
+        np.testing.assert_allclose(scores[others], alone, rtol=1e-5)

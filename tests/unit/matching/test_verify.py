@@ -28,7 +28,9 @@ def scene(*, shuffled: int) -> tuple[ImageFeatures, ImageFeatures]:
 def test_points_that_moved_together_are_inliers_and_the_others_are_not(model: str) -> None:
     query, reference = scene(shuffled=20)
     config = Verify.parse({"model": model, "reprojection_px": 2.0}, where="test")
-    matches, agree = inlier_mask(query, reference, config)
+    matches = match_pair(query, reference, 0.7)
+    agree = inlier_mask(query, reference, matches, config)
+    assert inliers(query, reference, config, threshold=0.7, mutual=True) == agree.sum()
     assert matches.tolist() == [[i, i] for i in range(60)]
     assert agree[20:].all()
     assert agree[:20].sum() <= 2
@@ -37,6 +39,6 @@ def test_points_that_moved_together_are_inliers_and_the_others_are_not(model: st
 def test_too_few_matches_have_no_inliers() -> None:
     query, reference = scene(shuffled=0)
     few = ImageFeatures(*(getattr(query, name)[:2] for name in vars(query)))
-    assert inliers(few, reference, Verify()) == 0
+    assert inliers(few, reference, Verify(), threshold=0.7) == 0
     none = ImageFeatures(*(getattr(query, name)[:0] for name in vars(query)))
     assert match_pair(none, reference, 0.8).shape == (0, 2)

@@ -230,6 +230,29 @@ def hostile_study(record) -> StudyRecord:
 
 
 @pytest.fixture(scope="session")
+def hostile_record(hostile_study, hostile_names) -> StudyRecord:
+    """Study, groups, collections, settings and photos too."""
+    bad = hostile_study
+    rows = bad.rows.assign(
+        group=hostile_names[0], dataset=bad.rows["dataset"].replace("ZebraHerd", hostile_names[1])
+    )
+    quarantine = pd.DataFrame(
+        {
+            "dataset": hostile_names,
+            "image_id": hostile_names,
+            "path": hostile_names,
+            "reason": hostile_names,
+        }
+    )
+    study = {
+        **bad.study, "name": hostile_names[0], "warnings": hostile_names,
+        "provenance": {hostile_names[0]: {hostile_names[3]: hostile_names[0]}},
+        "config": {"x": hostile_names[0]},
+    }  # fmt: skip
+    return replace(bad, rows=rows, quarantine=quarantine, study=study)
+
+
+@pytest.fixture(scope="session")
 def images(record) -> PreparedImages:
     return make_images(record.rows)
 
@@ -284,3 +307,22 @@ def leave(record, images):
         return Left(folder, report, uri)
 
     return leave
+
+
+@pytest.fixture(scope="session")
+def winner(tmp_path_factory) -> Path:
+    """A tiny timm folder, prepared as exported ones are: squashed, no crop."""
+    import timm
+    import torch
+    from timm.models import save_for_hf
+
+    folder = tmp_path_factory.mktemp("winner") / "winner"
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=0).eval()
+    data = {
+        "input_size": (3, 96, 96), "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.2),
+        "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash",
+    }  # fmt: skip
+    save_for_hf(model, str(folder), safe_serialization=True, data_config=data)
+    (folder / "pytorch_model.bin").unlink(missing_ok=True)
+    return folder

@@ -123,3 +123,14 @@ def test_a_study_can_be_looked_at_while_it_runs(spoilt, tmp_path: Path) -> None:
     assert [m.result.family for m in fetched.record.methods] == ["chance"]
     page = write_report(fetched.record, tmp_path / "out").read_text(encoding="utf-8")
     assert "planned methods have not run yet" in page
+
+
+def test_the_winner_is_registered_in_a_local_store_too(leave, winner, tmp_path: Path) -> None:
+    study = leave(tmp_path, trials=1, winner=winner)
+    store = Store.existing(study.uri, None)
+    found = store.client.get_model_version_by_alias("quickstart", "winner")
+    model = Path(found.source.removeprefix("file://"))
+    assert (model / "MLmodel").is_file()
+    assert [path.name for path in model.rglob("*.safetensors")] == ["model.safetensors"]
+    assert not [path for path in model.rglob("*") if path.suffix in (".pkl", ".pickle", ".bin")]
+    assert fetch_study(study.uri, None, tmp_path / "fetched").problems == ()

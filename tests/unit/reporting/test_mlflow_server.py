@@ -16,7 +16,6 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from timm.models import save_for_hf
 
 from reid_ray.reporting.from_mlflow import fetch_study
 from reid_ray.reporting.mlflow_store import Store
@@ -68,21 +67,6 @@ def _wait(address: str, log: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def winner(tmp_path_factory) -> Path:
-    """A tiny timm folder, prepared as exported ones are: squashed, no crop."""
-    folder = tmp_path_factory.mktemp("winner") / "winner"
-    torch.manual_seed(0)
-    model = timm.create_model("test_resnet", num_classes=0).eval()
-    data = {
-        "input_size": (3, 96, 96), "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.2),
-        "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash",
-    }  # fmt: skip
-    save_for_hf(model, str(folder), safe_serialization=True, data_config=data)
-    (folder / "pytorch_model.bin").unlink(missing_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def study(leave, server, winner, tmp_path_factory):
     return leave(tmp_path_factory.mktemp("left"), trials=1, uri=server, winner=winner)
 
@@ -127,3 +111,4 @@ def test_copying_again_registers_no_second_version(study) -> None:
     assert run.data.tags["reid_ray.chosen"] == "true"
     made = [f"models:/{item.model_id}" for item in run.outputs.model_outputs]
     assert made == [version.source]
+    assert "load_model" in version.description

@@ -97,7 +97,7 @@ def test_labels_of_regions_are_unique(page):
 
 
 def test_tables_have_captions_and_scopes_and_pictures_have_descriptions(page):
-    assert page.count("<table>") == page.count("<caption>")
+    assert page.count("<table") == page.count("<caption>")
     assert not re.search(r"<th(?![^>]*scope=)[ >]", page)
     assert not re.search(r"<img(?![^>]*alt=)", page)
     levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
@@ -136,25 +136,8 @@ def test_the_same_study_gives_the_same_report(record, tmp_path):
     assert write_report(record, tmp_path / "b").read_bytes() == first
 
 
-def test_hostile_names_stay_text(hostile_study, hostile_names, tmp_path):
-    bad = hostile_study
-    rows = bad.rows.assign(
-        group=hostile_names[0], dataset=bad.rows["dataset"].replace("ZebraHerd", hostile_names[1])
-    )
-    quarantine = pd.DataFrame(
-        {
-            "dataset": hostile_names,
-            "image_id": hostile_names,
-            "path": hostile_names,
-            "reason": hostile_names,
-        }
-    )
-    study = {
-        **bad.study, "name": hostile_names[0], "warnings": hostile_names,
-        "provenance": {hostile_names[0]: {hostile_names[3]: hostile_names[0]}},
-        "config": {"x": hostile_names[0]},
-    }  # fmt: skip
-    path = write_report(replace(bad, rows=rows, quarantine=quarantine, study=study), tmp_path)
+def test_hostile_names_stay_text(hostile_record, tmp_path):
+    path = write_report(hostile_record, tmp_path)
     text = path.read_text(encoding="utf-8")
     outline = Outline(text)
     assert "script" not in outline.tags

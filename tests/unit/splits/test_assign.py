@@ -13,7 +13,7 @@ from reid_ray.config.datasets import Split
 from reid_ray.errors import DatasetError, SplitLeakError, StorageError
 from reid_ray.splits.assign import assign
 from reid_ray.splits.closed_set import closed_set
-from reid_ray.splits.leaks import drop_leaks, find_leaks, refuse_leaks
+from reid_ray.splits.leaks import find_leaks, settle_leaks
 from reid_ray.splits.manifest import read_manifest, verify_manifest, write_manifest
 
 names = st.lists(st.sampled_from("abcde"), min_size=1, max_size=60)
@@ -185,11 +185,11 @@ def test_leaks_are_refused_with_their_number_or_found_gone_once_dropped() -> Non
         content="p", split=["reference", "query"], validation=False, domain="seen"
     )
     with pytest.raises(SplitLeakError, match="d: 1 queries are the same file"):
-        refuse_leaks(rows)
-    clean, found = drop_leaks(rows)
+        settle_leaks(rows, Split(on_leak="refuse"))
+    clean, found = settle_leaks(rows, Split())
     assert len(found) == 1
-    assert find_leaks(clean) == []
-    refuse_leaks(clean)
+    assert find_leaks(clean, Split()) == []
+    settle_leaks(clean, Split(on_leak="refuse"))
 
 
 def test_a_saved_split_reads_back_and_fits_the_rows_in_any_order(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""Say where in a prepared photo the animal is not.
+
+In: a row's mask, segmentation or box. Out: the background, in the prepared photo's pixels. A mask
+is an image of the photo's size (column `mask`, or a path in `segmentation`), brighter where the
+animal is; a segmentation is COCO's: polygons `[[x, y, x, y, ...], ...]` or uncompressed run lengths
+`{"size": [height, width], "counts": [...]}`, in pixels of the upright photo. A mask that cannot be
+read counts as none.
+"""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from reid_ray.config.datasets import Images
+from reid_ray.datasets.images import BadImage, read_bytes
+
+MARGIN = 0.04
+"""The animal is taken larger by this share of the shorter side: its rim would tell about it."""
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_CHARACTERS = 1 << 20
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+Mask = NDArray[np.bool_]
+
+
+def has_mask(row: Mapping[str, Any], *, boxes: bool) -> bool:
+    """Whether a row names a mask, or a box where `boxes` may stand for one."""
+    named = any(str(row.get(column) or "") for column in ("mask", "segmentation"))
+    return named or (boxes and row.get("bbox") is not None)
+
+
+def read_background(
+    row: Mapping[str, Any], images: Images, *, size_hw: tuple[int, int], boxes: bool
+) -> Mask | None:
+    """True where the prepared photo of `size_hw` shows background; None where nothing tells.
+
+    Args:
+        row: with `root`, `path` and any of `mask`, `segmentation`, `bbox`.
+        boxes: take the box for the animal where there is no mask; not of photos cut to the box.
+    """
+    try:
+        animal = _animal(row, boxes=boxes and images.crop != "bbox")
+    except (BadImage, ValueError, TypeError, KeyError, OSError, RecursionError, cv2.error):
+        return None
+    if animal is None or not animal.any():
+        return None
+    if images.crop == "bbox" and row.get("bbox") is not None:
+        animal = _cut(animal, row["bbox"])
+    height, width = size_hw
+    if not animal.size:
+        return None
+    small = cv2.resize(animal.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    reach = 2 * round(MARGIN * min(size_hw)) + 1
+    background = cv2.dilate(small, np.ones((reach, reach), np.uint8)) == 0
+    return np.asarray(background) if background.any() else None
+
+
+def _animal(row: Mapping[str, Any], *, boxes: bool) -> Mask | None:
+    """True where the upright photo shows the animal."""
+    segmentation = str(row.get("segmentation") or "").strip()
+    named = str(row.get("mask") or "") or (
+        segmentation if segmentation.lower().endswith(_SUFFIXES) else ""
+    )
+    if named:
+        data = np.frombuffer(read_bytes(row["root"], named), np.uint8)
+        grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        return None if grey is None else np.asarray(grey > int(grey.max()) // 2)
+    if segmentation and len(segmentation) <= _CHARACTERS:
+        shape = json.loads(segmentation)
+        if isinstance(shape, dict):
+            return _from_runs(shape["size"], shape["counts"])
+        return _from_polygons(shape, _photo_size(row))
+    if boxes and row.get("bbox") is not None:
+        width, height = _photo_size(row)
+        animal = np.zeros((height, width), bool)
+        _cut(animal, row["bbox"])[:] = True
+        return animal
+    return None
+
+
+def _from_runs(size: Sequence[int], counts: Sequence[int]) -> Mask:
+    """Lengths of background and animal in turn, column by column."""
+    height, width = (int(side) for side in size)
+    lengths = np.asarray(counts, np.int64)
+    if lengths.sum() != height * width or (lengths < 0).any():
+        raise ValueError("run lengths do not fill the mask")
+    values = np.arange(len(lengths)) % 2 == 1
+    return np.asarray(np.repeat(values, lengths).reshape(width, height).T)
+
+
+def _from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Mask:
+    width, height = size
+    animal = np.zeros((height, width), np.uint8)
+    for polygon in polygons:
+        corners = np.asarray(polygon, np.float64).reshape(-1, 2)
+        if not np.isfinite(corners).all():
+            raise ValueError("a corner is no number")
+        corners = np.clip(corners.round(), -32000, 32000).astype(np.int32)
+        cv2.fillPoly(animal, [corners], 1)
+    return animal > 0
+
+
+def _photo_size(row: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height of the upright photo, from its header."""
+    with Image.open(io.BytesIO(read_bytes(row["root"], row["path"]))) as photo:
+        width, height = photo.size
+        turned = photo.getexif().get(0x0112, 1) in _TURNED
+    return (height, width) if turned else (width, height)
+
+
+def _cut(mask: Mask, bbox: Sequence[float]) -> Mask:
+    """The part of the box that lies inside, as preparing the photo cuts it."""
+    height, width = mask.shape
+    x, y, w, h = bbox
+    left, right = (round(min(max(edge, 0), width)) for edge in (x, x + w))
+    top, bottom = (round(min(max(edge, 0), height)) for edge in (y, y + h))
+    return mask[top:bottom, left:right]
