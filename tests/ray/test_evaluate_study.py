@@ -106,7 +106,10 @@ def test_a_study_finds_the_neighbours_that_the_models_own_vectors_give(
     )  # fmt: skip
     assert predictions is not None
     display = Display(Console(file=io.StringIO()))
-    photos = load_photos(evaluate.data, made=tmp_path / "runs" / "herd", display=display)
+    runs = tmp_path / "runs"
+    photos = load_photos(
+        evaluate.data, made=runs / "herd", prepared=runs / "prepared", display=display
+    )
     encoder = Encoder(build("test_vit", weights=str(weights / "test_vit"), input_px=160))
     vectors = embed(
         encoder, photos.images, np.arange(len(photos.rows)),
