@@ -149,10 +149,9 @@ def local_looker(
             for n, part in enumerate(few)
             if len(part)
         }
-        right = np.sum(
-            [arrays["right"] for _, arrays in sorted(pool.run(tuning), key=lambda of: of[0])],
-            axis=0,
-        )
+        ended = sorted(pool.run(tuning), key=lambda of: of[0])
+        # The second row: without the own encounter, as look-ups are made here.
+        right = np.sum([arrays["right"][1] for _, arrays in ended], axis=0)
         setting = best_of(settings, right, len(lookups)).setting
     return LocalLooker(config, pool, features, setting)
 
