@@ -10,6 +10,7 @@ settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep all tests on Ray in one process, which starts it once, and each other file in one."""
     for item in items:
