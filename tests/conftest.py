@@ -15,4 +15,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep all tests on Ray in one process, which starts it once, and each other file in one."""
     for item in items:
         on_ray = "ray" in Path(item.path).parts
-        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.path.stem))
