@@ -13,6 +13,7 @@ from pydantic import (
 
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Data, Name
+from reid_ray.config.fusion import Fusion, check_names
 from reid_ray.config.matching import Matching
 from reid_ray.config.training import ArcFace, Backbone, Loss, Training, Trial, Triplet
 
@@ -115,6 +116,8 @@ class Study(Config):
     """None: nothing is trained, only baselines are scored."""
     training: Training = Training()
     baselines: Baselines = Baselines()
+    fusion: tuple[Fusion, ...] = ()
+    """Methods that join others of this study."""
     scaling: Scaling = Scaling()
     storage: str = "runs"
     """Folder of everything a study writes; on a cluster one that all nodes share."""
@@ -129,6 +132,25 @@ class Study(Config):
         if self.grid and not self.grid.losses():
             raise ValueError("grid has neither arcface nor triplet settings; give at least one")
         return self
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Study":
+        check_names(
+            self.baselines.matching,
+            self.fusion,
+            encoders=self.encoders(),
+            trained=self.grid is not None,
+            validated=self.data.split.validation_share > 0,
+        )
+        return self
+
+    def encoders(self) -> list[str]:
+        """Names of the models that are scored as they come."""
+        untrained = self.backbones() if self.baselines.random_init else ()
+        return [
+            *(f"{name} untrained" for name in untrained),
+            *(model.name for model in self.baselines.pretrained),
+        ]
 
     def trials(self) -> list[Trial]:
         """The grid, expanded."""

@@ -1,6 +1,7 @@
 """Write ranked answers as a table with a row per query. In: rows, `Ranked`. Out: predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,19 @@ def predictions_table(
     )
 
 
-def answer_queries(rows: pd.DataFrame, search: Search, *, validation: bool = False) -> pd.DataFrame:
-    """Answer every query among the references of its own dataset, dataset by dataset in row order.
+@dataclass(frozen=True)
+class Sides:
+    """What is asked of one dataset: positions of rows, and a number per identity, int64."""
+
+    dataset: str
+    queries: Positions
+    references: Positions
+    query_labels: NDArray[np.int64]
+    reference_labels: NDArray[np.int64]
+
+
+def dataset_sides(rows: pd.DataFrame, *, validation: bool = False) -> Iterator[Sides]:
+    """Datasets that have queries, in row order.
 
     With `validation`, queries are the reference photos that were kept out of training, searched
     among the other references; the query photos stay untouched.
@@ -63,7 +75,6 @@ def answer_queries(rows: pd.DataFrame, search: Search, *, validation: bool = Fal
     if validation:
         held_out = rows["validation"].to_numpy(bool)
         is_reference, is_query = is_reference & ~held_out, is_reference & held_out
-    parts = []
     dataset = rows["dataset"].to_numpy(object)
     labels = pd.factorize(rows["dataset"].astype(str) + "/" + rows["identity"].astype(str))[
         0
@@ -72,8 +83,18 @@ def answer_queries(rows: pd.DataFrame, search: Search, *, validation: bool = Fal
         queries = np.flatnonzero(is_query & (dataset == name))
         references = np.flatnonzero(is_reference & (dataset == name))
         if queries.size:
-            ranked = search(queries, references, labels[queries], labels[references])
-            parts.append(predictions_table(rows, queries, references, ranked))
+            yield Sides(str(name), queries, references, labels[queries], labels[references])
+
+
+def answer_queries(rows: pd.DataFrame, search: Search, *, validation: bool = False) -> pd.DataFrame:
+    """Answer every query among the references of its own dataset, dataset by dataset.
+
+    `validation` as in `dataset_sides`.
+    """
+    parts = []
+    for side in dataset_sides(rows, validation=validation):
+        ranked = search(side.queries, side.references, side.query_labels, side.reference_labels)
+        parts.append(predictions_table(rows, side.queries, side.references, ranked))
     return pool(parts)
 
 

@@ -35,6 +35,15 @@ class References:
     encounters_g: NDArray[np.int64]
     features: Features | None = None
 
+    def take(self, positions: NDArray[np.int64]) -> "References":
+        """Copy of the given references, in the given order."""
+        return References(
+            self.packed.take(positions),
+            self.identities_g[positions],
+            self.encounters_g[positions],
+            None if self.features is None else self.features.take(positions),
+        )
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -74,11 +83,26 @@ def score_block(
     References of the query's own encounter get `EXCLUDED` where the config leaves them out; they
     then give no votes to their identity either.
     """
-    packed = Packed.of(queries)
     out_qg = left_out(encounters_q, references, config)
+    return score_photos(Packed.of(queries), queries, references, config, setting, out_qg)
+
+
+def score_photos(
+    packed: Packed,
+    features: Features | None,
+    references: References,
+    config: Matching,
+    setting: Setting,
+    out_qg: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """As `score_block`, with the references to leave out given.
+
+    Args:
+        features: of the same photos as `packed`; needed only where candidates are verified.
+    """
     scores = score_settings(packed, references, config, [setting], out_qg)[0]
-    if config.verify is not None and references.features is not None:
-        scores = _verified(scores, queries, references.features, config)
+    if config.verify is not None and features is not None and references.features is not None:
+        scores = _verified(scores, features, references.features, config)
     scores[out_qg] = EXCLUDED
     return np.asarray(scores, np.float32)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from reid_ray.config.matching import Matching
 from reid_ray.matching.scoring import References, Setting, left_out, score_settings, settings_of
+from reid_ray.matching.shortlist import candidates, nearest_first
 
 BLOCK = 4
 """References looked up at once; their scores [s, BLOCK, g] are all that is held."""
@@ -47,24 +48,70 @@ def choose(references: References, config: Matching) -> Tuned:
     return best_of(settings_of(config), right, len(lookups))
 
 
+def must_not_answer(
+    references: References,
+    config: Matching,
+    lookups: NDArray[np.int64],
+    hidden_g: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:
+    """Which references are left out of which look-up, bool [l, g]: itself, those that `hidden_g`
+    says, and its own encounter where the config leaves it out.
+    """
+    out_lg = left_out(references.encounters_g[lookups], references, config)
+    out_lg[np.arange(len(lookups)), lookups] = True
+    return out_lg if hidden_g is None else out_lg | hidden_g
+
+
 def right_per_setting(
-    references: References, config: Matching, lookups: NDArray[np.int64]
+    references: References,
+    config: Matching,
+    lookups: NDArray[np.int64],
+    *,
+    vectors_gd: NDArray[np.floating] | None = None,
+    hidden_g: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """How many of `lookups` each of `settings_of(config)` names rightly, float64 [s]; blocks add
     up.
+
+    Args:
+        vectors_gd: embeddings of the references: each is looked up behind the config's shortlist.
+        hidden_g: references that never answer.
     """
     settings = settings_of(config)
     right = np.zeros(len(settings))
+    if config.shortlist is not None and vectors_gd is not None:
+        for at in lookups:
+            right += _right_behind(references, config, settings, int(at), vectors_gd, hidden_g)
+        return right
     for at in range(0, len(lookups), BLOCK):
         block = lookups[at : at + BLOCK]
-        out_qg = left_out(references.encounters_g[block], references, config)
-        out_qg[np.arange(len(block)), block] = True
+        out_qg = must_not_answer(references, config, block, hidden_g)
         looking = references.packed.take(block)
         scores_sqg = score_settings(looking, references, config, settings, out_qg)
         for q, position in enumerate(block):
             name = references.identities_g[position]
             right += _right(scores_sqg[:, q], references.identities_g == name, ~out_qg[q])
     return right
+
+
+def _right_behind(
+    references: References,
+    config: Matching,
+    settings: Sequence[Setting],
+    lookup: int,
+    vectors_gd: NDArray[np.floating],
+    hidden_g: NDArray[np.bool_] | None,
+) -> NDArray[np.float64]:
+    """As `_right`, of one look-up among its candidates."""
+    assert config.shortlist is not None
+    own = np.array([lookup])
+    out_qg = must_not_answer(references, config, own, hidden_g)
+    order_qg = nearest_first(vectors_gd[own], vectors_gd)
+    chosen = np.sort(candidates(order_qg, out_qg, config.shortlist.size)[0])
+    few, none_out = references.take(chosen), np.zeros((1, len(chosen)), bool)
+    scores = score_settings(references.packed.take(own), few, config, settings, none_out)[:, 0]
+    same = references.identities_g[chosen] == references.identities_g[lookup]
+    return _right(scores, same, ~none_out[0])
 
 
 def _right(

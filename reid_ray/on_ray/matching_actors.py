@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,16 +15,13 @@ from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerC
 
 from reid_ray.config.matching import Matching
 from reid_ray.errors import ReidError, ResourceError, TrialError
-from reid_ray.matching.scoring import EXCLUDED, Setting, score_block
+from reid_ray.matching.scoring import Setting
 
 ATTEMPTS = 5
 """A call that lost so many workers is given up: it is what kills them."""
 OUTSTANDING = 2
 """Calls per actor at a time: one runs, one waits, so that no actor idles."""
 START_TIMEOUT_S = 300.0
-QUERIES_AT_ONCE = 8
-"""Their scores [8, g] are all that an actor holds beside one tile."""
-
 Arrays = dict[str, NDArray[Any]]
 _LOST = (RayActorError, WorkerCrashedError, ObjectLostError)
 
@@ -55,37 +52,68 @@ class Matcher:
         images = [resized(photos[int(position)], config.short_px) for position in positions]
         return load_or_extract(store, images, config.extractor)
 
-    def tune(self, references: Any, config: Matching, lookups: NDArray[np.int64]) -> Arrays:
+    def tune(
+        self,
+        references: Any,
+        config: Matching,
+        lookups: NDArray[np.int64],
+        vectors_gd: Any,
+        hidden_g: Any,
+    ) -> Arrays:
         """Right answers of some references per setting, leave-one-out."""
         from reid_ray.matching.tuning import right_per_setting
 
-        return {"right": right_per_setting(references, config, lookups)}
+        return {
+            "right": right_per_setting(
+                references, config, lookups, vectors_gd=vectors_gd, hidden_g=hidden_g
+            )
+        }
 
     def rank(
         self,
         references: Any,
         looking: Any,
+        vectors: Any,
         start: int,
         stop: int,
         config: Matching,
         setting: Setting,
         k: int,
+        kept: Path | None,
     ) -> Arrays:
-        """The fields of `Ranked` for queries start:stop, a few at a time."""
-        from reid_ray.evaluation.ranking import concat, rank_block
+        """The fields of `Ranked` for queries start:stop, a few at a time; `vectors` with a
+        shortlist.
+        """
+        from reid_ray.on_ray.matching_blocks import rank_all, rank_shortlisted
 
-        queries, labels, encounters = looking
-        step = 1 if config.exclude_same_encounter else QUERIES_AT_ONCE
-        parts = []
-        for at in range(start, stop, step):
-            block = np.arange(at, min(at + step, stop))
-            scores = score_block(
-                queries.take(block), encounters[block], references, config, setting
-            )
-            # A reference that is left out must not count as a right answer at the end of the list.
-            possible = np.where(scores[0] == EXCLUDED, -1, references.identities_g)
-            parts.append(rank_block(scores, labels[block], possible, k=k))
-        return dict(vars(concat(parts)))
+        block = np.arange(start, stop)
+        if vectors is None:
+            return rank_all(references, looking, config, setting, block, k=k, kept=kept)
+        return rank_shortlisted(references, looking, vectors, config, setting, block, k=k)
+
+    def pairs(self, task: Any, lookups: NDArray[np.int64], *parts: Any) -> Arrays:
+        """The fields of `Pairs` of some look-ups; see `fusion_blocks.Task`."""
+        from reid_ray.on_ray.fusion_blocks import lookup_pairs
+
+        return dict(vars(lookup_pairs(task, lookups, _fetched(parts))))
+
+    def fuse(self, task: Any, fused: Any, start: int, stop: int, k: int, *parts: Any) -> Arrays:
+        """The fields of `Ranked` for queries start:stop, by all parts joined."""
+        from reid_ray.on_ray.fusion_blocks import rank_fused
+
+        return dict(vars(rank_fused(task, fused, np.arange(start, stop), _fetched(parts), k=k)))
+
+
+def _fetched(parts: Any) -> list[Any]:
+    """Parts with what they name in the object store, read in place."""
+    from reid_ray.on_ray.fusion_blocks import LocalPart
+
+    return [
+        replace(part, references=ray.get(part.references), looking=ray.get(part.looking))
+        if isinstance(part, LocalPart)
+        else part
+        for part in parts
+    ]
 
 
 @dataclass(frozen=True)

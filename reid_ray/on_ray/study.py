@@ -16,6 +16,7 @@ from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance, score_encoders
 from reid_ray.on_ray.data import load_photos
+from reid_ray.on_ray.late import Late, LatePlan, plan_late
 from reid_ray.on_ray.matching import run_matching
 from reid_ray.on_ray.planning import (
     MatchPlan,
@@ -102,7 +103,9 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         _baselines(run, stages, materials, rows, resources)
         _trials(run, stages.trials, materials, resources)
         winner = choose_winner(folder, stages.trials)
-        keys = stages.keys()
+        late = plan_late(study, stages, winner, rows, folder)
+        keys = [*stages.keys(), *(plan.key for plan in late)]
+        _late(run, stages, late, materials, rows, resources)
         if winner is not None and study.scaling.winner_workers:
             keys.append(_confirm(run, winner, materials, resources))
     if winner is not None:
@@ -175,9 +178,13 @@ def _match(
     started_at = time.time()
     actors = run.study.scaling.matching_actors or resources.cpus
     with run.display.phase(plan.config.name, pair_count(rows), "pairs matched") as phase:
-        predictions, params = run_matching(
+        matched = run_matching(
             materials, rows, plan.config, folder, actors=actors, k=run.study.top_k,
             progress=lambda done, _total: phase.at(done),
+            keep_scores=any(
+                plan.config.name in fusion.parts and fusion.shortlist is None
+                for fusion in run.study.fusion
+            ),
         )  # fmt: skip
     result = Result(
         key=plan.key,
@@ -185,12 +192,34 @@ def _match(
         kind="baseline",
         family="local features",
         scope="+".join(pd.unique(rows["dataset"])),
-        params=params,
-        metrics=summarise(predictions),
+        params=matched.params,
+        metrics=summarise(matched.predictions),
         seconds=time.time() - started_at,
         started_at=started_at,
     )
-    folder.finish(result, predictions)
+    folder.finish(result, matched.predictions)
+
+
+def _late(
+    run: _Run,
+    stages: StudyPlan,
+    plans: list[LatePlan],
+    materials: ray.ObjectRef,
+    rows: pd.DataFrame,
+    resources: Cluster,
+) -> None:
+    """What builds on other methods."""
+    late = Late(
+        run.study, run.folder, materials, rows, run.display,
+        actors=run.study.scaling.matching_actors or resources.cpus,
+        gpus=gpus_per_worker(run.study.scaling, resources),
+        early={matcher.config.name: matcher.key for matcher in stages.matchers},
+    )  # fmt: skip
+    late.run(plans, lambda key: run.tracking.sync(run.folder.method(key)))
+    for plan in plans:
+        result = run.folder.method(plan.key).result()
+        if result.status == "failed":
+            run.warn(f"{result.method} failed: {result.note}")
 
 
 def _trials(run: _Run, plans: list[Plan], materials: ray.ObjectRef, resources: Cluster) -> None:

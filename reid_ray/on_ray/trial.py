@@ -97,7 +97,7 @@ def run(
         TrialError: this worker failed, and the others must not wait for it; the result says why.
     """
     started = time.monotonic()
-    rows, images = _within(materials.rows, plan.datasets), materials.images
+    rows, images = within(materials.rows, plan.datasets), materials.images
     result = plan.empty_result()
     predictions = None
     try:
@@ -139,7 +139,7 @@ def embedding_search(
     )
 
 
-def _within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
+def within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
     """The whole table, so that row numbers stay photo numbers, with other datasets out of the split."""
     rows = rows.copy()
     rows.loc[~rows["dataset"].isin(datasets), "split"] = "none"

@@ -22,7 +22,9 @@ SCHEMA = 1
 
 Kind = Literal["trial", "baseline", "confirmation"]
 Status = Literal["finished", "diverged", "out_of_memory", "failed"]
-Family = Literal["chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet"]
+Family = Literal[
+    "chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet", "fusion"
+]
 
 
 @dataclass(frozen=True)

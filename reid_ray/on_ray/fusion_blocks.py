@@ -1,0 +1,191 @@
+"""What a process does for a fusion with a few photos. In: parts of one dataset. Out: pairs, answers.
+
+Legend: q photos that look (queries or references), g references, p parts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_ray.config.matching import Matching
+from reid_ray.evaluation.fusion import Fused, Pairs, sample_pairs
+from reid_ray.evaluation.ranking import Ranked, concat, rank_in_order
+from reid_ray.matching.engine import Packed
+from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_photos
+from reid_ray.matching.shortlist import (
+    candidates,
+    nearest_first,
+    score_candidates,
+    similarities,
+    with_the_rest,
+)
+from reid_ray.on_ray.matching_blocks import QUERIES_AT_ONCE, Looking, Vectors, all_scores, blocks
+
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LocalPart:
+    """A local-feature method on one dataset.
+
+    Attributes:
+        references, looking: `References` and `Looking`, or where they lie in the object store.
+        kept: folder of scores of all pairs; None keeps none.
+    """
+
+    references: Any
+    looking: Any
+    config: Matching
+    setting: Setting
+    kept: Path | None
+
+
+Part = LocalPart | Vectors
+
+
+@dataclass(frozen=True)
+class Task:
+    """One dataset, apart from its parts.
+
+    Attributes:
+        labels_q, labels_g: int64, equal for equal identities.
+        encounters_q, encounters_g: int64, -1 where unknown.
+        hidden_g: references that answer no look-up, bool [g]; None: all do.
+        exclude: whether references of the looking photo's own encounter are left out.
+        size: of the shortlist; None: all references.
+        seed: of the pairs that are drawn.
+    """
+
+    labels_q: Positions
+    labels_g: Positions
+    encounters_q: Positions
+    encounters_g: Positions
+    hidden_g: NDArray[np.bool_] | None
+    exclude: bool
+    size: int | None
+    seed: int
+
+    def out(self, encounters: Positions) -> NDArray[np.bool_]:
+        """References left out for their encounter, bool [q, g]."""
+        if not self.exclude:
+            return np.zeros((len(encounters), len(self.labels_g)), bool)
+        same = encounters[:, None] == self.encounters_g[None]
+        return np.asarray(same & (encounters >= 0)[:, None])
+
+
+def lookup_pairs(task: Task, lookups: Positions, parts: Sequence[Any]) -> Pairs:
+    """Pairs of some references with the others, scored by all parts; only on the shortlist, if any.
+
+    Args:
+        parts: what the shortlist goes by (or None), then the parts.
+    """
+    near, *joined = parts
+    found = []
+    for few in blocks(lookups, QUERIES_AT_ONCE if task.size is None else 1):
+        out_qg = task.out(task.encounters_g[few])
+        out_qg[np.arange(len(few)), few] = True
+        if task.hidden_g is not None:
+            out_qg |= task.hidden_g
+        chosen = None
+        if near is not None and task.size is not None:
+            order_qg = nearest_first(near.references_gd[few], near.references_gd)
+            chosen = candidates(order_qg, out_qg, task.size)
+        scores = np.stack([_looked_up(part, few, out_qg, chosen) for part in joined], axis=-1)
+        for row, own in enumerate(few):
+            found.append(
+                sample_pairs(
+                    scores[row], task.labels_g == task.labels_g[own],
+                    ~out_qg[row] & ~np.isnan(scores[row]).any(axis=1), lookup=int(own),
+                    rng=np.random.default_rng((task.seed, int(own))),
+                )
+            )  # fmt: skip
+    return Pairs.concat(found)
+
+
+def _looked_up(
+    part: Part, few: Positions, out_qg: NDArray[np.bool_], chosen: list[Positions] | None
+) -> NDArray[np.float32]:
+    """Scores [q, g] of references that look; NaN off the shortlist."""
+    if isinstance(part, Vectors):
+        return similarities(part.references_gd[few], part.references_gd)
+    references: References = part.references
+    features = None if references.features is None else references.features.take(few)
+    packed = references.packed.take(few)
+    if chosen is None:
+        return score_photos(packed, features, references, part.config, part.setting, out_qg)
+    found = score_candidates(packed, features, chosen, references, part.config, part.setting)
+    return _spread(found, chosen, out_qg.shape)
+
+
+def rank_fused(
+    task: Task, fused: Fused, queries: Positions, parts: Sequence[Any], *, k: int
+) -> Ranked:
+    """Rank all references by joined probability; the score is that probability.
+
+    Equal probabilities (an isotonic curve has flat steps) rank by the parts' standardised scores,
+    then by position. With a shortlist the others follow, in its embedding's order, at -1.
+    """
+    near, *joined = parts
+    found = []
+    for few in blocks(queries, 1 if task.exclude or task.size is not None else QUERIES_AT_ONCE):
+        out_qg = task.out(task.encounters_q[few])
+        order_qg = chosen = None
+        if near is not None and task.size is not None:
+            order_qg = nearest_first(near.queries_qd[few], near.references_gd)
+            chosen = candidates(order_qg, out_qg, task.size)
+        scores = np.stack([_queried(part, few, out_qg, chosen) for part in joined], axis=-1)
+        for row, q in enumerate(few):
+            places = np.arange(out_qg.shape[1]) if chosen is None else chosen[row]
+            rest = None if order_qg is None else order_qg[row]
+            every, order = _answer(fused, scores[row], places, out_qg[row], rest)
+            possible = np.where(out_qg[row], -1, task.labels_g)
+            found.append(rank_in_order(every, order, int(task.labels_q[q]), possible, k=k))
+    return concat(found)
+
+
+def _answer(
+    fused: Fused,
+    scores_gp: NDArray[np.float32],
+    places: Positions,
+    out_g: NDArray[np.bool_],
+    rest: Positions | None,
+) -> tuple[NDArray[np.float32], Positions]:
+    """Joined scores [g], and the order in which equal ones rank."""
+    places = np.sort(places)
+    probability = fused.probability(scores_gp[places]).astype(np.float32)
+    order = places[np.argsort(-fused.tie_breaker(scores_gp[places]), kind="stable")]
+    if rest is not None:
+        order = np.concatenate([order, rest[~np.isin(rest, places)]])
+    return with_the_rest(places, probability, out_g), order
+
+
+def _queried(
+    part: Part, few: Positions, out_qg: NDArray[np.bool_], chosen: list[Positions] | None
+) -> NDArray[np.float32]:
+    """Scores [q, g] of queries; NaN off the shortlist, `EXCLUDED` where one must not answer."""
+    if isinstance(part, Vectors):
+        cosines = similarities(part.queries_qd[few], part.references_gd)
+        cosines[out_qg] = EXCLUDED
+        return cosines
+    looking: Looking = part.looking
+    if chosen is None:
+        kept = part.kept if part.config.exclude_same_encounter or not out_qg.any() else None
+        return all_scores(part.references, looking, part.config, part.setting, few, out_qg, kept)
+    queries = looking.features.take(few)
+    found = score_candidates(
+        Packed.of(queries), queries, chosen, part.references, part.config, part.setting
+    )
+    return _spread(found, chosen, out_qg.shape)
+
+
+def _spread(
+    found: list[NDArray[np.float32]], chosen: list[Positions], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    scores = np.full(shape, np.nan, np.float32)
+    for row, (places, values) in enumerate(zip(chosen, found, strict=True)):
+        scores[row, places] = values
+    return scores
