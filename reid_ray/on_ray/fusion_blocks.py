@@ -21,11 +21,11 @@ from reid_ray.matching.shortlist import (
     nearest_first,
     score_candidates,
     similarities,
-    with_the_rest,
 )
 from reid_ray.on_ray.matching_blocks import QUERIES_AT_ONCE, Looking, Vectors, all_scores, blocks
 
 Positions = NDArray[np.int64]
+_UNMATCHED = np.float32(-1)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,10 @@ def _answer(
     order = places[np.argsort(-fused.tie_breaker(scores_gp[places]), kind="stable")]
     if rest is not None:
         order = np.concatenate([order, rest[~np.isin(rest, places)]])
-    return with_the_rest(places, probability, out_g), order
+    every = np.full(len(out_g), _UNMATCHED)
+    every[places] = probability
+    every[out_g] = EXCLUDED
+    return every, order
 
 
 def _queried(
