@@ -4,6 +4,7 @@ In: `StudyRecord`. Out: `index.html` without scripts or outside resources, `*.cs
 """
 
 import base64
+import datetime
 import hashlib
 from functools import cache
 from pathlib import Path
@@ -12,10 +13,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from reid_ray.errors import StorageError
-from reid_ray.reporting import contents, tables
-from reid_ray.reporting.gallery import MOST_LINES
-from reid_ray.reporting.pooled import Method, pooled_methods
+from reid_ray.reporting import tables
+from reid_ray.reporting.contents import SECTIONS
+from reid_ray.reporting.sections.section import Subject
 from reid_ray.reporting.text import duration, percent, shorten, visible
 from reid_ray.runs import files
 from reid_ray.runs.study import StudyRecord
@@ -28,10 +28,14 @@ def write_report(record: StudyRecord, out: Path) -> Path:
 
     Made twice from the same study, all files are the same, byte for byte.
     """
-    methods = pooled_methods(record)
-    csvs = {name: tables.to_csv(table) for name, table in csv_tables(record, methods).items()}
+    subject = Subject(record)
+    csvs = {
+        name: tables.to_csv(table)
+        for section in SECTIONS
+        for name, table in section.tables(subject).items()
+    }
     written = {name: text.encode("utf-8", "replace") for name, text in csvs.items()}
-    written["index.html"] = render(record, methods, list(csvs)).encode("utf-8", "replace")
+    written["index.html"] = render(subject, list(csvs)).encode("utf-8", "replace")
     for name, data in written.items():
         files.write_bytes(out / name, data)
     manifest = {
@@ -42,68 +46,38 @@ def write_report(record: StudyRecord, out: Path) -> Path:
     return out / "index.html"
 
 
-def csv_tables(record: StudyRecord, methods: list[Method]) -> dict[str, Any]:
-    """Every table of the report by file name."""
-    return {
-        "leaderboard.csv": tables.leaderboard(record),
-        "datasets.csv": tables.datasets_table(methods),
-        "seen_unseen.csv": tables.seen_unseen(methods),
-        "settings.csv": tables.ablation(methods),
-        "animals.csv": tables.per_identity(methods),
-        "answers.csv": tables.answers(methods),
-        "collections.csv": tables.dataset_audit(record),
-        "quarantine.csv": record.quarantine,
-    }
-
-
-def render(record: StudyRecord, methods: list[Method], csv_files: list[str]) -> str:
+def render(subject: Subject, csv_files: list[str]) -> str:
     """The page as text."""
     css = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
-    context = contents.page_contents(record, methods)
-    gallery = load_gallery(record.gallery_path)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            **context,
-            css=Markup(css),  # our own file
-            policy=_policy(css),
-            csv_files=csv_files,
-            gallery=gallery,
-            most_lines=MOST_LINES,
-            sections=contents.sections(context, bool(gallery)),
-        )
+    study = subject.record.study
+    shared = {
+        "study": {**study, "seconds": float(study.get("seconds") or 0.0)},
+        "domains": subject.domains,
+    }
+    environment = _environment()
+    show = environment.get_template("macros.html.j2").make_module(shared)
+    written = []
+    for section in SECTIONS:
+        contents = section.contents(subject)
+        if contents is not None:
+            template = environment.get_template(f"{section.name}.html.j2")
+            body = template.render(**shared, **contents, show=show)
+            written.append((section, Markup(body)))  # escaped as it was rendered
+    return environment.get_template("report.html.j2").render(
+        **shared,
+        css=Markup(css),  # our own file
+        policy=_policy(css),
+        started=_day(study.get("started_at")),
+        sections=written,
+        csv_files=csv_files,
     )
 
 
-def load_gallery(folder: Path) -> dict[str, Any] | None:
-    """gallery.json with thumbnails as data URIs; None where there is no gallery."""
-    path = folder / "gallery.json"
-    if not path.exists():
-        return None
-    gallery: dict[str, Any] = files.read_json(path)
-    try:
-        for panel in gallery["panels"]:
-            for case in panel["cases"]:
-                for kind in ("query", "reference", "right", "matches"):
-                    case[f"{kind}_src"] = _data_uri(folder, case[f"{kind}_image"])
-    except (KeyError, TypeError) as error:
-        raise StorageError(
-            f"{path}: not a gallery ({error!r}); delete it and report again"
-        ) from None
-    return gallery if any(panel["cases"] for panel in gallery["panels"]) else None
-
-
-def _data_uri(folder: Path, name: str | None) -> str | None:
-    """A thumbnail as text; only plain file names of the folder itself are followed."""
-    if name is None:
-        return None
-    path = folder / Path(name).name
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: thumbnail cannot be read ({error})") from None
-    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+def _day(started_at: Any) -> str:
+    if not isinstance(started_at, int | float) or not started_at:
+        return ""
+    day = datetime.datetime.fromtimestamp(started_at, datetime.UTC)
+    return f"{day.day} {day:%B %Y}"
 
 
 def _policy(css: str) -> str:

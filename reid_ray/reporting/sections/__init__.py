@@ -1,0 +1,1 @@
+"""What the report says, a module and a template of the same name per section; `contents` has their order."""

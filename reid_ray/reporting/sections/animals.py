@@ -1,0 +1,22 @@
+"""Show how well each single animal is found, and export every answer."""
+
+from typing import Any
+
+from reid_ray.reporting import figures, tables
+from reid_ray.reporting.sections.section import Section, Subject, drawing
+
+
+def _contents(subject: Subject) -> dict[str, Any] | None:
+    bars = figures.identity_bars(subject.best) if subject.best else ""
+    return {"bars": drawing(bars), "method": subject.best.name} if subject.best and bars else None
+
+
+SECTION = Section(
+    "animals",
+    "Per animal",
+    _contents,
+    lambda subject: {
+        "animals.csv": tables.per_identity(subject.methods),
+        "answers.csv": tables.answers(subject.methods),
+    },
+)

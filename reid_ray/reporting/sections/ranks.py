@@ -1,0 +1,22 @@
+"""Show how many suggestions a person has to look at: cumulative match curves."""
+
+from typing import Any
+
+from reid_ray.evaluation.metrics import DOMAINS
+from reid_ray.reporting import figures
+from reid_ray.reporting.pooled import standing
+from reid_ray.reporting.sections.section import Section, Subject, drawing
+
+
+def _contents(subject: Subject) -> dict[str, Any] | None:
+    curves = {}
+    for domain in DOMAINS:
+        # One order for both domains, so that a method keeps its colour.
+        shown = [m for m in standing(subject.methods) if f"{domain}/top1" in m.figures]
+        if shown:
+            svg = figures.cmc_curves(shown, domain=domain, name=f"cmc-{domain}")
+            curves[domain] = drawing(svg)
+    return {"curves": curves} if curves else None
+
+
+SECTION = Section("ranks", "Ranked lists", _contents)

@@ -1,0 +1,15 @@
+"""Show how training went: loss and validation accuracy per epoch."""
+
+from typing import Any
+
+from reid_ray.reporting import figures
+from reid_ray.reporting.sections.section import Section, Subject, drawing
+
+
+def _contents(subject: Subject) -> dict[str, Any] | None:
+    if not any(trial.finished and trial.records[0].history for trial in subject.trials):
+        return None
+    return {"curves": drawing(figures.training_curves(subject.methods))}
+
+
+SECTION = Section("training", "Training", _contents)

@@ -1,0 +1,33 @@
+"""Say which method is best and how sure that is, in words and key figures."""
+
+from typing import Any
+
+from reid_ray.reporting import verdict
+from reid_ray.reporting.sections.section import Section, Subject
+
+
+def _contents(subject: Subject) -> dict[str, Any]:
+    study = subject.record.study
+    return {
+        "verdicts": verdict.domain_verdicts(subject.methods),
+        "choice": verdict.choice_sentence(study) if subject.trials else "",
+        "passed_over": verdict.passed_over(subject.methods),
+        "warnings": list(study.get("warnings") or ()),
+        "totals": _totals(subject),
+    }
+
+
+def _totals(subject: Subject) -> dict[str, int]:
+    audit = subject.audit
+    real = [method for method in subject.methods if method.family != "chance"]
+    finished = sum(method.finished for method in real)
+    return {
+        "photos": int(audit["photos"].sum()) if len(audit) else 0,
+        "identities": int(audit["identities"].sum()) if len(audit) else 0,
+        "datasets": len(audit),
+        "finished": finished,
+        "unfinished": len(real) - finished,
+    }
+
+
+SECTION = Section("verdict", "Verdict", _contents)
