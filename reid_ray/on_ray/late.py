@@ -18,8 +18,8 @@ from reid_ray.errors import ReidError
 from reid_ray.evaluation.calibration import answers_calibration
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.fusion import FusionParts, LocalMethod, run_fusion
-from reid_ray.on_ray.matching import Params, matched_most, run_matching
-from reid_ray.on_ray.planning import StudyPlan, pair_count
+from reid_ray.on_ray.matching import Params, run_matching
+from reid_ray.on_ray.planning import StudyPlan, matched_most, pair_count
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.trial import Plan, within
 from reid_ray.on_ray.vectors import Embedded, Source, embedded

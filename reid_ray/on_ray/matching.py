@@ -23,7 +23,7 @@ from reid_ray.on_ray.chunks import finish
 from reid_ray.on_ray.matching_actors import Arrays, Call, Pool
 from reid_ray.on_ray.matching_blocks import measured_sizes
 from reid_ray.on_ray.matching_sides import Prepared, Preparer, chunk_size
-from reid_ray.on_ray.planning import pair_count
+from reid_ray.on_ray.planning import matched_most, pair_count
 from reid_ray.on_ray.trial import within
 from reid_ray.on_ray.vectors import Embedded
 from reid_ray.runs.methods import MethodFolder
@@ -85,13 +85,6 @@ def run_matching(
         predictions = answer_queries(rows, run.search)
     names = [str(name) for name in pd.unique(predictions["dataset"])]
     return Matched(predictions, run.params(names), run.curves(names))
-
-
-def matched_most(config: Matching) -> int | None:
-    """References matched per query; None: all."""
-    if config.shortlist is None or config.shortlist.curve == "all":
-        return None
-    return config.shortlist.size
 
 
 @dataclass

@@ -82,6 +82,13 @@ def pair_count(rows: pd.DataFrame, *, most: int | None = None) -> int:
     return int((counts["query"] * references).fillna(0).sum())
 
 
+def matched_most(config: Matching) -> int | None:
+    """References matched per query; None: all."""
+    if config.shortlist is None or config.shortlist.curve == "all":
+        return None
+    return config.shortlist.size
+
+
 def dataset_inputs(rows: pd.DataFrame) -> list[dict[str, str]]:
     """Each collection as a tracking input; the digest is that of its photos and names."""
     inputs = []
