@@ -127,8 +127,8 @@ def test_of_a_trained_part_only_validation_photos_are_looked_up(
     assert one.pairs == 5 * 15
     assert one.same == 5 * 3
     assert two.pairs == one.pairs
+    none = rows.assign(validation=False)
     with pytest.raises(DatasetError, match="nothing to fit on"):
-        none = rows.assign(validation=False)
         run(tmp_path / "none", BOTH, none, embedded=embedded)
 
 
