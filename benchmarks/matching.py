@@ -278,7 +278,7 @@ def curve(
     vectors: NDArray[np.float32],
 ) -> Iterator[str]:
     q, g = collection.positions("query"), collection.positions("reference")
-    order = shortlist.nearest_first(vectors[q], vectors[g])
+    order = shortlist.nearest_first(shortlist.unit(vectors[q]), shortlist.unit(vectors[g]))
     share = shortlist.reached(order, collection.identities[q], collection.identities[g])
     none_out = np.zeros((1, len(g)), bool)
     for count in (1, 2, 5, 10, 20, 50, 100, 200, len(g)):

@@ -18,25 +18,19 @@ from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_photo
 Positions = NDArray[np.int64]
 
 
-def similarities(
-    queries_qd: NDArray[np.floating], references_gd: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """Cosines, float32 [q, g]; an all-zero embedding has 0 to everything."""
-    unit_q, unit_g = (
-        rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        for rows in (queries_qd, references_gd)
-    )
-    return np.asarray(unit_q @ unit_g.T, np.float32)
+def unit(rows_nd: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Rows scaled to length 1; all-zero rows stay zero, and have cosine 0 to everything."""
+    rows = np.asarray(rows_nd, np.float32)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.where(length == 0, 1, length)).astype(np.float32, copy=False)
 
 
-def nearest_first(
-    queries_qd: NDArray[np.floating], references_gd: NDArray[np.floating]
-) -> Positions:
-    """Positions of all references, that of highest cosine first, int64 [q, g].
+def nearest_first(queries_qd: NDArray[np.float32], references_gd: NDArray[np.float32]) -> Positions:
+    """Positions of all references, that of highest cosine first, int64 [q, g]; rows are `unit`.
 
     Ties: the lower position first.
     """
-    return np.argsort(-similarities(queries_qd, references_gd), axis=1, kind="stable")
+    return np.argsort(-(queries_qd @ references_gd.T), axis=1, kind="stable")
 
 
 def candidates(order_qg: Positions, out_qg: NDArray[np.bool_], size: int) -> list[Positions]:

@@ -19,6 +19,7 @@ from reid_ray.errors import DatasetError
 from reid_ray.evaluation.fusion import Fused, Pairs, fit
 from reid_ray.evaluation.predictions import Sides, dataset_sides, pool, predictions_table
 from reid_ray.evaluation.ranking import Ranked, concat
+from reid_ray.matching.shortlist import unit
 from reid_ray.on_ray.chunks import finish
 from reid_ray.on_ray.fusion_blocks import LocalPart, Task
 from reid_ray.on_ray.matching import Params, Progress, ranked_of
@@ -294,5 +295,5 @@ class _Run:
 
 def _vectors(part: LocalMethod | Embedded, sides: Sides) -> ray.ObjectRef:
     assert isinstance(part, Embedded)
-    vectors = part.vectors_nd
-    return ray.put(Vectors(vectors[sides.queries], vectors[sides.references]))
+    both = (unit(part.vectors_nd[side]) for side in (sides.queries, sides.references))
+    return ray.put(Vectors(*both))

@@ -20,7 +20,6 @@ from reid_ray.matching.shortlist import (
     candidates,
     nearest_first,
     score_candidates,
-    similarities,
 )
 from reid_ray.on_ray.matching_blocks import QUERIES_AT_ONCE, Looking, Vectors, all_scores, blocks
 
@@ -85,7 +84,7 @@ def lookup_pairs(task: Task, lookups: Positions, parts: Sequence[Any]) -> Pairs:
     """
     near, *joined = parts
     found = []
-    for few in blocks(lookups, QUERIES_AT_ONCE if task.size is None else 1):
+    for few in blocks(lookups, QUERIES_AT_ONCE):
         out_qg = task.out(task.encounters_g[few])
         out_qg[np.arange(len(few)), few] = True
         if task.hidden_g is not None:
@@ -111,7 +110,7 @@ def _looked_up(
 ) -> NDArray[np.float32]:
     """Scores [q, g] of references that look; NaN off the shortlist."""
     if isinstance(part, Vectors):
-        return similarities(part.references_gd[few], part.references_gd)
+        return part.references_gd[few] @ part.references_gd.T
     references: References = part.references
     features = None if references.features is None else references.features.take(few)
     packed = references.packed.take(few)
@@ -131,7 +130,7 @@ def rank_fused(
     """
     near, *joined = parts
     found = []
-    for few in blocks(queries, 1 if task.exclude or task.size is not None else QUERIES_AT_ONCE):
+    for few in blocks(queries, 1 if task.exclude else QUERIES_AT_ONCE):
         out_qg = task.out(task.encounters_q[few])
         order_qg = chosen = None
         if near is not None and task.size is not None:
@@ -171,7 +170,7 @@ def _queried(
 ) -> NDArray[np.float32]:
     """Scores [q, g] of queries; NaN off the shortlist, `EXCLUDED` where one must not answer."""
     if isinstance(part, Vectors):
-        cosines = similarities(part.queries_qd[few], part.references_gd)
+        cosines = part.queries_qd[few] @ part.references_gd.T
         cosines[out_qg] = EXCLUDED
         return cosines
     looking: Looking = part.looking

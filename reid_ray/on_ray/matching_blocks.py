@@ -47,7 +47,7 @@ class Looking:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Embeddings of one dataset's queries and references, float32 [q, d] and [g, d]."""
+    """Embeddings of one dataset's queries and references, float32 [q, d] and [g, d], `unit` rows."""
 
     queries_qd: NDArray[np.float32]
     references_gd: NDArray[np.float32]
@@ -114,21 +114,20 @@ def rank_shortlisted(
     assert config.shortlist is not None
     found: list[Ranked] = []
     curves = []
-    for q in block:
-        one = np.array([q])
-        out_qg = left_out(looking.encounters_q[one], references, config)
-        order_g = nearest_first(vectors.queries_qd[one], vectors.references_gd)[0]
-        queries = looking.features.take(one)
-        label = int(looking.labels_q[q])
-        sizes = measured_sizes(config, len(order_g))
-        longest = candidates(order_g[None], out_qg, max([config.shortlist.size, *sizes]))[0]
-        scores_of = _scorer(queries, longest, references, config, setting)
-        scores = scores_of(config.shortlist.size)
-        every = with_the_rest(longest[: len(scores)], scores, out_qg[0])
-        possible = np.where(out_qg[0], -1, references.identities_g)
-        found.append(rank_in_order(every, order_g, label, possible, k=k))
-        same = references.identities_g[longest] == label
-        curves.append(behind(sizes, same, scores_of))
+    sizes = measured_sizes(config, len(references.packed))
+    for few in blocks(block, QUERIES_AT_ONCE):
+        out_qg = left_out(looking.encounters_q[few], references, config)
+        order_qg = nearest_first(vectors.queries_qd[few], vectors.references_gd)
+        longest_q = candidates(order_qg, out_qg, max([config.shortlist.size, *sizes]))
+        for row, q in enumerate(few):
+            queries, label = looking.features.take([q]), int(looking.labels_q[q])
+            scores_of = _scorer(queries, longest_q[row], references, config, setting)
+            scores = scores_of(config.shortlist.size)
+            every = with_the_rest(longest_q[row][: len(scores)], scores, out_qg[row])
+            possible = np.where(out_qg[row], -1, references.identities_g)
+            found.append(rank_in_order(every, order_qg[row], label, possible, k=k))
+            same = references.identities_g[longest_q[row]] == label
+            curves.append(behind(sizes, same, scores_of))
     among, right = (np.array([one[side] for one in curves]) for side in (0, 1))
     return {**vars(concat(found)), "among": among, "right": right}
 

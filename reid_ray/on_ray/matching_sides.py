@@ -17,6 +17,7 @@ from reid_ray.matching import vlad
 from reid_ray.matching.engine import Packed
 from reid_ray.matching.features import Features
 from reid_ray.matching.scoring import References, Setting, settings_of
+from reid_ray.matching.shortlist import unit
 from reid_ray.matching.tuning import Tuned, best_of, sample
 from reid_ray.on_ray.chunks import finish
 from reid_ray.on_ray.matching_actors import Call, Pool
@@ -174,9 +175,9 @@ class Preparer:
         self, positions: Positions, features: Features, centres: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
         if self.embedded is not None:
-            return self.embedded.vectors_nd[positions]
+            return unit(self.embedded.vectors_nd[positions])
         assert centres is not None
-        return vlad.describe(features, centres)
+        return unit(vlad.describe(features, centres))
 
     def features(self, positions: Positions, extractor: Extractor) -> Features:
         """Features of the given photos, from the study's store where they were taken before."""

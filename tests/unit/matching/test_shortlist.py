@@ -13,7 +13,8 @@ SETTING = Setting(threshold=0.9)
 
 def test_nearest_goes_by_angle_not_length_and_ties_by_position() -> None:
     references = np.array([[0.0, 9.0], [1.0, 1.0], [0.1, 0.0], [5.0, 5.0], [0.0, 0.0]])
-    found = shortlist.nearest_first(np.array([[1.0, 0.0], [0.0, 2.0]]), references)
+    queries = np.array([[1.0, 0.0], [0.0, 2.0]])
+    found = shortlist.nearest_first(shortlist.unit(queries), shortlist.unit(references))
     assert found.tolist() == [[2, 1, 3, 0, 4], [0, 1, 3, 2, 4]]
 
 
@@ -91,7 +92,7 @@ def test_settings_are_chosen_behind_the_shortlist_as_by_looking_up_each_candidat
     references = References(
         Packed.of(features), np.array([0, 0, 1, 1, 0, 1]), np.full(6, -1), features
     )
-    vectors = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    vectors = shortlist.unit(np.random.default_rng(0).normal(size=(6, 3)))
     config = Matching(shortlist=MatchedShortlist(by="vlad", size=2), thresholds=(0.5, 0.9))
     found = tuning.right_per_setting(references, config, np.arange(6), vectors_gd=vectors)
     expected = np.zeros(2)

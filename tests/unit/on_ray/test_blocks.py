@@ -15,6 +15,7 @@ from reid_ray.matching.engine import Packed
 from reid_ray.matching.features import Features
 from reid_ray.matching.kept import kept_scores
 from reid_ray.matching.scoring import References, Setting, score_block
+from reid_ray.matching.shortlist import unit
 from reid_ray.on_ray.fusion_blocks import LocalPart, Task, lookup_pairs, rank_fused
 from reid_ray.on_ray.matching_blocks import Looking, Vectors, rank_all, rank_shortlisted
 from reid_ray.on_ray.matching_sides import lookups_among
@@ -43,7 +44,7 @@ def sides() -> tuple[Looking, References, Vectors]:
     q, g = np.flatnonzero(is_query), np.flatnonzero(~is_query)
     rng = np.random.default_rng(1)
     vectors = rng.normal(size=(30, 4)) + 1.2 * rng.normal(size=(5, 4))[labels]
-    vectors = vectors.astype(np.float32)
+    vectors = unit(vectors)
     searched = features.take(g)
     references = References(Packed.of(searched), labels[g], NOWHERE, searched)
     return (
