@@ -3,6 +3,7 @@
 Legend: q photos that look (queries or references), g references, p parts.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from reid_ray.config.matching import Matching
 from reid_ray.evaluation.fusion import Fused, Pairs, sample_pairs
 from reid_ray.evaluation.ranking import Ranked, concat, rank_in_order
 from reid_ray.matching.engine import Packed
+from reid_ray.matching.kept import kept_scores
 from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_photos
 from reid_ray.matching.shortlist import (
     candidates,
@@ -115,7 +117,13 @@ def _looked_up(
     features = None if references.features is None else references.features.take(few)
     packed = references.packed.take(few)
     if chosen is None:
-        return score_photos(packed, features, references, part.config, part.setting, out_qg)
+        digest = hashlib.sha256(few.tobytes() + out_qg.tobytes()).hexdigest()[:16]
+        return kept_scores(
+            part.kept, f"lookups-{digest}", out_qg.shape,
+            lambda: score_photos(
+                packed, features, references, part.config, part.setting, out_qg
+            ),
+        )  # fmt: skip
     found = score_candidates(packed, features, chosen, references, part.config, part.setting)
     return _spread(found, chosen, out_qg.shape)
 
