@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import ray
 from numpy.typing import NDArray
+from ray.exceptions import RayTaskError
 
+from reid_ray.errors import ReidError
 from reid_ray.on_ray.baselines import EncoderPlan
 from reid_ray.on_ray.trial import Materials, Plan
 from reid_ray.runs.study import StudyFolder
@@ -91,7 +93,10 @@ def embedded(
         _encode.options(num_cpus=1, num_gpus=gpus).remote(encoding, materials, where)
         for encoding, where in zip(source.encodings, places, strict=True)
     ]
-    found: list[NDArray[np.float32]] = ray.get(waiting)
+    try:
+        found: list[NDArray[np.float32]] = ray.get(waiting)
+    except RayTaskError as error:  # what the work itself raised, as it was raised
+        raise error.cause if isinstance(error.cause, ReidError) else error from None
     vectors = np.zeros((len(rows), found[0].shape[1]), np.float32)
     for where, part in zip(places, found, strict=True):
         vectors[where] = part
@@ -103,21 +108,20 @@ def embedded(
 def _encode(
     encoding: Encoding, materials: Materials, positions: NDArray[np.int64]
 ) -> NDArray[np.float32]:
+    from pathlib import Path
+
     import torch
-    from torch import device
 
     from reid_ray.embedding import backbones
     from reid_ray.embedding.checkpoint import load_encoder
     from reid_ray.embedding.embed import embed
     from reid_ray.embedding.model import Encoder
 
-    where = device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
+    where = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
     torch.manual_seed(encoding.seed)
     encoder = Encoder(
         backbones.build(encoding.model, weights=encoding.weights, input_px=encoding.input_px)
     )
     if encoding.checkpoint:
-        from pathlib import Path
-
         load_encoder(Path(encoding.checkpoint), encoder)
     return embed(encoder.to(where), materials.images, positions, px=encoding.input_px, device=where)
