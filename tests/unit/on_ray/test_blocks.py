@@ -17,7 +17,13 @@ from reid_ray.matching.kept import kept_scores
 from reid_ray.matching.scoring import References, Setting, score_block
 from reid_ray.matching.shortlist import unit
 from reid_ray.on_ray.fusion_blocks import LocalPart, Task, lookup_pairs, rank_fused
-from reid_ray.on_ray.matching_blocks import Looking, Vectors, rank_all, rank_shortlisted
+from reid_ray.on_ray.matching_blocks import (
+    Looking,
+    Vectors,
+    _scorer,
+    rank_all,
+    rank_shortlisted,
+)
 from reid_ray.on_ray.matching_sides import lookups_among
 
 SETTING = Setting(threshold=0.7)
@@ -90,21 +96,19 @@ def test_a_shortlist_ranks_candidates_by_matches_and_all_the_rest_by_embedding(
 def test_scores_that_depend_on_the_others_are_made_anew_for_each_length(
     sides: tuple[Looking, References, Vectors],
 ) -> None:
-    looking, references, vectors = sides
-    config = Matching(score="lnbnn", shortlist=MatchedShortlist(by="vlad", size=10, curve="size"))
-    found = rank_shortlisted(references, looking, vectors, config, SETTING, np.arange(10), k=3)
-    near = cosines(vectors.queries_qd, vectors.references_gd)
-    for q in range(10):
-        for place, length in enumerate([1, 2, 5, 10]):
-            few = np.array(best_first(near[q])[:length])
-            scores = score_block(
-                looking.features.take([q]), NOWHERE[:1], references.take(np.sort(few)),
-                Matching(score="lnbnn"), SETTING,
-            )[0]  # fmt: skip
-            in_order = scores[np.searchsorted(np.sort(few), few)]
-            best = few[int(np.argmax(in_order))]
-            expected = references.identities_g[best] == looking.labels_q[q]
-            assert found["right"][q, place] == expected
+    looking, references, _ = sides
+    query, few = looking.features.take([3]), np.array([17, 2, 9, 11, 4])
+    pairwise, dependent = Matching(), Matching(score="lnbnn")
+    for config, same in ((pairwise, True), (dependent, False)):
+        scores_of = _scorer(query, few, references, config, SETTING)
+        for length in (2, 4):
+            chosen = few[:length]
+            alone = score_block(
+                query, NOWHERE[:1], references.take(np.sort(chosen)), config, SETTING
+            )[0]
+            expected = alone[np.searchsorted(np.sort(chosen), chosen)]
+            assert scores_of(length).tolist() == expected.tolist()
+            assert (expected.tolist() == scores_of(5)[:length].tolist()) == same
 
 
 def test_kept_scores_are_read_and_damaged_ones_made_again(
