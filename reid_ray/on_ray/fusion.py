@@ -95,8 +95,8 @@ def run_fusion(
         rows = within(rows, embedding.datasets)
     most = config.shortlist.size if config.shortlist else None
     run = _Run(shared, rows, config, parts, folder, k, progress, pair_count(rows, most=most))
-    with Pool(actors) as pool_:
-        run.pool = pool_
+    with Pool(actors) as workers:
+        run.pool = workers
         # All datasets are looked up before any is answered: small ones borrow the others' pairs.
         for sides in dataset_sides(rows):
             run.look_up(sides)

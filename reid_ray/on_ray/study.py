@@ -16,7 +16,7 @@ from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance, score_encoders
 from reid_ray.on_ray.data import load_photos
-from reid_ray.on_ray.late import Late, LatePlan, plan_late
+from reid_ray.on_ray.late import Late, plan_late
 from reid_ray.on_ray.matching import run_matching
 from reid_ray.on_ray.planning import (
     MatchPlan,
@@ -103,9 +103,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         _baselines(run, stages, materials, rows, resources)
         _trials(run, stages.trials, materials, resources)
         winner = choose_winner(folder, stages.trials)
-        late = plan_late(study, stages, winner, rows, folder)
-        keys = [*stages.keys(), *(plan.key for plan in late)]
-        _late(run, stages, late, materials, rows, resources)
+        keys = stages.keys() + _late(run, stages, winner, materials, rows, resources)
         if winner is not None and study.scaling.winner_workers:
             keys.append(_confirm(run, winner, materials, resources))
     if winner is not None:
@@ -203,12 +201,13 @@ def _match(
 def _late(
     run: _Run,
     stages: StudyPlan,
-    plans: list[LatePlan],
+    winner: Plan | None,
     materials: ray.ObjectRef,
     rows: pd.DataFrame,
     resources: Cluster,
-) -> None:
-    """What builds on other methods."""
+) -> list[str]:
+    """What builds on other methods; returns its keys."""
+    plans = plan_late(run.study, stages, winner, rows, run.folder)
     late = Late(
         run.study, run.folder, materials, rows, run.display,
         actors=run.study.scaling.matching_actors or resources.cpus,
@@ -220,6 +219,7 @@ def _late(
         result = run.folder.method(plan.key).result()
         if result.status == "failed":
             run.warn(f"{result.method} failed: {result.note}")
+    return [plan.key for plan in plans]
 
 
 def _trials(run: _Run, plans: list[Plan], materials: ray.ObjectRef, resources: Cluster) -> None:
