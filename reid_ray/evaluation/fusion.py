@@ -97,35 +97,51 @@ class Fused:
         curves: one per part.
         weights: of the parts; they sum to 1.
         combine: whether probabilities or their log-odds are averaged.
+        final: from that average to a probability: of two true probabilities the mean is none, as
+            where one part is sure and the other has no idea. None leaves the average as it is.
     """
 
     curves: tuple[Calibrator, ...]
     weights: tuple[float, ...]
     combine: Combine = "mean"
+    final: Calibrator | None = None
 
-    def probability(self, scores_np: ArrayLike) -> NDArray[np.float64]:
-        """Joined probability [...] of scores [..., p]."""
+    def average(self, scores_np: ArrayLike) -> NDArray[np.float64]:
+        """What ranks: the parts' probabilities averaged, [...] of scores [..., p]."""
         scores = np.asarray(scores_np)
         each = np.stack([c.probability(scores[..., i]) for i, c in enumerate(self.curves)], axis=-1)
         return joined(each, self.weights, self.combine)
 
-    def tie_breaker(self, scores_np: ArrayLike) -> NDArray[np.float64]:
-        """What orders pairs of equal probability: the weighted mean of standardised scores."""
+    def probability(self, scores_np: ArrayLike) -> NDArray[np.float64]:
+        """P(same animal) [...] of scores [..., p]; it never falls where `average` rises."""
+        average = self.average(scores_np)
+        return average if self.final is None else self.final.probability(average)
+
+    def best_first(self, scores_np: ArrayLike) -> NDArray[np.int64]:
+        """Order of n pairs: by `average`; equal ones by the weighted mean of standardised scores,
+        which flat steps do not hide; then by position.
+        """
         scores = np.asarray(scores_np)
         each = [c.standardised(scores[..., i]) for i, c in enumerate(self.curves)]
-        return np.asarray(np.stack(each, axis=-1) @ np.array(self.weights))
+        unhidden = np.stack(each, axis=-1) @ np.array(self.weights)
+        return np.lexsort((-unhidden, -self.average(scores)))
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers, for a file."""
-        curves = [curve.as_json() for curve in self.curves]
-        return {"curves": curves, "weights": list(self.weights), "combine": self.combine}
+        return {
+            "curves": [curve.as_json() for curve in self.curves],
+            "weights": list(self.weights),
+            "combine": self.combine,
+            "final": self.final and self.final.as_json(),
+        }
 
     @classmethod
     def from_json(cls, raw: Any) -> "Fused":
         """What `as_json` gave; StorageError if it is something else."""
         try:
             curves = tuple(Calibrator.from_json(one) for one in raw["curves"])
-            return cls(curves, tuple(map(float, raw["weights"])), raw["combine"])
+            final = raw["final"] and Calibrator.from_json(raw["final"])
+            return cls(curves, tuple(map(float, raw["weights"])), raw["combine"], final)
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"not a fusion ({error!r})") from None
 
@@ -143,9 +159,11 @@ def joined(
 def fit(pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool) -> tuple[Fused, float]:
     """Fit curves on all pairs, and weights if they are to be chosen.
 
+    Weights, the final curve (isotonic) and the figure come from look-ups each fifth of which was
+    answered with curves fitted on the others.
+
     Returns:
-        The fusion, and its top-1 (0..1) on the look-ups: each fifth of them was answered with
-        curves fitted on the others. Weights were chosen on all of them.
+        The fusion, and its top-1 (0..1) on the look-ups.
 
     Raises:
         ValueError: the pairs are all of one animal, or none is.
@@ -156,7 +174,9 @@ def fit(pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool) -> 
     crossed = _cross_fitted(pairs, kind)
     right = [right_share(joined(crossed, weights, combine), pairs) for weights in offered]
     best = int(np.argmax(np.round(right, 9)))
-    return Fused(curves, offered[best], combine), right[best]
+    average = joined(crossed, offered[best], combine)
+    final = calibrate(average, pairs.same, kind="isotonic", weights=pairs.weight)
+    return Fused(curves, offered[best], combine, final), right[best]
 
 
 def weightings(parts: int) -> list[tuple[float, ...]]:

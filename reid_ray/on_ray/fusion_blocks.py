@@ -133,8 +133,8 @@ def rank_fused(
 ) -> Ranked:
     """Rank all references by joined probability; the score is that probability.
 
-    Equal probabilities (an isotonic curve has flat steps) rank by the parts' standardised scores,
-    then by position. With a shortlist the others follow, in its embedding's order, at -1.
+    Equal probabilities (an isotonic curve has flat steps) rank as `Fused.best_first` says. With a
+    shortlist the others follow, in its embedding's order, at -1.
     """
     near, *joined = parts
     found = []
@@ -164,7 +164,7 @@ def _answer(
     """Joined scores [g], and the order in which equal ones rank."""
     places = np.sort(places)
     probability = fused.probability(scores_gp[places]).astype(np.float32)
-    order = places[np.argsort(-fused.tie_breaker(scores_gp[places]), kind="stable")]
+    order = places[fused.best_first(scores_gp[places])]
     if rest is not None:
         order = np.concatenate([order, rest[~np.isin(rest, places)]])
     every = np.full(len(out_g), _UNMATCHED)

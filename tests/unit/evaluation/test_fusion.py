@@ -62,12 +62,12 @@ def test_weights_and_log_odds_by_hand() -> None:
 def test_equal_probabilities_rank_by_standardised_scores_then_position() -> None:
     fused = Fused((COUNTS, COSINES), (0.5, 0.5))
     # Query 1: references 2 and 3 both have 0.5; 40 matches are more standard deviations than 20.
-    order = np.argsort(-fused.tie_breaker(SCORES[1]), kind="stable")
+    order = fused.best_first(SCORES[1])
     ranked = rank_in_order(fused.probability(SCORES[1]), order, 7, [5, 5, 5, 7], k=4)
     assert ranked.top_index.tolist() == [[3, 2, 1, 0]]
     assert ranked.first_correct.tolist() == [1]
     # Query 2: references 0 and 2 are equal in every part.
-    order = np.argsort(-fused.tie_breaker(SCORES[2]), kind="stable")
+    order = fused.best_first(SCORES[2])
     ranked = rank_in_order(fused.probability(SCORES[2]), order, 7, [5, 5, 7, 5], k=2)
     assert ranked.top_index.tolist() == [[3, 0]]
     assert ranked.first_correct.tolist() == [3]
@@ -84,12 +84,36 @@ def test_ranking_in_the_order_of_position_is_rank_block() -> None:
 
 
 def test_a_fusion_survives_a_json_file() -> None:
-    fused = Fused((COUNTS, COSINES), (0.3, 0.7), "log_odds")
+    fused = Fused((COUNTS, COSINES), (0.3, 0.7), "log_odds", line((0, 0.1), (1, 0.6)))
     again = Fused.from_json(json.loads(json.dumps(fused.as_json())))
     np.testing.assert_array_equal(again.probability(SCORES), fused.probability(SCORES))
-    np.testing.assert_array_equal(again.tie_breaker(SCORES), fused.tie_breaker(SCORES))
+    np.testing.assert_array_equal(again.best_first(SCORES[1]), fused.best_first(SCORES[1]))
     with pytest.raises(StorageError, match="not a fusion"):
         Fused.from_json({"curves": []})
+
+
+def test_a_final_curve_makes_the_average_true_and_changes_no_order() -> None:
+    step = line((0.0, 0.1), (0.4, 0.1), (0.5, 0.9))
+    plain, final = (Fused((COUNTS, COSINES), (0.5, 0.5), "mean", curve) for curve in (None, step))
+    # Averages by hand: 0.25, 0.4, 0.3, 0.05; then 0.2, 0.4, 0.5, 0.5.
+    assert final.probability(SCORES[0]).tolist() == pytest.approx([0.1] * 4)
+    assert final.probability(SCORES[1]).tolist() == pytest.approx([0.1, 0.1, 0.9, 0.9])
+    for scores in SCORES:
+        assert final.best_first(scores).tolist() == plain.best_first(scores).tolist()
+    assert final.best_first(SCORES[0]).tolist() == [1, 2, 0, 3]
+
+
+def test_what_is_said_of_new_pairs_comes_true() -> None:
+    # A part that knows and one that does not: their mean says at most one half of sure pairs.
+    fused = fit(
+        look_ups(5, (4.0, 0.0), animals=12), kind="isotonic", combine="mean", choose_weights=False
+    )[0]
+    new = look_ups(6, (4.0, 0.0), animals=12)
+    average, said = fused.average(new.scores), fused.probability(new.scores)
+    sure = np.argsort(-average)[:120]
+    assert new.same[sure].mean() > 0.9
+    assert average[sure].mean() < 0.7
+    assert abs(said[sure].mean() - new.same[sure].mean()) < 0.05
 
 
 def test_weights_on_offer_begin_with_equal_ones_and_leave_no_part_out() -> None:
