@@ -1,5 +1,6 @@
 """What a matching process does with a few photos, against plain loops."""
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -17,10 +18,12 @@ from reid_ray.matching.kept import kept_scores
 from reid_ray.matching.scoring import References, Setting, score_block
 from reid_ray.matching.shortlist import unit
 from reid_ray.on_ray.fusion_blocks import LocalPart, Task, lookup_pairs, rank_fused
+from reid_ray.on_ray.matching import ranked_of
 from reid_ray.on_ray.matching_blocks import (
     Looking,
     Vectors,
     _scorer,
+    look_up,
     rank_all,
     rank_shortlisted,
 )
@@ -127,13 +130,89 @@ def test_kept_scores_are_read_and_damaged_ones_made_again(
 
     def make() -> np.ndarray:
         made.append(1)
-        return np.zeros((2, 20), np.float32)
+        return np.zeros((1, 2, 20), np.float32)
 
-    kept = kept_scores(tmp_path, paths[1].stem, (2, 20), make)
+    kept = kept_scores(tmp_path, paths[1].stem, (1, 2, 20), make)
     assert not made
     assert kept.max() > 0
-    kept_scores(tmp_path, paths[1].stem, (2, 21), make)
+    kept_scores(tmp_path, paths[1].stem, (1, 2, 21), make)
     assert made
+
+
+def met(sides: tuple[Looking, References, Vectors]) -> tuple[Looking, References]:
+    """The same photos, the first query and two references of its animal in one encounter."""
+    looking, references, _ = sides
+    encounters_q, encounters_g = np.arange(10), np.arange(100, 120)
+    encounters_g[np.flatnonzero(references.identities_g == looking.labels_q[0])[:2]] = 0
+    return (
+        replace(looking, encounters_q=encounters_q), replace(references, encounters_g=encounters_g)
+    )  # fmt: skip
+
+
+def test_kept_scores_hold_both_views_and_a_fusion_reads_the_first(
+    sides: tuple[Looking, References, Vectors], tmp_path: Any
+) -> None:
+    looking, references = met(sides)
+    loose = Setting(threshold=0.9)
+    settings = SETTING, loose
+    found = ranked_of(
+        rank_all(references, looking, Matching(), settings, np.arange(10), k=20, kept=tmp_path)
+    )
+    first = score_block(looking.features, NOWHERE[:10], references, Matching(), SETTING)
+    second = score_block(looking.features, NOWHERE[:10], references, Matching(), loose)
+    own = references.encounters_g == 0
+    assert found.top_index.tolist() == [best_first(row) for row in first]
+    other = found.other_encounter
+    assert other is not None
+    assert other.top_index[0].tolist() == [
+        g for g in best_first(second[0]) if not own[g]
+    ] + [-1, -1]  # fmt: skip
+    assert other.top_index[1].tolist() == best_first(second[1])
+    blind = replace(looking, features=None)  # type: ignore[arg-type]
+    part = LocalPart(references, blind, Matching(), settings, tmp_path)
+    given = task((looking, references, sides[2]))
+    fused = rank_fused(given, Fused((curve(0, 20),), (1.0,)), np.arange(10), [None, part], k=20)
+    assert fused.top_index[:, 0].tolist() == found.top_index[:, 0].tolist()
+    assert fused.other_encounter is None
+
+
+def test_a_shortlist_is_not_searched_again_without_the_own_encounter(
+    sides: tuple[Looking, References, Vectors],
+) -> None:
+    looking, references = met(sides)
+    config = Matching(shortlist=MatchedShortlist(by="vlad", size=4), exclude_same_encounter=True)
+    found = ranked_of(
+        rank_shortlisted(references, looking, sides[2], config, SETTING, np.arange(10), k=20)
+    )
+    assert found.other_encounter is None
+    own = set(np.flatnonzero(references.encounters_g == 0))
+    assert found.top_index[0, 18:].tolist() == [-1, -1]
+    assert not own & set(found.top_index[0])
+    assert own < set(found.top_index[1])
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_behind_a_shortlist_references_are_looked_up_as_queries_are(
+    sides: tuple[Looking, References, Vectors], size: int
+) -> None:
+    _, references, vectors = sides
+    config = Matching(shortlist=MatchedShortlist(by="vlad", size=size))
+    found = look_up(references, vectors.references_gd, config, SETTING, np.arange(20))
+    features, labels = references.features, references.identities_g
+    assert features is not None
+    full = score_block(features, NOWHERE, references, Matching(), SETTING)
+    near = cosines(vectors.references_gd, vectors.references_gd)
+    for place in range(20):
+        others = np.arange(20) != place
+        foreign = labels != labels[place]
+        listed, strangers = (
+            [g for g in best_first(near[place]) if may[g]][:size] for may in (others, foreign)
+        )
+        assert found.present[place] == full[place, listed].max()
+        assert found.withheld[place] == full[place, strangers].max()
+        best = min(listed, key=lambda g: (-full[place, g], g))
+        assert found.right[place] == (labels[best] == labels[place])
+    assert found.right.any()
 
 
 def task(sides: tuple[Looking, References, Vectors], **changes: Any) -> Task:
