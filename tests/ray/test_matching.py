@@ -240,7 +240,8 @@ def test_lightglue_puts_the_best_candidates_in_order(started: None, tmp_path: Pa
 
     def ranked(name: str, config: Matching) -> tuple[pd.DataFrame, dict[str, Any]]:
         folder = MethodFolder(tmp_path / "methods" / name)
-        return matching.run_matching(shared, rows, config, folder, actors=1, k=3)
+        done = matching.run_matching(shared, rows, config, folder, actors=1, k=3)
+        return done.predictions, done.params
 
     found, params = ranked("again", config)
     plain, _ = ranked("plain", config.model_copy(update={"verify": None}))
@@ -343,9 +344,9 @@ def test_the_threshold_of_new_animals_is_a_plain_loops(started: None, tmp_path: 
     new = rows["dataset"].eq("one") & rows["identity"].eq("4")
     rows.loc[new, "split"] = "query"
     config = Matching(extractor=Sift(max_keypoints=60), thresholds=(0.7,))
-    table, _ = matching.run_matching(
+    table = matching.run_matching(
         ray.put(images), rows, config, folder_of(tmp_path), actors=1, k=3
-    )
+    ).predictions
     assert table.loc[table["dataset"] == "two", "threshold"].isna().all()
     g = np.flatnonzero(rows["dataset"].eq("one") & rows["split"].eq("reference"))
     packed = Packed.of(sift.extract([images[int(i)] for i in g], Sift(max_keypoints=60)))
