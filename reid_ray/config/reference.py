@@ -45,12 +45,14 @@ def markdown() -> str:
 
 def _commands() -> dict[str, type[Config]]:
     """Config class of each command."""
+    from reid_ray.config.evaluate import EvaluateRun
     from reid_ray.config.identify import IdentifyRun
     from reid_ray.config.match import MatchRun
     from reid_ray.config.train import TrainRun
     from reid_ray.config.tune import Study
 
-    return {"tune": Study, "train": TrainRun, "match": MatchRun, "identify": IdentifyRun}
+    return {"tune": Study, "train": TrainRun, "match": MatchRun, "evaluate": EvaluateRun,
+            "identify": IdentifyRun}  # fmt: skip
 
 
 def _summary(cls: type[BaseModel]) -> str:

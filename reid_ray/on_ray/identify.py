@@ -178,6 +178,7 @@ def _lookers(
             lookers.append(
                 local_looker(
                     matching, shared, len(table.rows), table.references, table.identity_g,
+                    table.encounter_n[table.references],
                     pool=pool, store=storage / "features", progress=phase.at,
                 )
             )  # fmt: skip

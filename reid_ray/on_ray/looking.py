@@ -121,6 +121,7 @@ def local_looker(
     photos: int,
     references: Positions,
     identities_g: NDArray[np.int64],
+    encounters_g: NDArray[np.int64],
     *,
     pool: Pool,
     store: Path,
@@ -142,24 +143,29 @@ def local_looker(
     setting = settings[0]
     if len(settings) > 1:
         lookups = sample(len(references), most=_TUNING_LOOKUPS, seed=config.seed)
-        side = ray.put(_searched(features.take(references), identities_g))
+        side = ray.put(_searched(features.take(references), identities_g, encounters_g))
         few = np.array_split(lookups, max(1, len(lookups) * len(references) // PAIRS_PER_CALL))
         tuning = {
             f"{n:08d}": Call("tune", (side, config, part))
             for n, part in enumerate(few)
             if len(part)
         }
-        right = np.sum(
-            [arrays["right"] for _, arrays in sorted(pool.run(tuning), key=lambda of: of[0])],
-            axis=0,
-        )
+        ended = sorted(pool.run(tuning), key=lambda of: of[0])
+        # The second row: without the own encounter, as look-ups are made here.
+        right = np.sum([arrays["right"][1] for _, arrays in ended], axis=0)
         setting = best_of(settings, right, len(lookups)).setting
     return LocalLooker(config, pool, features, setting)
 
 
-def _searched(features: Features, identities_g: NDArray[np.int64] | None = None) -> References:
-    nobody = np.arange(len(features)) if identities_g is None else identities_g
-    return References(Packed.of(features), nobody, np.full(len(features), -1, np.int64))
+def _searched(
+    features: Features,
+    identities_g: NDArray[np.int64] | None = None,
+    encounters_g: NDArray[np.int64] | None = None,
+) -> References:
+    names = np.arange(len(features)) if identities_g is None else identities_g
+    unknown = np.full(len(features), -1, np.int64)
+    packed = Packed.of(features).sketched()
+    return References(packed, names, unknown if encounters_g is None else encounters_g)
 
 
 def embedding_looker(
