@@ -76,7 +76,7 @@ class Calibrator:
 def calibrate(
     scores: ArrayLike, same: ArrayLike, *, kind: Kind, weights: ArrayLike | None = None
 ) -> Calibrator:
-    """Fit a curve on pairs; needs pairs of one animal and pairs of two.
+    """Fit a curve on pairs, some of which must be of one animal.
 
     One pair of two animals is added at the highest score and one of one animal at the lowest
     (Laplace), so that a step never says 0 or 1 on the strength of a few pairs.
@@ -86,14 +86,12 @@ def calibrate(
             keep their share, so that the result is a probability among these references.
 
     Raises:
-        ValueError: only one kind of pair, or no pair at all.
+        ValueError: no pair of one animal.
     """
     given, is_same = np.asarray(scores, np.float64), np.asarray(same, bool)
     weight = np.ones(len(given)) if weights is None else np.asarray(weights, np.float64)
-    if not is_same.any() or is_same.all():
-        raise ValueError(
-            f"{int(is_same.sum())} of {len(is_same)} pairs show one animal; both kinds are needed"
-        )
+    if not is_same.any():
+        raise ValueError(f"none of {len(is_same)} pairs shows one animal")
     centre = float(np.average(given, weights=weight))
     spread = float(np.sqrt(np.average((given - centre) ** 2, weights=weight)))
     fitted = (

@@ -166,7 +166,7 @@ def fit(pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool) -> 
         The fusion, and its top-1 (0..1) on the look-ups.
 
     Raises:
-        ValueError: the pairs are all of one animal, or none is.
+        ValueError: no pair is of one animal.
     """
     parts = pairs.scores.shape[1]
     offered = weightings(parts) if choose_weights else weightings(parts)[:1]
@@ -218,7 +218,7 @@ def _cross_fitted(pairs: Pairs, kind: Kind) -> NDArray[np.float64]:
     for fold in range(FOLDS):
         here = order % FOLDS == fold
         others = pairs.part(~here)
-        fitted = others if others.same.any() and not others.same.all() else pairs
+        fitted = others if others.same.any() else pairs
         for p, curve in enumerate(_curves(fitted, kind)):
             found[here, p] = curve.probability(pairs.scores[here, p])
     return found

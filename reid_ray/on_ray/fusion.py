@@ -129,8 +129,7 @@ class _Dataset:
 
     def usable(self) -> bool:
         """Whether its own pairs are enough to fit on."""
-        same = int(self.pairs.same.sum())
-        return FEWEST_SAME <= same < len(self.pairs)
+        return int(self.pairs.same.sum()) >= FEWEST_SAME
 
 
 @dataclass

@@ -110,9 +110,8 @@ def test_what_builds_on_the_winner_answers_with_it(done: Done) -> None:
     assert fused.predictions is not None
     assert all(0 < scores[0] < 1 for scores in fused.predictions["top_scores"])
     few = methods["SIFT-few"]
-    winner = next(
-        m for m in methods.values() if m.result.key == done.outcome.record.study["winner"]
-    )
+    record = done.outcome.record
+    winner = next(m for m in record.methods if m.result.key == record.study["winner"])
     assert few.predictions is not None
     assert winner.predictions is not None
     # With three candidates, the fourth is the winner's own fourth.

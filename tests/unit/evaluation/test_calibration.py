@@ -93,10 +93,17 @@ def test_a_weight_of_three_is_three_pairs() -> None:
         np.testing.assert_allclose(thrice.standardised(asked), once.standardised(asked))
 
 
-@pytest.mark.parametrize("same", [[True, True], [False, False], []])
-def test_one_kind_of_pair_is_refused(same: list[bool]) -> None:
-    with pytest.raises(ValueError, match="both kinds are needed"):
+@pytest.mark.parametrize("same", [[False, False], []])
+def test_without_a_pair_of_one_animal_there_is_nothing_to_learn(same: list[bool]) -> None:
+    with pytest.raises(ValueError, match="shows one animal"):
         calibrate(np.arange(float(len(same))), same, kind="isotonic")
+
+
+@pytest.mark.parametrize("kind", ["isotonic", "logistic"])
+def test_pairs_of_one_animal_alone_are_likely_but_for_the_doubt(kind) -> None:
+    # As behind a short list of easy photos; 48 pairs, one same and one other added.
+    curve = calibrate(np.tile([2.0, 3, 4], 16), [True] * 48, kind=kind)
+    assert curve.probability([2, 3, 4]).tolist() == pytest.approx([49 / 50] * 3, abs=0.03)
 
 
 @pytest.mark.parametrize("kind", ["isotonic", "logistic"])
