@@ -3,7 +3,7 @@ references.
 
     python benchmarks/matching.py accuracy --data ../shared/data [--only LionData] [--lookups 200]
     python benchmarks/matching.py speed --data ../shared/data
-    python benchmarks/matching.py shortlist --data ../shared/data
+    python benchmarks/matching.py shortlist --data ../shared/data [--model runs/lion/winner]
 
 Each prints a table in Markdown. `speed` compares with faiss where `faiss` can be imported. Pairs
 are measured interleaved, on the process's own CPU time, so that other work on the machine harms
@@ -11,6 +11,7 @@ little.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,13 +31,17 @@ from reid_ray.config.matching import Extractor, Matching, Sift, Verify
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.encounters import encounter_codes, same_encounter
 from reid_ray.datasets.images import read_prepared
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.embedding import backbones
+from reid_ray.embedding.embed import embed
+from reid_ray.embedding.model import Encoder
 from reid_ray.evaluation.intervals import mcnemar, wilson
 from reid_ray.evaluation.ranking import Ranked, concat, rank_block
-from reid_ray.matching import engine, shortlist, tuning, vnni
+from reid_ray.matching import engine, shortlist, tuning, vlad, vnni
 from reid_ray.matching.engine import Packed, count_block, nearest_images
 from reid_ray.matching.extract import resized
 from reid_ray.matching.features import Features
-from reid_ray.matching.scoring import References, score_views, settings_of
+from reid_ray.matching.scoring import References, Setting, score_views, settings_of
 from reid_ray.matching.store import load_or_extract
 from reid_ray.splits.assign import assign
 
@@ -266,51 +271,83 @@ def rank(collection: Collection, chosen: Chosen, config: Matching) -> list[Ranke
     return [concat(part) for part in parts]
 
 
-def shortlists(collections: list[Collection], lookups: int) -> Iterator[str]:
-    """Top-1 of SIFT behind shortlists of B by VLAD embeddings, and what the shortlist reaches."""
-    config = VARIANTS["RootSIFT + mutual"].model_copy(update={"tuning_lookups": lookups})
-    yield "| collection | candidates | right one among them % | top-1 % (95 %) |"
-    yield "|---|---|---|---|"
+def shortlists(
+    collections: list[Collection], lookups: int, model: Path | None, score: str
+) -> Iterator[str]:
+    """Top-1 behind shortlists of B by each embedding, what the shortlist reaches, what it costs.
+
+    Every length is matched by itself, so that its cost is measured. The setting is chosen once, on
+    all pairs of references.
+    """
+    config = VARIANTS[score].model_copy(update={"tuning_lookups": lookups})
+    yield (
+        "| collection | shortlist by | candidates | right one among them % | top-1 % (95 %) "
+        "| pairs | CPU s | CPU s of the vectors |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
     for collection in collections:
         queries, references = collection.sides(config.extractor)
-        q, g = collection.positions("query"), collection.positions("reference")
-        vlad = vlad_embeddings(collection.features(config.extractor), g)
-        candidates = shortlist.nearest_embeddings(vlad[q], vlad[g], len(g))
-        share = shortlist.reached(candidates, collection.identities[q], collection.identities[g])
         setting = tuning.choose(references, config).setting
-        for count in (1, 5, 10, 20, 50, 100, 200, len(g)):
-            scores = shortlist.score_shortlist(
-                queries,
-                collection.encounters[q],
-                candidates[:, :count],
-                references,
-                config,
-                setting,
-            )
-            first = rank_block(scores, collection.identities[q], references.identities_g, k=1)
-            right = int((first.first_correct == 1).sum())
-            low, high = wilson(right, len(q))
-            yield (
-                f"| {collection.name} | {count} | {100 * share[count - 1]:.1f} "
-                f"| {100 * right / len(q):.1f} ({100 * low:.1f}-{100 * high:.1f}) |"
-            )
+        for name, embed_all in embeddings(collection, config.extractor, model).items():
+            began = time.process_time()
+            vectors = embed_all()
+            spent = time.process_time() - began
+            for row in curve(collection, queries, references, config, setting, vectors):
+                yield f"| {collection.name} | {name} | {row} | {spent:.1f} |"
 
 
-def vlad_embeddings(
-    features: Features, learned_on: NDArray[np.int64], words: int = 32
-) -> NDArray[np.float32]:
-    """A global descriptor without a learned network (Jegou et al. 2010), [n, words x 128]."""
-    cv2.setRNGSeed(0)
-    pool = features.take(learned_on).descriptors[::20].astype(np.float32)
-    stop = (cv2.TERM_CRITERIA_MAX_ITER, 15, 0.0)
-    _, _, centres = cv2.kmeans(pool, words, None, stop, 1, cv2.KMEANS_PP_CENTERS)
-    found = np.zeros((len(features), words, 128), np.float32)
-    for index in range(len(features)):
-        own = features.image(index).descriptors.astype(np.float32)
-        nearest = np.argmax(own @ centres.T - (centres**2).sum(1) / 2, axis=1)
-        np.add.at(found[index], nearest, own - centres[nearest])
-    found /= np.maximum(np.linalg.norm(found, axis=2, keepdims=True), 1e-6)
-    return found.reshape(len(features), -1)
+def embeddings(
+    collection: Collection, extractor: Extractor, model: Path | None
+) -> dict[str, Callable[[], NDArray[np.float32]]]:
+    """Ways to get a vector per photo, by name."""
+    features = collection.features(extractor)
+    ways = {
+        "VLAD": lambda: vlad.describe(
+            features, vlad.learn_centres(features.take(collection.positions("reference")))
+        )
+    }
+    if model is not None:
+        ways[model.name] = lambda: by_model(collection, model)
+    return ways
+
+
+def by_model(collection: Collection, folder: Path) -> NDArray[np.float32]:
+    """Vectors of a timm folder, such as the `winner` that a study leaves."""
+    config = json.loads((folder / "config.json").read_text())
+    px = int(config["pretrained_cfg"]["input_size"][-1])
+    backbone = backbones.build(config["architecture"], weights=str(folder), input_px=px)
+    images = PreparedImages.pack(collection.images)
+    positions = np.arange(len(images))
+    return embed(Encoder(backbone), images, positions, px=px, device=torch.device("cpu"))
+
+
+def curve(
+    collection: Collection,
+    queries: Features,
+    references: References,
+    config: Matching,
+    setting: Setting,
+    vectors: NDArray[np.float32],
+) -> Iterator[str]:
+    q, g = collection.positions("query"), collection.positions("reference")
+    order = shortlist.nearest_first(shortlist.unit(vectors[q]), shortlist.unit(vectors[g]))
+    share = shortlist.reached(order, collection.identities[q], collection.identities[g])
+    none_out = np.zeros((1, len(g)), bool)
+    for count in (1, 2, 5, 10, 20, 50, 100, 200, len(g)):
+        began, right = time.process_time(), 0
+        for at in range(len(q)):
+            one = queries.take([at])
+            chosen = shortlist.candidates(order[at : at + 1], none_out, count)
+            packed = Packed.of(one)
+            found = shortlist.score_candidates(packed, one, chosen, references, config, setting)
+            best = chosen[0][int(np.argmax(found[0]))]
+            right += int(references.identities_g[best] == collection.identities[q[at]])
+        low, high = wilson(right, len(q))
+        yield (
+            f"{count} | {100 * share[count - 1]:.1f} "
+            f"| {100 * right / len(q):.1f} ({100 * low:.1f}-{100 * high:.1f}) "
+            f"| {count * len(q)} | {time.process_time() - began:.1f}"
+        )
 
 
 def speed(collection: Collection, rounds: int) -> Iterator[str]:
@@ -515,6 +552,12 @@ def main() -> None:
     )
     parser.add_argument("--keypoints", type=int, default=None, help="keep so many per photo")
     parser.add_argument("--variants", nargs="*", default=None, help="only these, by name")
+    parser.add_argument(
+        "--model", type=Path, default=None, help="shortlist: also by this timm folder's vectors"
+    )
+    parser.add_argument(
+        "--score", choices=sorted(VARIANTS), default="RootSIFT + mutual", help="shortlist: of what"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     engine.use_one_thread()
@@ -523,7 +566,7 @@ def main() -> None:
     if arguments.what == "speed":
         lines = speed(collections[-1], arguments.rounds)
     elif arguments.what == "shortlist":
-        lines = shortlists(collections, arguments.lookups)
+        lines = shortlists(collections, arguments.lookups, arguments.model, arguments.score)
     else:
         lines = accuracy(collections, arguments.lookups, arguments.keypoints, arguments.variants)
     for line in lines:

@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Data, Name
+from reid_ray.config.fusion import Fusion, check_names
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
 from reid_ray.config.tune import Baselines, Scaling, Study
@@ -20,6 +21,8 @@ class EvaluateRun(Config):
     """Names of known models, or models of your own."""
     methods: tuple[Matching, ...] = ()
     """Local features to stand beside them."""
+    fusion: tuple[Fusion, ...] = ()
+    """Methods that join others of this run."""
     actors: PositiveInt | None = None
     """Embedding processes; none: one per CPU, or as many as the GPUs carry."""
     gpus_per_actor: NonNegativeFloat | None = None
@@ -37,6 +40,7 @@ class EvaluateRun(Config):
         names = [model.name for model in self.models]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"models must differ in their names, found twice: {twice}")
+        check_names(self.methods, self.fusion, encoders=names, trained=False, validated=True)
         return self
 
     def study(self) -> Study:
@@ -46,6 +50,7 @@ class EvaluateRun(Config):
             data=self.data,
             grid=None,
             baselines=Baselines(random_init=False, matching=self.methods, pretrained=self.models),
+            fusion=self.fusion,
             scaling=Scaling(embedding_actors=self.actors, gpus_per_worker=self.gpus_per_actor),
             storage=self.storage,
             tracking_uri=self.tracking_uri,

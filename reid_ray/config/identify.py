@@ -55,6 +55,8 @@ class IdentifyRun(Config):
             raise ValueError("neither model nor local is given; give one, for example local: lnbnn")
         if isinstance(self.local, Matching) and self.local.verify is not None:
             raise ValueError("local.verify is not used here; remove it")
+        if isinstance(self.local, Matching) and self.local.shortlist is not None:
+            raise ValueError("local.shortlist is not used here; remove it")
         if self.reference.name == self.query.name:
             raise ValueError(f"reference and query are both named {self.query.name!r}; rename one")
         return self

@@ -2,11 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Data, Name
+from reid_ray.config.fusion import Fusion, check_names
 from reid_ray.config.matching import Matching
+from reid_ray.config.models import Pretrained
 from reid_ray.config.tune import Baselines, Scaling, Study
 
 
@@ -16,6 +18,10 @@ class MatchRun(Config):
     name: Name
     data: Data
     methods: Annotated[tuple[Matching, ...], Field(min_length=1)] = (Matching(),)
+    pretrained: tuple[Pretrained, ...] = ()
+    """Models for shortlists and fusions, scored as they come."""
+    fusion: tuple[Fusion, ...] = ()
+    """Methods that join others of this run."""
     actors: PositiveInt | None = None
     """Matching processes of one CPU each; none: one per CPU."""
     storage: str = "runs"
@@ -26,13 +32,22 @@ class MatchRun(Config):
     top_k: PositiveInt = 10
     """Ranked references kept per query."""
 
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "MatchRun":
+        encoders = [model.name for model in self.pretrained]
+        check_names(self.methods, self.fusion, encoders=encoders, trained=False, validated=True)
+        return self
+
     def study(self) -> Study:
         """The same as a study without a grid, so that both are run and reported by the same code."""
         return Study(
             name=self.name,
             data=self.data,
             grid=None,
-            baselines=Baselines(random_init=False, matching=self.methods),
+            baselines=Baselines(
+                random_init=False, matching=self.methods, pretrained=self.pretrained
+            ),
+            fusion=self.fusion,
             scaling=Scaling(matching_actors=self.actors),
             storage=self.storage,
             tracking_uri=self.tracking_uri,

@@ -104,6 +104,25 @@ LIGHTGLUE_KINDS = ("superpoint", "disk", "aliked")
 """Extractors that LightGlue's published weights were trained for."""
 
 
+class Shortlist(Config):
+    """Match only the references that an embedding puts first: queries x `size` pairs, not all."""
+
+    by: Annotated[str, Field(min_length=1)]
+    """`winner`: the chosen trial; the name of a pre-trained model; `<backbone> untrained`; or
+    `vlad`: a global descriptor of the local features themselves, without a network."""
+    size: PositiveInt = 100
+    """References matched per query; the others follow them in the embedding's order."""
+
+
+class MatchedShortlist(Shortlist):
+    """The shortlist of a local-feature method, with what it costs in accuracy."""
+
+    curve: Literal["none", "size", "all"] = "size"
+    """Lengths at which accuracy is measured: up to `size`, or up to all references, for which all
+    pairs are matched. Scores that depend on the other references (`lnbnn`, `per_identity`,
+    `verify`) are made anew for each length, about twice the work."""
+
+
 class Matching(Config):
     """Compare local features of photos; the reference photo with the highest score names the
     animal.
@@ -140,6 +159,8 @@ class Matching(Config):
     photos with much texture do not attract answers."""
     verify: SecondLook | None = None
     """Put the best candidates in order again by a closer look."""
+    shortlist: MatchedShortlist | None = None
+    """None: every reference is matched."""
     exclude_same_encounter: bool = False
     """Leave out references of the query's own encounter (column `encounter`): same background."""
     seed: NonNegativeInt = 0
@@ -160,3 +181,8 @@ class Matching(Config):
         ):
             raise ValueError("verify by lightglue needs one kind of extractor in alternatives")
         return self
+
+    @property
+    def pairwise(self) -> bool:
+        """Whether the score of two photos is the same whatever other references there are."""
+        return self.score == "count" and not self.per_identity and self.verify is None

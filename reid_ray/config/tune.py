@@ -13,6 +13,7 @@ from pydantic import (
 
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Data, Name
+from reid_ray.config.fusion import Fusion, check_names
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
 from reid_ray.config.training import ArcFace, Backbone, Loss, Training, Trial, Triplet
@@ -129,6 +130,8 @@ class Study(Config):
     transfer: Transfer | None = None
     """Also train with some species withheld, to see what is lost; none: not."""
     baselines: Baselines = Baselines()
+    fusion: tuple[Fusion, ...] = ()
+    """Methods that join others of this study."""
     scaling: Scaling = Scaling()
     storage: str = "runs"
     """Folder of everything a study writes; on a cluster one that all nodes share."""
@@ -175,6 +178,25 @@ class Study(Config):
             pairs = {(dataset.name, dataset.domain_group) for dataset in self.data.datasets}
             self.transfer.refuse_empty(pairs, self.data.unseen)
         return self
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Study":
+        check_names(
+            self.baselines.matching,
+            self.fusion,
+            encoders=self.encoders(),
+            trained=self.grid is not None,
+            validated=self.data.split.validation_share > 0 or self.data.split.kind == "given",
+        )
+        return self
+
+    def encoders(self) -> list[str]:
+        """Names of the models that are scored as they come."""
+        untrained = self.backbones() if self.baselines.random_init else ()
+        return [
+            *(f"{name} untrained" for name in untrained),
+            *(model.name for model in self.baselines.pretrained),
+        ]
 
     def trials(self) -> list[Trial]:
         """The grid, expanded."""

@@ -1,6 +1,7 @@
 """Write ranked answers as a table with a row per query. In: rows, `Ranked`. Out: predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from reid_ray.datasets.encounters import ENCOUNTER, encounter_codes
 from reid_ray.evaluation.open_set import Lookups, choose_threshold
 from reid_ray.evaluation.ranking import Ranked
-from reid_ray.splits.learnable import learnable
+from reid_ray.splits.learnable import learnable, trained_on
 
 COLUMNS = (
     "query", "dataset", "group", "domain", "identity", "known", "predicted", "correct",
@@ -19,7 +20,8 @@ COLUMNS = (
 
 OTHER_ENCOUNTER = ("other_encounter_first_correct", "other_encounter_average_precision")
 """Where encounters are known: as `first_correct` and `average_precision`, without references of the
-query's own encounter; the first is `UNKNOWN_ENCOUNTER` where the query's is not known."""
+query's own encounter; the first is `UNKNOWN_ENCOUNTER` where the query's is not known, or where the
+method does not search a second time without it (behind a shortlist, in fusions)."""
 SIDES = ("side", "other_encounter_side")
 """Where sides are known: whether the best reference shows the `same` side as the query or the
 `other` one; "" where either is not known."""
@@ -72,12 +74,15 @@ def predictions_table(
         columns=list(COLUMNS),
     )
     # Columns depend on the whole collection alone, so that tables of several datasets fit together.
-    # Where no reference's encounter is known, none is left out.
-    other = ranked.other_encounter or ranked
+    other = ranked.other_encounter
+    if other is None and not (encounter_codes(rows.iloc[references]) >= 0).any():
+        other = ranked  # where no reference's encounter is known, none is left out
     if ENCOUNTER in rows:
-        first = np.where(encounter_codes(queries) >= 0, other.first_correct, UNKNOWN_ENCOUNTER)
+        answered = encounter_codes(queries) >= 0 if other else np.zeros(len(queries), bool)
+        view = other or ranked
+        first = np.where(answered, view.first_correct, UNKNOWN_ENCOUNTER)
         table[OTHER_ENCOUNTER[0]] = first.astype(np.int64)
-        table[OTHER_ENCOUNTER[1]] = other.average_precision.astype(np.float64)
+        table[OTHER_ENCOUNTER[1]] = np.where(answered, view.average_precision, 0.0)
     if "orientation" in rows:
         table[SIDES[0]] = _sides(rows, queries, references, ranked)
         table[SIDES[1]] = _sides(rows, queries, references, other)
@@ -85,10 +90,12 @@ def predictions_table(
 
 
 def _sides(
-    rows: pd.DataFrame, queries: pd.DataFrame, references: Positions, ranked: Ranked
+    rows: pd.DataFrame, queries: pd.DataFrame, references: Positions, ranked: Ranked | None
 ) -> pd.Series:
     """`same` or `other`: the side that each query's best reference shows; "" where unknown."""
     own, shown = _orientations(queries), _orientations(rows.iloc[references])
+    if ranked is None:
+        return pd.Series([""] * len(own), dtype="str")
     best = [index[0] if len(index) else -1 for index in ranked.top_index]
     theirs = [shown[index] if index >= 0 else "" for index in best]
     return pd.Series(
@@ -104,6 +111,38 @@ def _orientations(rows: pd.DataFrame) -> list[str]:
     return [str(side).strip().casefold() for side in rows["orientation"].fillna("")]
 
 
+@dataclass(frozen=True)
+class Sides:
+    """What is asked of one dataset: positions of rows, and a number per identity, int64."""
+
+    dataset: str
+    queries: Positions
+    references: Positions
+    query_labels: NDArray[np.int64]
+    reference_labels: NDArray[np.int64]
+
+
+def dataset_sides(rows: pd.DataFrame, *, validation: bool = False) -> Iterator[Sides]:
+    """Datasets that have queries, in row order.
+
+    With `validation`, queries are the learnable photos that were kept out of training, searched
+    among those that were learnt from; the query photos stay untouched.
+    """
+    split = rows["split"].to_numpy(object)
+    is_reference, is_query = split == "reference", split == "query"
+    if validation:
+        is_reference = trained_on(rows)
+        is_query = learnable(rows) & ~is_reference
+    dataset = rows["dataset"].to_numpy(object)
+    names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
+    labels = pd.factorize(names)[0].astype(np.int64)
+    for name in pd.unique(rows["dataset"]):
+        queries = np.flatnonzero(is_query & (dataset == name))
+        references = np.flatnonzero(is_reference & (dataset == name))
+        if queries.size:
+            yield Sides(str(name), queries, references, labels[queries], labels[references])
+
+
 def answer_queries(
     rows: pd.DataFrame,
     search: Search,
@@ -114,38 +153,23 @@ def answer_queries(
 ) -> pd.DataFrame:
     """Answer every query among the references of its own dataset, dataset by dataset in row order.
 
-    With `validation`, queries are the learnable photos that were kept out of training, searched
-    among those that were learnt from; the query photos stay untouched.
-
     Args:
+        validation: as in `dataset_sides`.
         calibrate: looks references up among the others, to choose the `threshold` of datasets that
             have queries of new animals. The query photos have no part in it.
         trained: a model learnt from `learnable` references, which it knows too well to be looked
             up: those it has not seen are taken, if there are any.
     """
-    split = rows["split"].to_numpy(object)
-    is_reference, is_query = split == "reference", split == "query"
-    trained_on = np.zeros(len(rows), bool)
-    if validation or trained:
-        held_out = rows["validation"].to_numpy(bool)
-        trained_on = learnable(rows) & ~held_out
-    if validation:
-        is_reference, is_query = trained_on, learnable(rows) & held_out
+    seen = trained_on(rows) if trained else np.zeros(len(rows), bool)
     parts = []
-    dataset = rows["dataset"].to_numpy(object)
-    names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
-    labels = pd.factorize(names)[0].astype(np.int64)
-    for name in pd.unique(rows["dataset"]):
-        queries = np.flatnonzero(is_query & (dataset == name))
-        references = np.flatnonzero(is_reference & (dataset == name))
-        if queries.size:
-            ranked = search(queries, references, labels[queries], labels[references])
-            table = predictions_table(rows, queries, references, ranked)
-            if calibrate and not validation and references.size and not table["known"].all():
-                places = lookup_places(len(references), ~trained_on[references])
-                lookups = calibrate(references, labels[references], places)
-                table["threshold"] = choose_threshold(lookups)
-            parts.append(table)
+    for side in dataset_sides(rows, validation=validation):
+        references, labels = side.references, side.reference_labels
+        ranked = search(side.queries, references, side.query_labels, labels)
+        table = predictions_table(rows, side.queries, references, ranked)
+        if calibrate and not validation and references.size and not table["known"].all():
+            places = lookup_places(len(references), ~seen[references])
+            table["threshold"] = choose_threshold(calibrate(references, labels, places))
+        parts.append(table)
     return pool(parts)
 
 

@@ -94,6 +94,27 @@ def rank_block(
     return rights.ranked(top, rights.wrong_ahead(keys, right_qg))
 
 
+def rank_in_order(
+    scores_g: ArrayLike,
+    order_g: NDArray[np.int64],
+    query_label: int,
+    labels_g: ArrayLike,
+    *,
+    k: int,
+    left_out_g: NDArray[np.bool_] | None = None,
+) -> Ranked:
+    """As `rank_block` for one query, but equal scores rank in the order given, not by position.
+
+    Args:
+        order_g: all positions of references, each once.
+    """
+    scores, labels = np.asarray(scores_g)[order_g], np.asarray(labels_g)[order_g]
+    out_qg = None if left_out_g is None else left_out_g[order_g][None]
+    ranked = rank_block(scores[None], [query_label], labels, k=k, left_out_qg=out_qg)
+    top = np.where(ranked.top_index < 0, -1, order_g[ranked.top_index])
+    return Ranked(top, ranked.top_score, ranked.first_correct, ranked.average_precision)
+
+
 def concat(parts: Sequence[Ranked]) -> Ranked:
     """Join the answers of several query blocks that were ranked with the same k."""
     others = [part.other_encounter for part in parts if part.other_encounter is not None]

@@ -39,6 +39,15 @@ class References:
     encounters_g: NDArray[np.int64]
     features: Features | None = None
 
+    def take(self, positions: NDArray[np.int64]) -> "References":
+        """Copy of the given references, in the given order."""
+        return References(
+            self.packed.take(positions),
+            self.identities_g[positions],
+            self.encounters_g[positions],
+            None if self.features is None else self.features.take(positions),
+        )
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -106,9 +115,25 @@ def score_lookups(
     """As `score_block` for some of the references themselves, with those of `out_qg` left out."""
     looking = None if references.features is None else references.features.take(places_q)
     packed = references.packed.take(places_q)
-    scores: NDArray[np.float32] = _scores(packed, looking, references, config, [(setting, out_qg)])[
-        0
-    ]
+    return score_photos(packed, looking, references, config, setting, out_qg)
+
+
+def score_photos(
+    packed: Packed,
+    features: Features | None,
+    references: References,
+    config: Matching,
+    setting: Setting,
+    out_qg: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """As `score_block`, with the references to leave out given.
+
+    Args:
+        features: of the same photos as `packed`; needed only where candidates are verified.
+    """
+    scores: NDArray[np.float32] = _scores(
+        packed, features, references, config, [(setting, out_qg)]
+    )[0]
     return scores
 
 

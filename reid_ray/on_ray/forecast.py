@@ -10,7 +10,7 @@ from reid_ray.config.tune import Study
 from reid_ray.datasets.catalogue import expected_rows
 from reid_ray.embedding.availability import find
 from reid_ray.embedding.memory import Need, estimate
-from reid_ray.on_ray.planning import enlarged, pair_count, scopes
+from reid_ray.on_ray.planning import enlarged, matched_most, pair_count, scopes
 from reid_ray.on_ray.transfer import refuse_empty
 from reid_ray.splits.assign import assign
 from reid_ray.splits.domains import learned_from, variant_rows
@@ -104,11 +104,25 @@ def _models(study: Study) -> list[str]:
 
 
 def _matching(study: Study, rows: pd.DataFrame) -> list[str]:
-    pairs = pair_count(rows)
-    if not study.baselines.matching:
-        return ["No local features."]
-    names = ", ".join(config.name for config in study.baselines.matching)
-    return [f"Local features: {names}; {pairs} query x reference pairs each"]
+    listed = study.baselines.matching
+    if not listed:
+        lines = ["No local features."]
+    else:
+        plain = [config.name for config in listed if config.shortlist is None]
+        pairs = pair_count(rows)
+        lines = [f"Local features: {', '.join(plain)}; {pairs} query x reference pairs each"]
+        lines = lines if plain else []
+    for config in listed:
+        if config.shortlist is not None:
+            pairs = pair_count(rows, most=matched_most(config))
+            lines.append(
+                f"Local features: {config.name}, behind the {config.shortlist.size} best by "
+                f"{config.shortlist.by}; {pairs} pairs"
+            )
+    for fusion in study.fusion:
+        pairs = pair_count(rows, most=fusion.shortlist.size if fusion.shortlist else None)
+        lines.append(f"Fusion: {fusion.name} of {' + '.join(fusion.parts)}; {pairs} pairs")
+    return lines
 
 
 def _memory(study: Study, rows: pd.DataFrame) -> list[str]:

@@ -7,44 +7,46 @@ The driver writes each finished chunk to the method's folder, so that a start af
 from there, and puts chunks together in order, so that the table is the same either way.
 """
 
-import io
 import time
-import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import ray
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Extractor, LightGlue, Matching
-from reid_ray.datasets.encounters import encounter_codes
+from reid_ray.config.matching import Matching
 from reid_ray.evaluation.open_set import Lookups, join
 from reid_ray.evaluation.predictions import answer_queries
 from reid_ray.evaluation.ranking import Ranked, concat
-from reid_ray.matching.engine import Packed
 from reid_ray.matching.extract import check_weights
-from reid_ray.matching.features import Features
-from reid_ray.matching.scoring import References, Setting, settings_of
-from reid_ray.matching.tuning import Tuned, best_of, sample
-from reid_ray.on_ray.matching_actors import Call, Pool
-from reid_ray.on_ray.planning import pair_count
-from reid_ray.runs import files
-from reid_ray.runs.methods import MethodFolder, method_key
-
-PHOTOS_PER_TASK = 32
-PAIRS_PER_CHUNK = 4096
-"""A second or two of work: long against a call's overhead, short against what a crash may cost."""
-
-NETWORK_PAIRS_PER_CHUNK = 64
-"""As above, where a network looks at every pair."""
+from reid_ray.matching.tuning import Tuned
+from reid_ray.on_ray.chunks import finish
+from reid_ray.on_ray.matching_actors import Arrays, Call, Pool
+from reid_ray.on_ray.matching_blocks import measured_sizes
+from reid_ray.on_ray.matching_sides import Prepared, Preparer, ranked_size
+from reid_ray.on_ray.planning import matched_most, pair_count
+from reid_ray.on_ray.trial import within
+from reid_ray.on_ray.vectors import Embedded
+from reid_ray.runs.methods import MethodFolder
 
 Params = dict[str, str | int | float | bool]
-TunedPair = tuple[Tuned, Tuned]
-"""Chosen among the references that the config leaves in, and among those of other encounters."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What a method leaves behind.
+
+    Attributes:
+        params: what was chosen and measured: threshold, keypoints, pairs per second.
+        metrics: what shorter lists would do, for methods behind a shortlist.
+    """
+
+    predictions: pd.DataFrame
+    params: Params
+    metrics: dict[str, float]
 
 
 def run_matching(
@@ -55,8 +57,10 @@ def run_matching(
     *,
     actors: int,
     k: int,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> tuple[pd.DataFrame, Params]:
+    progress: Progress = lambda _done, _total: None,
+    embedded: Embedded | None = None,
+    keep_scores: bool = False,
+) -> Matched:
     """Answer every query among the references of its own dataset.
 
     Args:
@@ -66,47 +70,47 @@ def run_matching(
         actors: matching processes of one CPU each; fewer are used while fewer can be had.
         k: references kept per query.
         progress: told (query-reference pairs done, all), also while nothing new is done.
-
-    Returns:
-        The predictions, and what was chosen and measured: threshold, keypoints, pairs per second.
+        embedded: what the config's shortlist goes by, other than `vlad`; its datasets alone are
+            answered.
+        keep_scores: for fusions, in the study's `scores/`.
 
     Raises:
         ResourceError: no actor could be started. TrialError: a chunk failed again and again.
         WeightsError: a network's weights are missing or not its own.
     """
     check_weights(config)
-    run = _Run(shared, rows, config, folder, k, progress)
-    run.total = pair_count(rows)
+    if embedded is not None:
+        rows = within(rows, embedded.datasets)
+    run = _Run(config, k, progress, pair_count(rows, most=matched_most(config)))
     with Pool(actors) as pool:
         run.pool = pool
-        predictions = answer_queries(rows, run.search, calibrate=run.look_up)
-    return predictions, run.params()
+        run.prepare = Preparer(
+            shared, rows, config, folder, pool, k, embedded, keep_scores, run.tell
+        )
+        trained = embedded is not None and embedded.trained
+        predictions = answer_queries(rows, run.search, calibrate=run.look_up, trained=trained)
+    names = [str(name) for name in pd.unique(predictions["dataset"])]
+    return Matched(predictions, run.params(names), run.curves(names))
 
 
+@dataclass
 class _Run:
     """One method under way; `search` is called once per dataset."""
 
-    def __init__(
-        self,
-        shared: ray.ObjectRef,
-        rows: pd.DataFrame,
-        config: Matching,
-        folder: MethodFolder,
-        k: int,
-        progress: Callable[[int, int], None],
-    ) -> None:
-        self.shared, self.rows, self.config, self.k = shared, rows, config, k
-        self.chunks = folder.path / "chunks"
-        # <study>/methods/<key>: what several methods share lies beside `methods`.
-        self.store = folder.path.absolute().parents[1] / "features"
-        self.encounters = encounter_codes(rows)
-        self.progress = progress
-        self.pool: Pool
-        self.total = self.done = self.fresh = 0
-        self.seconds = 0.0
-        self.chosen: dict[str, tuple[Extractor, TunedPair]] = {}
-        self.keypoints: list[NDArray[np.int64]] = []
-        self.searched: tuple[_Side, Setting, Path]
+    config: Matching
+    k: int
+    progress: Progress
+    total: int
+    done: int = 0
+    fresh: int = 0
+    seconds: float = 0.0
+    pool: Pool = field(init=False)
+    prepare: Preparer = field(init=False)
+    prepared: list[Prepared] = field(default_factory=list)
+    measured: list[Arrays] = field(default_factory=list)
+
+    def tell(self) -> None:
+        self.progress(self.done, self.total)
 
     def search(
         self,
@@ -116,21 +120,28 @@ class _Run:
         reference_labels: NDArray[np.int64],
     ) -> Ranked:
         """Rank one dataset's references for each of its queries."""
-        name = str(self.rows["dataset"].iloc[query_positions[0]])
-        keys = self.rows["key"].to_numpy(object)
-        fingerprint = method_key(
-            "chunks", self.config.canonical(), self.k,
-            list(keys[query_positions]), list(keys[reference_positions]),
-        )  # fmt: skip
-        chunks = self.chunks / fingerprint
-        side, tuned = self._choose(reference_positions, reference_labels, chunks)
-        self.chosen[name] = side.extractor, tuned
-        self.searched = side, tuned[0].setting, chunks
-        queries = self._features(query_positions, side.extractor)
-        self.keypoints += [queries.keypoints, side.keypoints]
-        looking = (queries, query_labels, self.encounters[query_positions])
-        settings = tuned[0].setting, tuned[1].setting
-        return self._rank(side, ray.put(looking), len(queries), settings, chunks)
+        ready = self.prepare(query_positions, reference_positions, (query_labels, reference_labels))
+        self.prepared.append(ready)
+        references = len(reference_positions)
+        size = ranked_size(self.config, references)
+        calls = {
+            f"ranked-{at:08d}": Call(
+                "rank",
+                (ready.references, ready.looking, ready.vectors, at, min(at + size, ready.queries),
+                 self.config, ready.settings, self.k, ready.kept),
+            )
+            for at in range(0, ready.queries, size)
+        }  # fmt: skip
+        began = time.monotonic()
+        chunks = self._finish(
+            calls, ready, min(references, matched_most(self.config) or references)
+        )
+        self.seconds += time.monotonic() - began
+        if "among" in chunks[0]:
+            joined = {n: np.concatenate([c[n] for c in chunks]) for n in ("among", "right")}
+            sizes = np.array(measured_sizes(self.config, references))
+            self.measured.append({**joined, "sizes": sizes})
+        return concat([ranked_of(arrays) for arrays in chunks])
 
     def look_up(
         self,
@@ -139,177 +150,89 @@ class _Run:
         places: NDArray[np.int64],
     ) -> Lookups:
         """Look up some references of the dataset that was searched last among its others."""
-        side, setting, chunks = self.searched
-        size = max(1, PAIRS_PER_CHUNK // len(reference_positions))
+        ready = self.prepared[-1]
+        size = ranked_size(self.config, len(reference_positions))
         calls = {
             f"lookups-{at:08d}": Call(
-                "look_up", (side.references, self.config, setting, places[at : at + size])
+                "look_up",
+                (ready.references, ready.vectors, self.config, ready.settings[0],
+                 places[at : at + size]),
             )
             for at in range(0, len(places), size)
-        }
-        ended = sorted(self._finish(calls, chunks, pairs=lambda _: 0), key=lambda one: one[0])
-        return join([Lookups(**arrays) for _, arrays in ended])
-
-    def _choose(
-        self, positions: NDArray[np.int64], labels: NDArray[np.int64], chunks: Path
-    ) -> tuple["_Side", TunedPair]:
-        """References with the extractor and setting chosen on them alone."""
-        extractors = (self.config.extractor, *self.config.alternatives)
-        best: tuple[_Side, TunedPair] | None = None
-        for place, extractor in enumerate(extractors):
-            features = self._features(positions, extractor)
-            searched = References(
-                Packed.of(features).sketched(), labels, self.encounters[positions],
-                features if self.config.verify else None,
-            )  # fmt: skip
-            side = _Side(extractor, ray.put(searched), features.keypoints)
-            tuned = self._tune(side, chunks, place, alone=len(extractors) == 1)
-            if best is None or tuned[0].best > best[1][0].best:
-                best = side, tuned
-        assert best is not None
-        return best
-
-    def _features(self, positions: NDArray[np.int64], extractor: Extractor) -> Features:
-        """Features of the given photos, from the study's store where they were taken before."""
-        config = self.config.model_copy(update={"extractor": extractor})
-        # By the same actors that match: tasks would wait for ever for the CPUs that these hold.
-        calls = {
-            f"features-{at:08d}": Call(
-                "extract",
-                (self.shared, positions[at : at + PHOTOS_PER_TASK], config, self.store),
-            )
-            for at in range(0, len(positions), PHOTOS_PER_TASK)
-        }
-        parts: dict[str, Features] = {}
-        for name, features in self.pool.run(calls):
-            parts[name] = features
-            self.progress(self.done, self.total)
-        return Features.concat(parts[name] for name in sorted(parts))
-
-    def _tune(self, side: "_Side", chunks: Path, place: int, *, alone: bool) -> TunedPair:
-        """The settings, chosen on the references alone; nothing is looked up for a single one."""
-        settings = settings_of(self.config)
-        if alone and len(settings) == 1:
-            return (Tuned(settings[0], (), 0),) * 2
-        count = len(side.keypoints)
-        lookups = sample(count, most=self.config.tuning_lookups, seed=self.config.seed)
-        size = max(1, PAIRS_PER_CHUNK // count)
-        calls = {
-            f"tuning-{place}-{at:08d}": Call(
-                "tune", (side.references, self.config, lookups[at : at + size])
-            )
-            for at in range(0, len(lookups), size)
-        }
-        right = np.zeros((2, len(settings)))
-        for _, arrays in sorted(self._finish(calls, chunks, pairs=lambda _: 0)):
-            right += arrays["right"]
-        first, second = (best_of(settings, one, len(lookups)) for one in right)
-        return first, second
-
-    def _rank(
-        self,
-        side: "_Side",
-        looking: ray.ObjectRef,
-        queries: int,
-        settings: tuple[Setting, Setting],
-        chunks: Path,
-    ) -> Ranked:
-        references = len(side.keypoints)
-        size = max(1, PAIRS_PER_CHUNK // max(1, references))
-        if isinstance(self.config.verify, LightGlue):
-            size = max(1, min(size, NETWORK_PAIRS_PER_CHUNK // self.config.verify.candidates))
-        calls = {
-            f"ranked-{at:08d}": Call(
-                "rank",
-                (side.references, looking, at, min(at + size, queries), self.config, settings,
-                 self.k),
-            )
-            for at in range(0, queries, size)
         }  # fmt: skip
-        began = time.monotonic()
-        ended = sorted(
-            self._finish(calls, chunks, pairs=lambda a: len(a["first_correct"]) * references)
-        )
-        self.seconds += time.monotonic() - began
-        return concat([Ranked.of_arrays(arrays) for _, arrays in ended])
+        ended = {}
+        for name, arrays, _ in finish(self.pool, calls, ready.chunks):
+            ended[name] = Lookups(**arrays)
+            self.tell()
+        return join([ended[name] for name in sorted(ended)])
 
-    def _finish(
-        self, calls: dict[str, Call], chunks: Path, *, pairs: Callable[[dict[str, Any]], int]
-    ) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-        """Results by name: those on disk first, then the others as they end, each written at once."""
-        left: dict[str, Call] = {}
-        for name, call in calls.items():
-            arrays = _read(chunks / f"{name}.npz")
-            if arrays is None:
-                left[name] = call
-                continue
-            self.done += pairs(arrays)
-            yield name, arrays
-        self.progress(self.done, self.total)
-        for name, arrays in self.pool.run(left):
-            _write(chunks / f"{name}.npz", arrays)
-            self.done += pairs(arrays)
-            self.fresh += pairs(arrays)
-            self.progress(self.done, self.total)
-            yield name, arrays
+    def _finish(self, calls: dict[str, Call], ready: Prepared, matched: int) -> list[Arrays]:
+        """Chunks in the order of their names."""
+        ended = {}
+        self.tell()
+        for name, arrays, fresh in finish(self.pool, calls, ready.chunks):
+            pairs = len(arrays["first_correct"]) * matched
+            self.done += pairs
+            self.fresh += pairs * fresh
+            ended[name] = arrays
+            self.tell()
+        return [ended[name] for name in sorted(ended)]
 
-    def params(self) -> Params:
+    def params(self, datasets: list[str]) -> Params:
         """What was chosen and measured, as flat scalars."""
-        counts = np.concatenate(self.keypoints) if self.keypoints else np.zeros(1)
+        counts = np.concatenate(
+            [ready.keypoints for ready in self.prepared] or [np.zeros(1, np.int64)]
+        )
         params: Params = {
             "extractor": self.config.extractor.kind,
             "score": self.config.score,
             "mutual": self.config.mutual,
             "keypoints_per_photo": round(float(np.mean(counts)), 1),
+            "pairs": self.total,
         }
         if self.config.verify:
             params["verify"] = self.config.verify.model
-        one = len(self.chosen) == 1
-        for name, (extractor, pair) in self.chosen.items():
-            chosen = self._chosen(extractor, pair[0])
-            for what, value in self._chosen(extractor, pair[1]).items():
-                if chosen.get(what) != value:
-                    chosen[f"{what}/other_encounter"] = value
-            for what, value in chosen.items():
-                params[what if one else f"{what}/{name}"] = value
+        if self.config.shortlist is not None:
+            params |= {
+                "shortlist": self.config.shortlist.by,
+                "candidates": self.config.shortlist.size,
+            }
+        for name, ready in zip(datasets, self.prepared, strict=True):
+            found = chosen(ready, ready.tuned[0])
+            for what, value in chosen(ready, ready.tuned[1]).items():
+                if found.get(what) != value:
+                    found[f"{what}/other_encounter"] = value
+            for what, value in found.items():
+                params[what if len(datasets) == 1 else f"{what}/{name}"] = value
         if self.fresh and self.seconds:
             params["pairs_per_second"] = round(self.fresh / self.seconds, 1)
         return params
 
-    def _chosen(self, extractor: Extractor, tuned: Tuned) -> Params:
-        """What was chosen on one dataset's references, and how often it was right there."""
-        chosen: Params = {"threshold": tuned.setting.threshold}
-        if self.config.score == "lnbnn":
-            chosen = {
-                "neighbours": tuned.setting.neighbours,
-                "distance": tuned.setting.distance,
-            }
-        if self.config.alternatives:
-            chosen["chosen_extractor"] = extractor.canonical()
-        if tuned.looked_up:
-            chosen["leave_one_out_top1"] = round(tuned.best, 4)
-        return chosen
+    def curves(self, datasets: list[str]) -> dict[str, float]:
+        """`shortlist/<dataset>/among_<B>`: share of queries whose animal is among the first B;
+        `top1_<B>`: share answered rightly behind a shortlist of B.
+        """
+        found = {}
+        for name, curve in zip(datasets, self.measured, strict=False):
+            for place, size in enumerate(curve["sizes"]):
+                found[f"shortlist/{name}/among_{size}"] = float(curve["among"][:, place].mean())
+                found[f"shortlist/{name}/top1_{size}"] = float(curve["right"][:, place].mean())
+        return found
 
 
-@dataclass(frozen=True)
-class _Side:
-    """One dataset's references in the object store, by one extractor."""
-
-    extractor: Extractor
-    references: ray.ObjectRef
-    keypoints: NDArray[np.int64]
+def ranked_of(arrays: Arrays) -> Ranked:
+    """The answers in a chunk, whatever else is in it."""
+    measured = ("among", "right")
+    return Ranked.of_arrays({name: one for name, one in arrays.items() if name not in measured})
 
 
-def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    files.write_bytes(path, buffer.getvalue())
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]] | None:
-    """A finished chunk; None where there is none, or a damaged one, which is then made again."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        return None
+def chosen(ready: Prepared, tuned: Tuned) -> Params:
+    """What was chosen on one dataset's references, and how often it was right there."""
+    found: Params = {"threshold": tuned.setting.threshold}
+    if ready.config.score == "lnbnn":
+        found = {"neighbours": tuned.setting.neighbours, "distance": tuned.setting.distance}
+    if ready.config.alternatives:
+        found["chosen_extractor"] = ready.config.extractor.canonical()
+    if tuned.looked_up:
+        found["leave_one_out_top1"] = round(tuned.best, 4)
+    return found

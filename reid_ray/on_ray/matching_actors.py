@@ -14,11 +14,8 @@ from numpy.typing import NDArray
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
 
 from reid_ray.config.matching import Matching
-from reid_ray.datasets.encounters import same_encounter
 from reid_ray.errors import ReidError, ResourceError, TrialError
-from reid_ray.evaluation.ranking import Ranked, concat, rank_block
-from reid_ray.matching.features import Features
-from reid_ray.matching.scoring import References, Setting, left_out, score_views
+from reid_ray.matching.scoring import Setting, score_views
 
 ATTEMPTS = 5
 """A call that lost so many workers is given up: it is what kills them."""
@@ -58,58 +55,73 @@ class Matcher:
         images = [resized(photos[int(position)], config.short_px) for position in positions]
         return load_or_extract(store, images, config.extractor)
 
-    def tune(self, references: Any, config: Matching, lookups: NDArray[np.int64]) -> Arrays:
+    def tune(
+        self,
+        references: Any,
+        config: Matching,
+        lookups: NDArray[np.int64],
+        vectors_gd: Any,
+        hidden_g: Any,
+    ) -> Arrays:
         """Right answers of some references per setting, leave-one-out."""
         from reid_ray.matching.tuning import right_per_setting
 
-        return {"right": right_per_setting(references, config, lookups)}
+        return {
+            "right": right_per_setting(
+                references, config, lookups, vectors_gd=vectors_gd, hidden_g=hidden_g
+            )
+        }
 
     def look_up(
         self,
         references: Any,
+        vectors: Any,
         config: Matching,
         setting: Setting,
         places: NDArray[np.int64],
     ) -> Arrays:
         """The fields of `Lookups` for some references, a few at a time."""
-        from reid_ray.evaluation.open_set import Gallery, fold, join
-        from reid_ray.matching.scoring import score_lookups
+        from reid_ray.on_ray.matching_blocks import look_up
 
-        gallery = Gallery(references.identities_g, references.encounters_g)
-        parts = []
-        for at in range(0, len(places), QUERIES_AT_ONCE):
-            block = places[at : at + QUERIES_AT_ONCE]
-            out_qg = gallery.left_out(block)
-            # Scores of LNBNN and of sums per identity depend on which others are there.
-            present, withheld = (
-                score_lookups(block, references, config, setting, out)
-                for out in (out_qg, out_qg | gallery.own(block))
-            )
-            parts.append(fold(present, withheld, block, gallery))
-        return dict(join(parts)._asdict())
+        vectors_gd = None if vectors is None else vectors.references_gd
+        return dict(look_up(references, vectors_gd, config, setting, places)._asdict())
 
     def rank(
         self,
         references: Any,
         looking: Any,
+        vectors: Any,
         start: int,
         stop: int,
         config: Matching,
         settings: tuple[Setting, Setting],
         k: int,
+        kept: Path | None,
     ) -> Arrays:
         """The flattened `Ranked` of queries start:stop, a few at a time.
 
         Args:
+            vectors: with a shortlist.
             settings: with the references the config leaves in, and with those of other encounters.
         """
-        queries, labels, encounters = looking
-        parts = []
-        for at in range(start, stop, QUERIES_AT_ONCE):
-            block = np.arange(at, min(at + QUERIES_AT_ONCE, stop))
-            own = labels[block], encounters[block]
-            parts.append(_ranked(queries.take(block), *own, references, config, settings, k))
-        return concat(parts).arrays()
+        from reid_ray.on_ray.matching_blocks import rank_all, rank_shortlisted
+
+        block = np.arange(start, stop)
+        if vectors is None:
+            return rank_all(references, looking, config, settings, block, k=k, kept=kept)
+        return rank_shortlisted(references, looking, vectors, config, settings[0], block, k=k)
+
+    def pairs(self, task: Any, lookups: NDArray[np.int64], *parts: Any) -> Arrays:
+        """The fields of `Pairs` of some look-ups; see `fusion_blocks.Task`."""
+        from reid_ray.on_ray.fusion_blocks import lookup_pairs
+
+        return dict(vars(lookup_pairs(task, lookups, _fetched(parts))))
+
+    def fuse(self, task: Any, fused: Any, start: int, stop: int, k: int, *parts: Any) -> Arrays:
+        """The flattened `Ranked` of queries start:stop, by all parts joined."""
+        from reid_ray.on_ray.fusion_blocks import rank_fused
+
+        return rank_fused(task, fused, np.arange(start, stop), _fetched(parts), k=k).arrays()
 
     def score(
         self,
@@ -131,25 +143,16 @@ class Matcher:
         return {"scores": np.concatenate(parts)}
 
 
-def _ranked(
-    queries: Features,
-    labels: NDArray[np.int64],
-    encounters: NDArray[np.int64],
-    references: References,
-    config: Matching,
-    settings: tuple[Setting, Setting],
-    k: int,
-) -> Ranked:
-    """Answers of a few queries; those without their own encounter too, where one is known."""
-    views = [(settings[0], left_out(encounters, references, config))]
-    if (references.encounters_g >= 0).any():
-        views.append((settings[1], same_encounter(encounters, references.encounters_g)))
-    scores = score_views(queries, references, config, views)
-    answers = [
-        rank_block(one, labels, references.identities_g, k=k, left_out_qg=out_qg)
-        for one, (_, out_qg) in zip(scores, views, strict=True)
+def _fetched(parts: Any) -> list[Any]:
+    """Parts with what they name in the object store, read in place."""
+    from reid_ray.on_ray.fusion_blocks import LocalPart
+
+    return [
+        replace(part, references=ray.get(part.references), looking=ray.get(part.looking))
+        if isinstance(part, LocalPart)
+        else part
+        for part in parts
     ]
-    return replace(answers[0], other_encounter=answers[1]) if len(views) > 1 else answers[0]
 
 
 @dataclass(frozen=True)

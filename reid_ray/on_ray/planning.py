@@ -81,15 +81,24 @@ def plan_study(study: Study, rows: pd.DataFrame) -> StudyPlan:
         matchers=[
             MatchPlan(method_key("matching", config.canonical(), study.top_k, digest), config)
             for config in study.baselines.matching
+            if config.shortlist is None  # with one it may need the winner: see `late`
         ],
         trials=_trials(study, rows, digest),
     )
 
 
-def pair_count(rows: pd.DataFrame) -> int:
-    """Query-reference pairs over all collections, each by itself."""
+def pair_count(rows: pd.DataFrame, *, most: int | None = None) -> int:
+    """Query-reference pairs over all collections, each by itself; at most `most` per query."""
     counts = pd.crosstab(rows["dataset"], rows["split"]).reindex(columns=["query", "reference"])
-    return int((counts["query"] * counts["reference"]).fillna(0).sum())
+    references = counts["reference"] if most is None else counts["reference"].clip(upper=most)
+    return int((counts["query"] * references).fillna(0).sum())
+
+
+def matched_most(config: Matching) -> int | None:
+    """References matched per query; None: all."""
+    if config.shortlist is None or config.shortlist.curve == "all":
+        return None
+    return config.shortlist.size
 
 
 def dataset_inputs(rows: pd.DataFrame) -> list[dict[str, str]]:

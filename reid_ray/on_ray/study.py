@@ -22,6 +22,7 @@ from reid_ray.on_ray.baselines import score_chance
 from reid_ray.on_ray.data import load_photos
 from reid_ray.on_ray.encoders import EncoderPlan, score_encoders
 from reid_ray.on_ray.halving import left_to_do, start_halving
+from reid_ray.on_ray.late import Late, plan_late
 from reid_ray.on_ray.matching import run_matching
 from reid_ray.on_ray.planning import (
     MatchPlan,
@@ -120,7 +121,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         _baselines(run, stages, materials, rows, resources)
         _trials(run, stages.trials, materials, resources, search=study.search)
         winner = choose_winner(folder, stages.trials)
-        keys = stages.keys()
+        keys = stages.keys() + _late(run, stages, winner, materials, rows, resources)
         if winner is not None:
             keys += _confirm(run, winner, materials, resources)
             keys += _transfer(run, winner, stages, materials, rows, resources)
@@ -249,9 +250,13 @@ def _match(
     started_at = time.time()
     actors = run.study.scaling.matching_actors or resources.cpus
     with run.display.phase(plan.config.name, pair_count(rows), "pairs matched") as phase:
-        predictions, params = run_matching(
+        matched = run_matching(
             materials, rows, plan.config, folder, actors=actors, k=run.study.top_k,
             progress=lambda done, _total: phase.at(done),
+            keep_scores=any(
+                plan.config.name in fusion.parts and fusion.shortlist is None
+                for fusion in run.study.fusion
+            ),
         )  # fmt: skip
     result = Result(
         key=plan.key,
@@ -259,12 +264,38 @@ def _match(
         kind="baseline",
         family="local features",
         scope="+".join(pd.unique(rows["dataset"])),
-        params=params,
-        metrics=summarise(predictions),
+        params=matched.params,
+        metrics=summarise(matched.predictions),
         seconds=time.time() - started_at,
         started_at=started_at,
     )
-    folder.finish(result, predictions)
+    folder.finish(result, matched.predictions)
+
+
+def _late(
+    run: _Run,
+    stages: StudyPlan,
+    winner: Plan | None,
+    materials: ray.ObjectRef,
+    rows: pd.DataFrame,
+    resources: Cluster,
+) -> list[str]:
+    """What builds on other methods; returns its keys."""
+    plans = plan_late(run.study, stages, winner, rows, run.folder)
+    late = Late(
+        run.study, run.folder, materials, rows, run.display,
+        actors=run.study.scaling.matching_actors or resources.cpus,
+        gpus=gpus_per_worker(run.study.scaling, resources),
+        early={matcher.config.name: matcher.key for matcher in stages.matchers},
+    )  # fmt: skip
+    late.run(plans, lambda key: run.tracking.sync(run.folder.method(key)))
+    for plan in plans:
+        result = run.folder.method(plan.key).result()
+        if result.status == "failed":
+            run.warn(f"{result.method} failed: {result.note}")
+        elif result.status == "not_run":
+            run.warn(f"{result.method} was not run: {result.note}")
+    return [plan.key for plan in plans]
 
 
 def _trials(

@@ -79,9 +79,7 @@ class Plan:
         """The whole table, so that row numbers stay photo numbers, as this training sees it."""
         if self.variant is not None:
             return variant_rows(rows, self.datasets, self.variant)
-        rows = rows.copy()
-        rows.loc[~rows["dataset"].isin(self.datasets), "split"] = "none"
-        return rows
+        return within(rows, self.datasets)
 
     def empty_result(self) -> Result:
         """The result before anything was achieved."""
@@ -223,6 +221,13 @@ def cosine_calibration(
         return cosine_lookups(vectors(references), places, gallery)
 
     return look_up
+
+
+def within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
+    """The whole table, so that row numbers stay photo numbers, with other datasets out of the split."""
+    rows = rows.copy()
+    rows.loc[~rows["dataset"].isin(datasets), "split"] = "none"
+    return rows
 
 
 def _train(

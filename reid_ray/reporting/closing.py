@@ -9,7 +9,9 @@ from reid_ray.reporting.verdict import domain_verdicts
 from reid_ray.runs.study import StudyRecord
 
 UI_PORT = 5000
-FAMILIES = ("chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet")
+FAMILIES = (
+    "chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet", "fusion",
+)  # fmt: skip
 
 
 def closing_words(

@@ -15,3 +15,8 @@ def learnable(rows: pd.DataFrame) -> NDArray[np.bool_]:
     apart = rows["dataset"].isin(rows.loc[split.eq("train"), "dataset"])
     found = rows["domain"].eq("seen") & (split.eq("train") | (split.eq("reference") & ~apart))
     return np.asarray(found.to_numpy(bool))
+
+
+def trained_on(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """The learnable photos that are not kept out for validation."""
+    return np.asarray(learnable(rows) & ~rows["validation"].to_numpy(bool))

@@ -21,7 +21,7 @@ from reid_ray.errors import TrialError, WeightsError
 from reid_ray.evaluation.ranking import rank_block
 from reid_ray.matching import sift
 from reid_ray.matching.engine import Packed, count_block
-from reid_ray.on_ray import matching, matching_actors
+from reid_ray.on_ray import matching, matching_actors, matching_sides
 from reid_ray.on_ray.session import cluster
 from reid_ray.runs.methods import MethodFolder
 
@@ -94,7 +94,8 @@ def run(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     images, rows = photos(noise)
     kwargs: dict[str, Any] = {"actors": 1, "k": 3, **changes}
-    return matching.run_matching(ray.put(images), rows, config, folder_of(tmp_path), **kwargs)
+    done = matching.run_matching(ray.put(images), rows, config, folder_of(tmp_path), **kwargs)
+    return done.predictions, done.params
 
 
 def same_answers(found: pd.DataFrame, expected: pd.DataFrame) -> None:
@@ -122,7 +123,7 @@ def test_answers_are_those_of_a_plain_loop_and_progress_reaches_the_total(
 def test_a_second_start_reads_chunks_and_makes_damaged_ones_again(
     started: None, tmp_path: Path, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matching, "PAIRS_PER_CHUNK", 40)
+    monkeypatch.setattr(matching_sides, "PAIRS_PER_CHUNK", 40)
     run(tmp_path)
     kept = sorted(tmp_path.glob("methods/a/chunks/*/ranked-*.npz"))
     assert len(kept) == 5 + 4
@@ -145,7 +146,7 @@ def test_a_second_start_reads_chunks_and_makes_damaged_ones_again(
 def test_killed_actors_are_replaced_and_change_nothing(
     started: None, tmp_path: Path, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matching, "PAIRS_PER_CHUNK", 20)
+    monkeypatch.setattr(matching_sides, "PAIRS_PER_CHUNK", 20)
     kills = iter(range(3))
     fill = matching_actors.Pool._fill
 
@@ -239,7 +240,8 @@ def test_lightglue_puts_the_best_candidates_in_order(started: None, tmp_path: Pa
 
     def ranked(name: str, config: Matching) -> tuple[pd.DataFrame, dict[str, Any]]:
         folder = MethodFolder(tmp_path / "methods" / name)
-        return matching.run_matching(shared, rows, config, folder, actors=1, k=3)
+        done = matching.run_matching(shared, rows, config, folder, actors=1, k=3)
+        return done.predictions, done.params
 
     found, params = ranked("again", config)
     plain, _ = ranked("plain", config.model_copy(update={"verify": None}))
@@ -289,7 +291,7 @@ def test_methods_with_the_same_extractor_take_features_once(
     for name, change in zip("abcd", changes, strict=True):
         config = CONFIG.model_copy(update=change)
         folder = MethodFolder(tmp_path / "methods" / name)
-        found, _ = matching.run_matching(shared, rows, config, folder, actors=1, k=3)
+        found = matching.run_matching(shared, rows, config, folder, actors=1, k=3).predictions
         if name == "a":
             same_answers(found, expected)
             kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("features/*.npz")}
@@ -302,9 +304,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 import test_matching as t
-from reid_ray.on_ray import matching
+from reid_ray.on_ray import matching_sides
 from reid_ray.on_ray.session import cluster
-matching.PAIRS_PER_CHUNK = 20
+matching_sides.PAIRS_PER_CHUNK = 20
 with cluster():
     table, _ = t.run(Path(sys.argv[1]))
 table.to_parquet(sys.argv[2])
@@ -342,9 +344,9 @@ def test_the_threshold_of_new_animals_is_a_plain_loops(started: None, tmp_path: 
     new = rows["dataset"].eq("one") & rows["identity"].eq("4")
     rows.loc[new, "split"] = "query"
     config = Matching(extractor=Sift(max_keypoints=60), thresholds=(0.7,))
-    table, _ = matching.run_matching(
+    table = matching.run_matching(
         ray.put(images), rows, config, folder_of(tmp_path), actors=1, k=3
-    )
+    ).predictions
     assert table.loc[table["dataset"] == "two", "threshold"].isna().all()
     g = np.flatnonzero(rows["dataset"].eq("one") & rows["split"].eq("reference"))
     packed = Packed.of(sift.extract([images[int(i)] for i in g], Sift(max_keypoints=60)))

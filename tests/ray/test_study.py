@@ -44,6 +44,13 @@ def study_of(folder: Path, **changes: Any) -> Study:
             "triplet": {"minings": ["all"], "margins": [0.2]},
         },
         "training": {"weights": "random", "input_px": 64, "epochs": 2, "batch_size": 16},
+        "baselines": {
+            "matching": [
+                {"name": "SIFT"},
+                {"name": "SIFT-few", "shortlist": {"by": "winner", "size": 3}},
+            ],
+        },
+        "fusion": [{"parts": ["SIFT", "winner"]}],
         "storage": str(folder / "runs"),
         "reports": str(folder / "reports"),
     }
@@ -73,7 +80,7 @@ def done(running_ray: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Done
 def test_every_method_has_a_figure_for_both_domains(done: Done) -> None:
     methods = {m.result.method: m.result for m in done.outcome.record.methods}
     assert set(methods) == {
-        "chance", "SIFT", "test_resnet untrained",
+        "chance", "SIFT", "SIFT-few", "fused", "test_resnet untrained",
         "test_resnet ArcFace m=0.25 s=16 lr=0.05", "test_resnet Triplet all m=0.2 lr=0.05",
     }  # fmt: skip
     for result in methods.values():
@@ -90,9 +97,31 @@ def test_no_photo_of_the_unseen_domain_was_trained_or_validated_on(done: Done) -
     trained = rows[
         (rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")
     ]
-    batches = done.outcome.record.methods[-1].history
+    batches = next(m.history for m in done.outcome.record.methods if m.result.kind == "trial")
     assert len(batches) == 2
     assert set(trained["dataset"]) == {"zebra"}
+
+
+def test_what_builds_on_the_winner_answers_with_it(done: Done) -> None:
+    methods = {m.result.method: m for m in done.outcome.record.methods}
+    fused = methods["fused"]
+    assert fused.result.family == "fusion"
+    assert fused.result.params["parts"] == "SIFT + winner"
+    assert fused.predictions is not None
+    assert all(0 < scores[0] < 1 for scores in fused.predictions["top_scores"])
+    few = methods["SIFT-few"]
+    record = done.outcome.record
+    winner = next(m for m in record.methods if m.result.key == record.study["winner"])
+    assert few.predictions is not None
+    assert winner.predictions is not None
+    # With three candidates, the fourth is the winner's own fourth.
+    pairs = zip(few.predictions["top_keys"], winner.predictions["top_keys"], strict=True)
+    for ours, theirs in pairs:
+        assert set(ours[:3]) == set(theirs[:3])
+        assert list(ours[3:]) == list(theirs[3:])
+    page = done.outcome.report.read_text()
+    assert 'id="fusion"' in page
+    assert 'id="shortlists"' in page
 
 
 def test_two_ddp_workers_train_the_winner_to_the_same_numbers(done: Done) -> None:
@@ -177,6 +206,7 @@ def test_nested_trials_give_the_inline_numbers(done: Done, tmp_path: Path) -> No
         tmp_path,
         scaling={"workers": 2, "winner_workers": 0},
         baselines={"matching": [], "random_init": False},
+        fusion=[],
     )
     nested = {m.result.method: m for m in run(study)[0].record.methods}
     trials = [m for m in done.outcome.record.methods if m.result.kind == "trial"]
@@ -206,7 +236,9 @@ def test_a_bad_photo_is_put_aside_and_told(
         "datasets": [{"source": "folder", "name": "mine", "root": str(photos)}],
         "images": {"short_px": 64},
     }
-    study = study_of(tmp_path, data=data, baselines={"matching": []}, scaling={"winner_workers": 0})
+    study = study_of(
+        tmp_path, data=data, baselines={"matching": []}, fusion=[], scaling={"winner_workers": 0}
+    )
     outcome, told = run(study)
     assert outcome.record.quarantine["path"].tolist() == [f"{spoilt.parent.name}/{spoilt.name}"]
     assert "1 photos put aside" in told

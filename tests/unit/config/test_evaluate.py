@@ -90,3 +90,14 @@ def test_two_ways_to_name_a_model_that_differ_in_words_only_have_equal_settings(
     assert plain.settings != parse(
         {"name": "a", "model": "resnet18", "input_px": 96}, where="test"
     ).settings  # fmt: skip
+
+
+def test_what_builds_on_a_model_names_one_of_this_run() -> None:
+    few = {"name": "few", "shortlist": {"by": "DINOv2-L", "size": 50}}
+    given = {"name": "mine", "data": ZEBRAS, "models": ["DINOv2-L"], "methods": [few]}
+    fused = [{"parts": ["few", "DINOv2-L"], "shortlist": {"by": "DINOv2-L", "size": 50}}]
+    study = EvaluateRun.parse(given | {"fusion": fused}, where="test").study()
+    assert study.fusion[0].parts == ("few", "DINOv2-L")
+    assert study.baselines.matching[0].shortlist is not None
+    with pytest.raises(ConfigError, match="winner"):
+        EvaluateRun.parse(given | {"fusion": [{"parts": ["few", "winner"]}]}, where="test")

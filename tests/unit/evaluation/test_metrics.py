@@ -207,6 +207,18 @@ def test_figures_without_the_own_encounter_and_by_side_stand_beside_the_others()
     assert "unseen/top1_same_side" not in figures
 
 
+def test_a_method_that_is_not_asked_again_has_no_figures_without_the_own_encounter():
+    def once(*given):
+        return replace(by_encounter(*given), other_encounter=None)
+
+    table = answer_queries(met(), once)
+    assert table["other_encounter_first_correct"].tolist() == [-1, -1, -1]
+    assert table["other_encounter_side"].tolist() == ["", "", ""]
+    figures = summarise(table)
+    assert figures["seen/top1"] == 0.5
+    assert not [name for name in figures if name.startswith("other_encounter")]
+
+
 def test_without_encounters_and_sides_nothing_is_added():
     figures = summarise(answer_queries(photos(), by_encounter))
     assert not [name for name in figures if "side" in name or "other_encounter" in name]

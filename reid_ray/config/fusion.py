@@ -1,0 +1,108 @@
+"""Settings of a fusion: several methods of a study answer as one."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from reid_ray.config.base import Config
+from reid_ray.config.datasets import Name
+from reid_ray.config.matching import Matching, Shortlist
+
+WINNER = "winner"
+VLAD = "vlad"
+
+
+class Fusion(Config):
+    """Scores of several methods, each made into the probability of the same animal, and joined.
+
+    After WildFusion (Cermak et al. 2024, arXiv 2408.12934). What is fitted, is fitted on pairs of
+    reference photos alone.
+    """
+
+    name: Name = "fused"
+    parts: Annotated[tuple[str, ...], Field(min_length=2)]
+    """Names of methods of the study: local features, pre-trained models, `<backbone> untrained`, or
+    `winner`, the chosen trial."""
+    calibration: Literal["isotonic", "logistic"] = "isotonic"
+    combine: Literal["mean", "log_odds"] = "mean"
+    """What is averaged: probabilities, or their log-odds."""
+    weights: Literal["equal", "chosen"] = "equal"
+    """`chosen`: those that name most reference photos rightly."""
+    shortlist: Shortlist | None = None
+    """Local features are matched, and all parts joined, only on these references."""
+    lookups: PositiveInt = 1000
+    """Reference photos looked up to fit on, drawn at random where there are more. Where a part was
+    trained on them, only the validation photos are."""
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _parts_differ(self) -> "Fusion":
+        if len(set(self.parts)) < len(self.parts):
+            raise ValueError(f"parts must differ, found {list(self.parts)}")
+        return self
+
+    def uses(self) -> set[str]:
+        """Names of all methods it builds on."""
+        return {*self.parts, *([self.shortlist.by] if self.shortlist else [])}
+
+
+def check_names(
+    matching: Sequence[Matching],
+    fusions: Sequence[Fusion],
+    *,
+    encoders: Collection[str],
+    trained: bool,
+    validated: bool,
+) -> None:
+    """Refuse shortlists and parts that name nothing, or what cannot be had.
+
+    Args:
+        encoders: names of models that are scored as they come.
+        trained: whether there will be a chosen trial.
+        validated: whether reference photos are kept out of training.
+
+    Raises:
+        ValueError: as pydantic's validators do.
+    """
+    embeddings = [*encoders, *([WINNER] if trained else [])]
+    local = {config.name: config for config in matching}
+    _refuse_twice([*local, *encoders, *(fusion.name for fusion in fusions)])
+    for config in matching:
+        if config.shortlist:
+            _refuse_unknown(config.name, [config.shortlist.by], [*embeddings, VLAD])
+    for fusion in fusions:
+        _refuse_unknown(fusion.name, fusion.parts, [*local, *embeddings])
+        if fusion.shortlist:
+            has_local = any(part in local for part in fusion.parts)
+            known = [*embeddings, *([VLAD] if has_local else [])]
+            _refuse_unknown(fusion.name, [fusion.shortlist.by], known)
+        _refuse_other_shortlists(fusion, local.values())
+        if WINNER in fusion.uses() and not validated:
+            raise ValueError(
+                f"{fusion.name}: a trained model is over-sure of photos it was trained on, so its "
+                "scores are calibrated on validation photos, and there are none; set "
+                "data.split.validation_share above 0"
+            )
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1 or name in (WINNER, VLAD)}):
+        raise ValueError(f"names of methods must differ, and not be winner or vlad; found {twice}")
+
+
+def _refuse_unknown(user: str, names: Iterable[str], known: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{user} names no method it can use: {unknown}; there are {list(known)}")
+
+
+def _refuse_other_shortlists(fusion: Fusion, local: Iterable[Matching]) -> None:
+    """Scores behind one shortlist are not calibrated for another."""
+    for config in local:
+        own = config.shortlist and (config.shortlist.by, config.shortlist.size)
+        ours = fusion.shortlist and (fusion.shortlist.by, fusion.shortlist.size)
+        if config.name in fusion.parts and own not in (None, ours):
+            raise ValueError(
+                f"{fusion.name}: its part {config.name} has another shortlist ({own}); give both "
+                "the same, or name a method without one"
+            )

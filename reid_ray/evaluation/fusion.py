@@ -1,0 +1,224 @@
+"""Join several methods' scores into one probability. In: pairs of reference photos with the score of
+each part. Out: a `Fused`, which joins scores of any photos.
+
+Legend: n pairs, p parts.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reid_ray.errors import StorageError
+from reid_ray.evaluation.calibration import Calibrator, Kind, calibrate
+
+Combine = Literal["mean", "log_odds"]
+FOLDS = 5
+_SURE = 1e-6
+"""Probabilities are kept so far from 0 and 1 before their log-odds are taken."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of reference photos: one that was looked up, one it was compared with.
+
+    Attributes:
+        scores: float32 [n, p].
+        same: bool [n], of one animal.
+        lookup: int64 [n], equal within one looked-up photo.
+        weight: float32 [n], how many pairs each stands for.
+    """
+
+    scores: NDArray[np.float32]
+    same: NDArray[np.bool_]
+    lookup: NDArray[np.int64]
+    weight: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.same)
+
+    def part(self, chosen: NDArray[np.bool_]) -> "Pairs":
+        return Pairs(
+            self.scores[chosen], self.same[chosen], self.lookup[chosen], self.weight[chosen]
+        )
+
+    @classmethod
+    def none(cls, parts: int) -> "Pairs":
+        """No pairs, of so many parts."""
+        return cls(
+            np.zeros((0, parts), np.float32), np.zeros(0, np.bool_),
+            np.zeros(0, np.int64), np.zeros(0, np.float32),
+        )  # fmt: skip
+
+    @classmethod
+    def concat(cls, parts: Sequence["Pairs"]) -> "Pairs":
+        """Join pairs of different look-ups."""
+        return cls(
+            *(np.concatenate([vars(one)[name] for one in parts]) for name in cls.__annotations__)
+        )
+
+
+def sample_pairs(
+    scores_gp: NDArray[np.float32],
+    same_g: NDArray[np.bool_],
+    possible_g: NDArray[np.bool_],
+    *,
+    lookup: int,
+    rng: np.random.Generator,
+    best: int = 50,
+    others: int = 50,
+) -> Pairs:
+    """Of one look-up all pairs of one animal, each part's `best`, and some of the rest.
+
+    What is high decides, so there every pair is kept; of the many low ones `others` stand for all,
+    by their weight. Ties in a part's best: the lower position.
+    """
+    places = np.flatnonzero(possible_g)
+    scores, same = scores_gp[places], same_g[places]
+    kept = same.copy()
+    for column in scores.T:
+        kept[np.argsort(-column, kind="stable")[:best]] = True
+    rest = np.flatnonzero(~kept)
+    drawn = np.sort(rng.choice(rest, min(others, len(rest)), replace=False)).astype(np.int64)
+    chosen = np.concatenate([np.flatnonzero(kept), drawn])
+    weight = np.ones(len(chosen), np.float32)
+    weight[len(chosen) - len(drawn) :] = len(rest) / max(len(drawn), 1)
+    return Pairs(scores[chosen], same[chosen], np.full(len(chosen), lookup, np.int64), weight)
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Curves and weights of all parts.
+
+    Attributes:
+        curves: one per part.
+        weights: of the parts; they sum to 1.
+        combine: whether probabilities or their log-odds are averaged.
+        final: from that average to a probability: of two true probabilities the mean is none, as
+            where one part is sure and the other has no idea. None leaves the average as it is.
+    """
+
+    curves: tuple[Calibrator, ...]
+    weights: tuple[float, ...]
+    combine: Combine = "mean"
+    final: Calibrator | None = None
+
+    def average(self, scores_np: ArrayLike) -> NDArray[np.float64]:
+        """What ranks: the parts' probabilities averaged, [...] of scores [..., p]."""
+        scores = np.asarray(scores_np)
+        each = np.stack([c.probability(scores[..., i]) for i, c in enumerate(self.curves)], axis=-1)
+        return joined(each, self.weights, self.combine)
+
+    def probability(self, scores_np: ArrayLike) -> NDArray[np.float64]:
+        """P(same animal) [...] of scores [..., p]; it never falls where `average` rises."""
+        average = self.average(scores_np)
+        return average if self.final is None else self.final.probability(average)
+
+    def best_first(self, scores_np: ArrayLike) -> NDArray[np.int64]:
+        """Order of n pairs: by `average`; equal ones by the weighted mean of standardised scores,
+        which flat steps do not hide; then by position.
+        """
+        scores = np.asarray(scores_np)
+        each = [c.standardised(scores[..., i]) for i, c in enumerate(self.curves)]
+        unhidden = np.stack(each, axis=-1) @ np.array(self.weights)
+        return np.lexsort((-unhidden, -self.average(scores)))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain numbers, for a file."""
+        return {
+            "curves": [curve.as_json() for curve in self.curves],
+            "weights": list(self.weights),
+            "combine": self.combine,
+            "final": self.final and self.final.as_json(),
+        }
+
+    @classmethod
+    def from_json(cls, raw: Any) -> "Fused":
+        """What `as_json` gave; StorageError if it is something else."""
+        try:
+            curves = tuple(Calibrator.from_json(one) for one in raw["curves"])
+            final = raw["final"] and Calibrator.from_json(raw["final"])
+            return cls(curves, tuple(map(float, raw["weights"])), raw["combine"], final)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"not a fusion ({error!r})") from None
+
+
+def joined(
+    probability_np: NDArray[np.float64], weights: Sequence[float], combine: Combine
+) -> NDArray[np.float64]:
+    """The weighted mean over the last axis, of probabilities or of log-odds."""
+    if combine == "mean":
+        return np.asarray(probability_np @ np.array(weights))
+    sure = np.clip(probability_np, _SURE, 1 - _SURE)
+    return np.asarray(1 / (1 + np.exp(-(np.log(sure / (1 - sure)) @ np.array(weights)))))
+
+
+def fit(pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool) -> tuple[Fused, float]:
+    """Fit curves on all pairs, and weights if they are to be chosen.
+
+    Weights, the final curve (isotonic) and the figure come from look-ups each fifth of which was
+    answered with curves fitted on the others.
+
+    Returns:
+        The fusion, and its top-1 (0..1) on the look-ups.
+
+    Raises:
+        ValueError: no pair is of one animal.
+    """
+    parts = pairs.scores.shape[1]
+    offered = weightings(parts) if choose_weights else weightings(parts)[:1]
+    curves = _curves(pairs, kind)
+    crossed = _cross_fitted(pairs, kind)
+    right = [right_share(joined(crossed, weights, combine), pairs) for weights in offered]
+    best = int(np.argmax(np.round(right, 9)))
+    average = joined(crossed, offered[best], combine)
+    final = calibrate(average, pairs.same, kind="isotonic", weights=pairs.weight)
+    return Fused(curves, offered[best], combine, final), right[best]
+
+
+def weightings(parts: int) -> list[tuple[float, ...]]:
+    """Weights to choose from: equal ones first, then tenths (fifths, beyond two parts) that sum to
+    1 and leave no part out, the evenest first.
+    """
+    equal = (1 / parts,) * parts
+    steps = max(10 if parts == 2 else 5, parts + 1)
+    grid = [
+        tuple(step / steps for step in one)
+        for one in itertools.product(range(1, steps), repeat=parts)
+        if sum(one) == steps
+    ]
+    grid.sort(key=lambda one: (round(sum((w - 1 / parts) ** 2 for w in one), 9), one))
+    return [equal, *(one for one in grid if not np.allclose(one, equal))]
+
+
+def right_share(probability: NDArray[np.float64], pairs: Pairs) -> float:
+    """Share of look-ups whose best pair is of one animal; where several are best, in proportion."""
+    _, which = np.unique(pairs.lookup, return_inverse=True)
+    highest = np.full(int(which.max()) + 1, -np.inf)
+    np.maximum.at(highest, which, probability)
+    best = probability == highest[which]
+    return float((np.bincount(which, best & pairs.same) / np.bincount(which, best)).mean())
+
+
+def _curves(pairs: Pairs, kind: Kind) -> tuple[Calibrator, ...]:
+    return tuple(
+        calibrate(column, pairs.same, kind=kind, weights=pairs.weight) for column in pairs.scores.T
+    )
+
+
+def _cross_fitted(pairs: Pairs, kind: Kind) -> NDArray[np.float64]:
+    """Each part's probabilities [n, p] by curves that have not seen the look-up; where the other
+    look-ups are too few to fit on, by curves of all.
+    """
+    found = np.empty(pairs.scores.shape, np.float64)
+    _, order = np.unique(pairs.lookup, return_inverse=True)
+    for fold in range(FOLDS):
+        here = order % FOLDS == fold
+        others = pairs.part(~here)
+        fitted = others if others.same.any() else pairs
+        for p, curve in enumerate(_curves(fitted, kind)):
+            found[here, p] = curve.probability(pairs.scores[here, p])
+    return found

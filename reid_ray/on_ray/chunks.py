@@ -1,0 +1,40 @@
+"""Finish calls of a pool, each result written at once, so that a start after a crash goes on."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from reid_ray.on_ray.matching_actors import Arrays, Call, Pool
+from reid_ray.runs import files
+
+
+def finish(pool: Pool, calls: dict[str, Call], folder: Path) -> Iterator[tuple[str, Arrays, bool]]:
+    """(name, arrays, made now) of each call: those in the folder first, then the others as they end."""
+    left: dict[str, Call] = {}
+    for name, call in calls.items():
+        arrays = _read(folder / f"{name}.npz")
+        if arrays is None:
+            left[name] = call
+        else:
+            yield name, arrays, False
+    for name, arrays in pool.run(left):
+        _write(folder / f"{name}.npz", arrays)
+        yield name, arrays, True
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    files.write_bytes(path, buffer.getvalue())
+
+
+def _read(path: Path) -> Arrays | None:
+    """A finished chunk; None where there is none, or a damaged one, which is then made again."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,77 @@
+"""Put each fusion beside its parts, and its probabilities beside what came true."""
+
+from typing import Any
+
+import pandas as pd
+
+from reid_ray.config.fusion import WINNER
+from reid_ray.reporting import verdict
+from reid_ray.reporting.pooled import Method, chosen_trial
+from reid_ray.reporting.sections.section import Section, Subject
+
+_MEASURES = ("top1", "top1_low", "top1_high")
+
+
+def _contents(subject: Subject) -> dict[str, Any] | None:
+    fusions = [m for m in subject.methods if m.family == "fusion" and m.finished]
+    if not fusions:
+        return None
+    return {
+        "compared": fused_and_parts(subject).to_dict("records"),
+        "judged": [_judged(method, domain) for method in fusions for domain in _domains(method)],
+    }
+
+
+def fused_and_parts(subject: Subject) -> pd.DataFrame:
+    """A row per fusion, part and domain: top-1 of both, their difference with its 95 % interval
+    (animals resampled whole), and McNemar's mid-p.
+    """
+    named = {method.name: method for method in subject.methods}
+    if (winner := chosen_trial(subject.methods)) is not None:
+        named[WINNER] = winner
+    rows = []
+    for fusion in subject.methods:
+        if fusion.family != "fusion" or not fusion.finished:
+            continue
+        for part in str(fusion.params.get("parts", "")).split(" + "):
+            for domain in _domains(fusion):
+                row = _row(fusion, named.get(part), part, domain)
+                rows += [row] if row else []
+    columns = ["fusion", "part", "domain", "fused_top1", "part_top1", "difference", "low", "high",
+               "p", "queries"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _row(fusion: Method, part: Method | None, name: str, domain: str) -> dict[str, Any] | None:
+    test = None if part is None else verdict.compare(fusion, part, domain)
+    if test is None or part is None:
+        return None
+    ahead = test.better == fusion.name
+    gain = test.difference if ahead else -test.difference
+    low, high = (test.low, test.high) if ahead else (-test.high, -test.low)
+    fused = fusion.figures[f"{domain}/top1"]
+    return {
+        "fusion": fusion.name, "part": name, "domain": domain, "fused_top1": fused,
+        "part_top1": part.figures[f"{domain}/top1"], "difference": gain, "low": low, "high": high,
+        "p": test.p, "queries": test.queries,
+    }  # fmt: skip
+
+
+def _domains(method: Method) -> list[str]:
+    return [d for d in ("seen", "unseen") if f"{d}/top1" in method.figures]
+
+
+def _judged(method: Method, domain: str) -> dict[str, Any]:
+    """What a fusion said of its best answers, and how many were right."""
+    logged = method.results[0].metrics
+    said = {name: logged.get(f"{domain}/{name}") for name in ("said", "ece", "brier")}
+    figures = {name: method.figures[f"{domain}/{name}"] for name in _MEASURES}
+    return {"name": method.name, "domain": domain, **said, **figures}
+
+
+SECTION = Section(
+    "fusion",
+    "Methods joined",
+    _contents,
+    lambda subject: {"fusion.csv": fused_and_parts(subject)},
+)

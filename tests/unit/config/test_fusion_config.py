@@ -1,0 +1,86 @@
+"""Shortlists and fusions name methods that there are."""
+
+from typing import Any
+
+import pytest
+
+from reid_ray.config.match import MatchRun
+from reid_ray.config.tune import Study
+from reid_ray.errors import ConfigError
+
+DATA = {"datasets": [{"source": "folder", "name": "mine", "root": "/photos"}]}
+LOCAL = [{"name": "SIFT"}, {"name": "LNBNN", "score": "lnbnn"}]
+
+
+def study(**changes: Any) -> Study:
+    raw: dict[str, Any] = {
+        "name": "s", "data": DATA, "baselines": {"matching": LOCAL},
+        "grid": {"backbones": ["test_resnet"]},
+    }  # fmt: skip
+    return Study.parse(raw | changes, where="test")
+
+
+def test_parts_may_be_any_method_that_is_scored_or_chosen() -> None:
+    shortlist = {"by": "winner", "size": 20}
+    parts = ["LNBNN", "winner", "test_resnet untrained"]
+    found = study(fusion=[{"name": "f", "parts": parts, "shortlist": shortlist}]).fusion[0]
+    assert found.calibration == "isotonic"
+    assert found.uses() == set(parts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fusion": [{"parts": ["SIFT", "Sift"]}]}, r"names no method it can use: \['Sift'\]"),
+        ({"fusion": [{"parts": ["SIFT"]}]}, "at least 2"),
+        ({"fusion": [{"parts": ["SIFT", "SIFT"]}]}, "parts must differ"),
+        (
+            {"fusion": [{"name": "SIFT", "parts": ["SIFT", "LNBNN"]}]},
+            "names of methods must differ",
+        ),
+        ({"baselines": {"matching": [{"name": "winner"}]}}, "not be winner or vlad"),
+        ({"grid": None, "fusion": [{"parts": ["SIFT", "winner"]}]}, "no method it can use"),
+        (
+            {"baselines": {"matching": [{"shortlist": {"by": "SIFT"}}]}},
+            "SIFT names no method it can use",
+        ),
+        (
+            {
+                "data": {**DATA, "split": {"validation_share": 0}},
+                "fusion": [{"parts": ["SIFT", "winner"]}],
+            },
+            "validation_share above 0",
+        ),
+        (
+            {
+                "fusion": [
+                    {"parts": ["winner", "test_resnet untrained"], "shortlist": {"by": "vlad"}}
+                ]
+            },
+            "no method it can use: .'vlad'",
+        ),
+        (
+            {
+                "baselines": {"matching": [{"shortlist": {"by": "winner", "size": 9}}]},
+                "fusion": [{"parts": ["SIFT", "winner"], "shortlist": {"by": "winner"}}],
+            },
+            "another shortlist",
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_refused_with_a_reason(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        study(**changes)
+
+
+def test_matching_alone_can_be_fused_and_shortlisted_but_has_no_winner() -> None:
+    raw: dict[str, Any] = {
+        "name": "m", "data": DATA,
+        "methods": [*LOCAL, {"name": "few", "shortlist": {"by": "vlad", "size": 5}}],
+        "fusion": [{"parts": ["SIFT", "LNBNN"], "shortlist": {"by": "vlad"}}],
+    }  # fmt: skip
+    found = MatchRun.parse(raw, where="test").study()
+    assert found.fusion[0].parts == ("SIFT", "LNBNN")
+    raw["methods"][2]["shortlist"]["by"] = "winner"
+    with pytest.raises(ConfigError, match=r"few names no method it can use: \['winner'\]"):
+        MatchRun.parse(raw, where="test")
