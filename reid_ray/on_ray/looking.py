@@ -146,7 +146,7 @@ def local_looker(
         side = ray.put(_searched(features.take(references), identities_g, encounters_g))
         few = np.array_split(lookups, max(1, len(lookups) * len(references) // PAIRS_PER_CALL))
         tuning = {
-            f"{n:08d}": Call("tune", (side, config, part))
+            f"{n:08d}": Call("tune", (side, config, part, None, None))
             for n, part in enumerate(few)
             if len(part)
         }
