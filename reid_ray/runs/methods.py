@@ -20,7 +20,7 @@ from reid_ray.runs import files
 SCHEMA = 2
 """Raised when the meaning of results changes, so that old ones are not mixed with new."""
 
-REPORTED = ("result.json", "predictions.parquet", "history.jsonl")
+REPORTED = ("result.json", "predictions.parquet", "history.jsonl", "fusion.json")
 """Files of a method that a report is made from."""
 
 Kind = Literal["trial", "baseline", "confirmation", "transfer"]

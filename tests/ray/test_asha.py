@@ -36,6 +36,7 @@ def raced(folder: Path, *lrs: float, **changes: Any) -> Study:
         "search": "asha",
         "asha": {"grace_epochs": 2, "reduction": 2.0},
         "baselines": {"matching": [], "random_init": False},
+        "fusion": [],
         "scaling": {"winner_workers": 0, "max_concurrent": 1},
     }
     return study_of(folder, **settings | changes)

@@ -94,7 +94,7 @@ def wait_for(head: Head) -> None:
 def test_a_bare_submission_runs_the_study_where_the_package_is_installed(
     head: Head, tmp_path: Path
 ) -> None:
-    study = study_of(tmp_path, scaling={"winner_workers": 0}, baselines={"matching": []})
+    study = study_of(tmp_path, scaling={"winner_workers": 0}, baselines={"matching": []}, fusion=[])
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump(study.model_dump(mode="json")))
     ended = head.submit("--", "python", "-m", "reid_ray.tune", str(config), cwd=tmp_path)

@@ -39,6 +39,7 @@ def small(folder: Path) -> Study:
         },
         transfer={"evaluate": ["north"]},
         baselines={"matching": [], "random_init": True},
+        fusion=[],
         scaling={"winner_workers": 0},
     )
 
