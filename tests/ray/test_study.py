@@ -207,7 +207,6 @@ def test_nested_trials_give_the_inline_numbers(done: Done, tmp_path: Path) -> No
         scaling={"workers": 2, "winner_workers": 0},
         baselines={"matching": [], "random_init": False},
         fusion=[],
-        fusion=[],
     )
     nested = {m.result.method: m for m in run(study)[0].record.methods}
     trials = [m for m in done.outcome.record.methods if m.result.kind == "trial"]
