@@ -27,7 +27,7 @@ from reid_ray.config.datasets import Images
 from reid_ray.datasets.images import BadImage, Pixels, Source, prepare_source, read_source
 from reid_ray.datasets.prepared import MappedFile, PreparedImages
 from reid_ray.errors import StorageError
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
 
 VERSION = 1
 """Counts up whenever the same file and settings would give other pixels."""
@@ -119,6 +119,10 @@ class PreparedStore:
             tuple(names),
         )
 
+    def nbytes(self) -> int:
+        """Of all pixels that are there."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.pixels"))
+
     def prepare(self, rows: Iterable[Row], index: Index) -> list[Placed]:
         """Find each photo in `index`, or decode it; the new ones of one call become one shard.
 
@@ -206,7 +210,7 @@ class _Shard:
             "sha256": digest.hexdigest(),
             "photos": [[key, *place] for key, place in self.photos.items()],
         }
-        files.write_json(_json(self.path), told)
+        files.write_json(_json(self.path), seals.sealed(told))
 
 
 def _pixels(shard: Path) -> Path:
@@ -219,7 +223,7 @@ def _json(shard: Path) -> Path:
 
 def _read_shard(path: Path) -> Any:
     """What a shard's json tells; StorageError if it is not such a json, or the pixels' length differs."""
-    told = files.read_json(path)
+    told = seals.unsealed(files.read_json(path), path)
     try:
         size = _pixels(path).stat().st_size
         sound = told["bytes"] == size and all(len(photo) == 4 for photo in told["photos"])

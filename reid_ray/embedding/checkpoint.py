@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from reid_ray.config.training import Trial
 from reid_ray.embedding.selection import Selection
 from reid_ray.errors import StorageError
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
 
 MODEL, CHOSEN, STATE, MANIFEST = (
     "model.safetensors",
@@ -67,7 +67,7 @@ def save(folder: Path, training: Training, *, epoch: int) -> None:
         "files": names,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
     }
-    files.write_json(folder / MANIFEST, manifest)
+    files.write_json(folder / MANIFEST, seals.sealed(manifest))
     for path in folder.iterdir():
         if path.name not in {MANIFEST, *names.values()}:
             path.unlink(missing_ok=True)
@@ -142,8 +142,8 @@ def _bytes(weights: dict[str, Tensor]) -> bytes:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    manifest = files.read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or not set(manifest) >= _KEYS:
+    manifest = seals.unsealed(files.read_json(folder / MANIFEST), folder / MANIFEST)
+    if not set(manifest) >= _KEYS:
         raise StorageError(f"{folder / MANIFEST}: not a checkpoint's manifest")
     contents = {}
     for name, file in manifest["files"].items():

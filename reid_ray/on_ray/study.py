@@ -38,13 +38,14 @@ from reid_ray.on_ray.session import Cluster, cluster
 from reid_ray.on_ray.training import check_fits, train_distributed
 from reid_ray.on_ray.transfer import adopt, plan_transfer, refuse_empty, search_of
 from reid_ray.on_ray.trial import Materials, Plan
-from reid_ray.on_ray.tuning import gpus_per_worker, run_trials
+from reid_ray.on_ray.tuning import gpus_per_worker, look_for_room, run_trials
 from reid_ray.on_ray.winner import choose_winner, export_winner
 from reid_ray.reporting.closing import summary_text
 from reid_ray.reporting.gallery import make_gallery, panels
 from reid_ray.reporting.page import write_report
 from reid_ray.reporting.tracking import Tracking
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
+from reid_ray.runs.lock import only_one
 from reid_ray.runs.methods import Result
 from reid_ray.runs.provenance import provenance
 from reid_ray.runs.study import StudyFolder, StudyRecord
@@ -92,8 +93,16 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
 
     Args:
         fresh: put earlier results of this study aside and do everything again.
+
+    Raises:
+        StorageError: another process is at it.
     """
     storage = results_folder(study.storage)
+    with only_one(storage / study.name):
+        return _run_study(study, storage, display, fresh=fresh)
+
+
+def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) -> Outcome:
     folder = StudyFolder(storage / study.name)
     if fresh and folder.path.exists():
         folder.path.rename(
@@ -189,8 +198,9 @@ def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) ->
         "reserved": run.reserved,
         "leaks": run.leaks,
         "background": run.background,
+        "rows_sha256": run.folder.rows_sha256(),
     }
-    files.write_json(run.folder.study_path, study)
+    files.write_json(run.folder.study_path, seals.sealed(study))
 
 
 def _baselines(
@@ -307,6 +317,8 @@ def _trials(
         run.folder.method(plan.key).forget()  # a trial takes a result for one of this start
     if kept := len(plans) - len(waiting):
         run.display.say(f"{kept} of {len(plans)} trials have a result already and are kept")
+    for note in look_for_room(waiting, run.study.scaling, resources, run.folder):
+        run.warn(note)
     halving = start_halving(plans, run.study.asha, run.folder) if search == "asha" else None
     epochs: dict[str, int] = {}
     ended: set[str] = set()
@@ -374,12 +386,9 @@ def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Clust
         try:
             gpus = gpus_per_worker(scaling, resources)
             check_fits(
-                scaling,
-                workers=scaling.winner_workers,
-                gpus_per_worker=gpus,
-                cpus=resources.cpus,
-                gpus=resources.gpus,
-            )
+                scaling, workers=scaling.winner_workers, gpus_per_worker=gpus,
+                cpus=resources.cpus, gpus=resources.gpus,
+            )  # fmt: skip
             with run.display.phase("winner under DDP", scaling.winner_workers, "workers") as _:
                 train_distributed(
                     plan,

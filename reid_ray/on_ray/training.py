@@ -1,5 +1,6 @@
 """Place one training on the cluster: inside the calling process, or as Ray Train DDP on several workers."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def train_distributed(
     resources = {"CPU": scaling.cpus_per_worker - HOLDER_CPUS}
     if gpus_per_worker:
         resources["GPU"] = gpus_per_worker
+    # Train would take up what it knows of a killed start, which may be half written; ours is enough.
+    shutil.rmtree(storage / plan.key, ignore_errors=True)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={

@@ -16,6 +16,7 @@ from ray.tune.callback import Callback
 
 from reid_ray.config.tune import Scaling
 from reid_ray.on_ray.halving import Halving, write_stopped
+from reid_ray.on_ray.room import check_trainings, look
 from reid_ray.on_ray.session import Cluster
 from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.on_ray.trial import Plan
@@ -102,6 +103,22 @@ def concurrent_trials(scaling: Scaling, cluster: Cluster, gpus: float) -> int:
     if gpus:
         fit = min(fit, int(cluster.gpus / (workers * gpus)))
     return max(1, min(fit, scaling.max_concurrent or fit))
+
+
+def look_for_room(
+    plans: Sequence[Plan], scaling: Scaling, cluster: Cluster, study: StudyFolder
+) -> list[str]:
+    """Whether trainings fit on this machine, if it is all there is; see `check_trainings`."""
+    if not plans or not cluster.embedded:
+        return []
+    gpus = gpus_per_worker(scaling, cluster)
+    return check_trainings(
+        look(study.path),
+        [plan.trial for plan in plans],
+        workers=scaling.workers,
+        at_once=min(len(plans), concurrent_trials(scaling, cluster, gpus)),
+        on_gpu=gpus > 0,
+    )
 
 
 def _trainable(

@@ -176,10 +176,16 @@ class Store:
         return f"/#/compare-runs?runs={runs}&experiments={quote(json.dumps([self.experiment_id]))}"
 
     def _find(self, key: str) -> Any:
-        runs = self.client.search_runs(
-            [self.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1
-        )
-        return runs[0] if runs else None
+        """The run of this key; of several, all but one are deleted.
+
+        A server that answers late has made a run that this side gave up, and asked for again.
+        """
+        runs = self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'")
+        whole_first = sorted(runs, key=lambda run: (SYNCED not in run.data.tags, run.info.run_id))
+        first, *doubles = whole_first or [None]
+        for double in doubles:
+            self.client.delete_run(double.info.run_id)
+        return first
 
     def _create(self, result: Result) -> Any:
         return self.client.create_run(
