@@ -39,7 +39,7 @@ def train_distributed(
     workers: int,
     scaling: Scaling,
     gpus_per_worker: float,
-    storage: Path,
+    storage: str,
     callbacks: list[Any],
 ) -> None:
     """Train under DDP on `workers` Ray Train workers, on any nodes.
@@ -70,7 +70,7 @@ def train_distributed(
         run_config=ray.train.RunConfig(
             # Train resumes silently whenever a name comes again, so the name is the trial's key.
             name=plan.key,
-            storage_path=str(storage),
+            storage_path=storage,
             failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=3),
             callbacks=callbacks,
         ),
