@@ -123,7 +123,7 @@ class Features:
             StorageError: missing, damaged, or arrays that do not fit together.
         """
         try:
-            data = seals.unseal_bytes(path.read_bytes(), path)
+            data = seals.unseal_bytes(files.read_bytes(path), path)
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 features = cls(**{field.name: stored[field.name] for field in fields(cls)})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -25,7 +25,7 @@ def kept_scores(
         return make()
     path = folder / f"{name}.npy"
     try:
-        data = seals.unseal_bytes(path.read_bytes(), path)
+        data = seals.unseal_bytes(files.read_bytes(path), path)
         found = np.load(io.BytesIO(data), allow_pickle=False)
         if found.shape == shape and found.dtype == np.float32:
             return np.asarray(found)

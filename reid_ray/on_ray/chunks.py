@@ -34,7 +34,7 @@ def _write(path: Path, arrays: Arrays) -> None:
 def _read(path: Path) -> Arrays | None:
     """A finished chunk; None where there is none, or a damaged one, which is then made again."""
     try:
-        data = seals.unseal_bytes(path.read_bytes(), path)
+        data = seals.unseal_bytes(files.read_bytes(path), path)
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, StorageError):

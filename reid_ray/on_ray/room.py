@@ -73,13 +73,14 @@ def refuse_full_disk(room: Room, storage: Path, *, photos: int, kept: int, short
 
 
 def check_trainings(
-    room: Room, trials: Iterable[Trial], *, workers: int, at_once: int, on_gpu: bool
+    room: Room, trials: Iterable[Trial], *, workers: int, at_once: int, on_gpu: bool, on_disk: bool
 ) -> list[str]:
     """Room for trainings that are still to be done, and their checkpoints.
 
     Args:
         workers: of one training. at_once: trainings side by side, on this machine.
         on_gpu: its memory is the card's, which is not looked at here.
+        on_disk: checkpoints are kept on this machine's disk.
 
     Returns:
         Sentences on what may not fit.
@@ -91,7 +92,7 @@ def check_trainings(
     needs = {trial.backbone: estimate(trial, workers=max(1, workers)) for trial in left}
     # Weights, momentum and the best weights so far; a new checkpoint is written beside the old one.
     disk = sum(needs[trial.backbone].state for trial in left) + KEPT_FREE
-    if disk > room.disk:
+    if on_disk and disk > room.disk:
         raise ResourceError(
             f"checkpoints of {len(left)} trainings need {disk / _GIB:.1f} GiB, the disk of the storage has "
             f"{room.disk / _GIB:.1f} GiB free; make room or set storage to a larger disk"

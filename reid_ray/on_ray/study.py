@@ -20,10 +20,11 @@ from reid_ray.evaluation.background import background_scores, background_warning
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance
 from reid_ray.on_ray.data import load_photos
-from reid_ray.on_ray.encoders import EncoderPlan, score_encoders
+from reid_ray.on_ray.encoders import EncoderPlan, score_encoders, told_of
 from reid_ray.on_ray.halving import left_to_do, start_halving
 from reid_ray.on_ray.late import Late, plan_late
 from reid_ray.on_ray.matching import run_matching
+from reid_ray.on_ray.nodes import check_storage
 from reid_ray.on_ray.planning import (
     MatchPlan,
     StudyPlan,
@@ -48,6 +49,7 @@ from reid_ray.runs import files, seals
 from reid_ray.runs.lock import only_one
 from reid_ray.runs.methods import Result
 from reid_ray.runs.provenance import provenance
+from reid_ray.runs.storage import address
 from reid_ray.runs.study import StudyFolder, StudyRecord
 from reid_ray.splits.manifest import write_manifest
 
@@ -104,16 +106,17 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
 
 def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) -> Outcome:
     folder = StudyFolder(storage / study.name)
-    if fresh and folder.path.exists():
-        folder.path.rename(
-            folder.path.with_name(f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
-        )
+    if fresh:
+        aside = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
+        files.move_folder(folder.path, storage / aside)
     run = _Run(
         study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name)
     )
     _look_for_weights(run)
     with cluster() as resources:
         display.say(f"Ray on {resources}")
+        if not resources.embedded:
+            check_storage(storage)
         run.reserved = reserved(study.scaling, resources)
         photos = load_photos(
             study.data, made=storage / "herd", prepared=storage / "prepared", display=display
@@ -216,22 +219,8 @@ def _baselines(
             _match(run, matcher, materials, rows, resources)
     for key in plan.baseline_keys():
         run.tracking.sync(run.folder.method(key))
-    _tell_of_models(run, plan.encoders)
-
-
-def _tell_of_models(run: _Run, plans: list[EncoderPlan]) -> None:
-    """What was not run and why, and whose licences apply to what was."""
-    results = {plan.name: run.folder.method(plan.key).result() for plan in plans}
-    for name, result in results.items():
-        if result.status == "not_run":
-            run.warn(f"{name} was not run: {result.note}")
-    licences = [
-        f"{plan.name}: {plan.licence}"
-        for plan in plans
-        if plan.licence and results[plan.name].status == "finished"
-    ]
-    if licences:
-        run.warn(f"weights have licences of their own. {'; '.join(licences)}")
+    for sentence in told_of(plan.encoders, run.folder):
+        run.warn(sentence)
 
 
 def _score_encoders(
@@ -397,7 +386,7 @@ def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Clust
                     workers=scaling.winner_workers,
                     scaling=scaling,
                     gpus_per_worker=gpus,
-                    storage=run.folder.path / "ray" / "train",
+                    storage=address(run.folder.path / "ray" / "train"),
                     callbacks=[],
                 )
         except (ResourceError, TrialError) as error:

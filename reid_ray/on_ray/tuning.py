@@ -20,6 +20,8 @@ from reid_ray.on_ray.room import check_trainings, look
 from reid_ray.on_ray.session import Cluster
 from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.on_ray.trial import Plan
+from reid_ray.runs.storage import address
+from reid_ray.runs.storage import remote
 from reid_ray.runs.study import StudyFolder
 
 Progress = Callable[[Plan, int, bool], None]
@@ -118,6 +120,7 @@ def look_for_room(
         workers=scaling.workers,
         at_once=min(len(plans), concurrent_trials(scaling, cluster, gpus)),
         on_gpu=gpus > 0,
+        on_disk=remote(study.path) is None,
     )
 
 
@@ -148,7 +151,7 @@ def _trainable(
         workers=scaling.workers,
         scaling=scaling,
         gpus_per_worker=gpus,
-        storage=(Path(study) / "ray" / "train").absolute(),
+        storage=address(Path(study) / "ray" / "train"),
         callbacks=[TuneReportCallback()],
     )
 

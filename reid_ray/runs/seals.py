@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from reid_ray.errors import StorageError
+from reid_ray.runs import files
+from reid_ray.runs.storage import address
 
 SEAL = "seal"
 """Key of a sealed map's sha256."""
@@ -52,13 +54,13 @@ def unseal_bytes(data: bytes, path: Path) -> bytes:
 def sha256_of(path: Path) -> str:
     """Of a file's bytes; "" if it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(files.read_bytes(path)).hexdigest()
     except OSError:
         return ""
 
 
 def damaged(path: Path) -> StorageError:
-    return StorageError(f"{path}: damaged, its sha256 is another; delete it to have it made again")
+    return StorageError(f"{address(path)}: damaged, its sha256 is another; delete it to have it made again")
 
 
 def _digest(value: Mapping[str, Any]) -> str:
