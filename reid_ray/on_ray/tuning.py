@@ -20,8 +20,7 @@ from reid_ray.on_ray.room import check_trainings, look
 from reid_ray.on_ray.session import Cluster
 from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.on_ray.trial import Plan
-from reid_ray.runs.storage import address
-from reid_ray.runs.storage import remote
+from reid_ray.runs.storage import address, remote
 from reid_ray.runs.study import StudyFolder
 
 Progress = Callable[[Plan, int, bool], None]

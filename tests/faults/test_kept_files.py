@@ -85,7 +85,7 @@ def _training() -> checkpoint.Training:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
     loss = ArcFace(name="arcface", margin_rad=0.25, scale=16.0)
     trial = Trial(backbone="test_resnet", loss=loss, lr=0.1, epochs=9)
-    return checkpoint.Training(trial, model, optimizer, schedule, Selection())
+    return checkpoint.Training(trial, model, optimizer, schedule, Selection(trial))
 
 
 def _write_checkpoint(root: Path) -> None:
