@@ -1,6 +1,6 @@
 """Place one training on the cluster: inside the calling process, or as Ray Train DDP on several workers."""
 
-import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,6 @@ def train_distributed(
     resources = {"CPU": scaling.cpus_per_worker - HOLDER_CPUS}
     if gpus_per_worker:
         resources["GPU"] = gpus_per_worker
-    # Train would take up what it knows of a killed start, which may be half written; ours is enough.
-    shutil.rmtree(storage / plan.key, ignore_errors=True)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={
@@ -72,8 +70,9 @@ def train_distributed(
         ),
         torch_config=NodeAddresses(timeout_s=PROCESS_GROUP_TIMEOUT_S),
         run_config=ray.train.RunConfig(
-            # Train resumes silently whenever a name comes again, so the name is the trial's key.
-            name=plan.key,
+            # Train resumes silently whenever a name comes again, from what a killed start may have half
+            # written. Our own checkpoint is what training goes on from, so no name comes again.
+            name=f"{plan.key}-{time.time_ns():x}",
             storage_path=storage,
             failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=3),
             callbacks=callbacks,
