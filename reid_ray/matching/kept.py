@@ -29,7 +29,7 @@ def kept_scores(
         found = np.load(io.BytesIO(data), allow_pickle=False)
         if found.shape == shape and found.dtype == np.float32:
             return np.asarray(found)
-    except (OSError, StorageError):
+    except (OSError, ValueError, EOFError, StorageError):
         pass
     scores = make()
     buffer = io.BytesIO()

@@ -1,6 +1,7 @@
 """Finish calls of a pool, each result written at once, so that a start after a crash goes on."""
 
 import io
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,5 +38,5 @@ def _read(path: Path) -> Arrays | None:
         data = seals.unseal_bytes(files.read_bytes(path), path)
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, StorageError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, StorageError):
         return None
