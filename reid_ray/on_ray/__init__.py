@@ -2,7 +2,8 @@
 
 import os
 
-# Under `uv run`, Ray copies the working folder and builds its environment anew for the workers. Those of a Ray
-# that we start on this machine have the environment already. Ray reads this as it is imported.
+# Under `uv run`, Ray copies the working folder and builds its environment anew for the workers, 40 s
+# before the first task. A Ray that we start on this machine has the environment already. Ray reads
+# this as it is imported.
 if "RAY_ADDRESS" not in os.environ:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

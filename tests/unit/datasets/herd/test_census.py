@@ -46,7 +46,11 @@ def test_a_repeat_is_the_same_moment_once_more_and_changes_no_other_shot() -> No
     originals = {shot.image_id: shot for shot in plain}
     for shot in repeats:
         twin = originals[shot.image_id.removesuffix("b")]
-        assert (shot.identity, shot.date, shot.encounter) == (twin.identity, twin.date, twin.encounter)
+        assert (shot.identity, shot.date, shot.encounter) == (
+            twin.identity,
+            twin.date,
+            twin.encounter,
+        )
 
 
 def test_image_ids_in_the_order_of_dates_are_sorted_and_unique() -> None:

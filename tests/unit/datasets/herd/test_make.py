@@ -139,7 +139,8 @@ def test_the_digest_ignores_name_and_group_and_nothing_else() -> None:
     base = herd_digest(herd())
     assert herd_digest(herd(name="x", group="y")) == base
     changes = (
-        {"seed": 1}, {"size_px": 65}, {"photos": 4}, {"identities": 5}, {"species": "whale"}, {"repeated": 0.5},
+        {"seed": 1}, {"size_px": 65}, {"photos": 4}, {"identities": 5}, {"species": "whale"},
+        {"repeated": 0.5},
     )  # fmt: skip
     assert len({base, *(herd_digest(herd(**change)) for change in changes)}) == 7
 
