@@ -96,7 +96,7 @@ def _narrow_two(one, other, to_one, to_other, line, sums, columns, shares):  # t
 
     Both go through the same multiplication, one in the low and one in the high half of a float64.
     """
-    first, _, weights, bits = columns
+    first, _, _, bits = columns
     for i in range(len(one)):
         line[i] = np.float64(one[i]) + np.float64(other[i]) * _HIGH
     half = (1 << (bits - 1)) * (1 + _HIGH)
