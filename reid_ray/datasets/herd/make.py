@@ -31,6 +31,8 @@ from reid_ray.datasets.herd.photo import take_photo
 from reid_ray.datasets.herd.scene import draw_encounter
 from reid_ray.datasets.herd.species import SPECIES
 from reid_ray.errors import DatasetError
+from reid_ray.runs import files
+from reid_ray.runs.storage import address, remote
 
 RECIPE = 2
 """Raised whenever the same settings would give other photos."""
@@ -49,7 +51,7 @@ def make_herd(folder: Path, dataset: HerdDataset) -> Path:
     Raises:
         DatasetError: the folder cannot be written.
     """
-    home = folder / f"{dataset.species}-{herd_digest(dataset)}"
+    home = _home(folder, dataset)
     if _is_whole(home):
         return home
     beside = folder / f".{home.name}.{uuid.uuid4().hex[:8]}.tmp"
@@ -65,6 +67,18 @@ def make_herd(folder: Path, dataset: HerdDataset) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return home
+
+
+def herd_root(folder: Path, dataset: HerdDataset) -> str:
+    """Where every node finds the collection, which is made where it is nowhere yet.
+
+    Raises:
+        DatasetError: the folder cannot be written. StorageError: its object storage cannot.
+    """
+    home = _home(folder, dataset)
+    if remote(home) is None or not files.exists(home / METADATA):
+        files.publish_folder(make_herd(folder, dataset), last=METADATA)
+    return address(home)
 
 
 def herd_table(dataset: HerdDataset) -> pd.DataFrame:
@@ -83,6 +97,10 @@ def herd_digest(dataset: HerdDataset) -> str:
         dataset.seed,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _home(folder: Path, dataset: HerdDataset) -> Path:
+    return folder / f"{dataset.species}-{herd_digest(dataset)}"
 
 
 def _is_whole(home: Path) -> bool:
