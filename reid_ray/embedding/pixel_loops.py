@@ -75,7 +75,7 @@ def mean_grey(source):  # type: ignore[no-untyped-def]
         row, of_row = source[y], _I32(0)
         for x in range(len(row) // 3):
             of_row += _grey(row[_U64(3 * x)], row[_U64(3 * x + 1)], row[_U64(3 * x + 2)])
-        total += of_row
+        total += int(of_row)
     return total / (source.size // 3)
 
 
