@@ -97,7 +97,7 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
     while True:
         process = server.Process(target=train_to_the_end, args=(str(folder.path),))
         process.start()
-        process.join(float(rng.uniform(0.3, 0.8)) * whole_s if kills < 5 else None)
+        process.join(float(rng.uniform(0.3, 0.8)) * whole_s if kills < 3 else None)
         if process.exitcode is not None:
             break
         process.kill()

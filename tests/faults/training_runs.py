@@ -15,7 +15,7 @@ from reid_ray.embedding.loop import train
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder
 
-EPOCHS = 8
+EPOCHS = 6
 
 
 def train_to_the_end(folder: str) -> None:
@@ -23,7 +23,7 @@ def train_to_the_end(folder: str) -> None:
     method = MethodFolder(Path(folder))
     train(
         trial(epochs=EPOCHS),
-        photos(8, 8),
+        photos(4, 8),
         Worker(),
         weights="random",
         report=method.append_history,
