@@ -79,7 +79,8 @@ class Display:
     """Where a run tells what it does; one phase at a time."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stdout, soft_wrap=True)
+        # In a notebook too: plain lines, not a picture of each.
+        self.console = console or Console(file=sys.stdout, soft_wrap=True, force_jupyter=False)
         self.started = time.monotonic()
 
     def say(self, text: str) -> None:
