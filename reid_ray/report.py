@@ -13,6 +13,7 @@ def act(arguments: argparse.Namespace) -> int:
     # Imported here: the libraries take seconds, and `--help` should not.
     from reid_ray.config.named import results_folder
     from reid_ray.reporting.page import write_report
+    from reid_ray.runs.storage import address
     from reid_ray.runs.study import find_study
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -24,11 +25,11 @@ def act(arguments: argparse.Namespace) -> int:
         else:
             record = find_study(arguments.study, results_folder(arguments.storage)).load()
             problems = ()
-        out = Path(arguments.out or results_folder("reports") / record.study["name"])
+        out = results_folder(arguments.out or f"reports/{record.study['name']}")
         page = write_report(record, out)
     for problem in problems:
         print(f"note: {problem}", file=sys.stderr)
-    print(f"Report:   {page.absolute()}")
+    print(f"Report:   {address(page)}")
     return 1 if problems else 0
 
 

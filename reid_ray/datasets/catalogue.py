@@ -92,11 +92,11 @@ def _load_one(
 ) -> tuple[pd.DataFrame, list[schema.Fault]]:
     if isinstance(dataset, HerdDataset):
         # Imported here: it renders pictures, which most runs never need.
-        from reid_ray.datasets.herd import make_herd
+        from reid_ray.datasets.herd import herd_root
 
-        folder = make_herd(made, dataset)
+        root_of_herd = herd_root(made, dataset)
         dataset = TableDataset(
-            source="table", name=dataset.name, group=dataset.group, root=str(folder)
+            source="table", name=dataset.name, group=dataset.group, root=root_of_herd
         )
     root = open_root(dataset.root)
     if not root.exists():

@@ -7,19 +7,25 @@ memory or in memory maps, of which the system keeps in memory what is used and f
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from reid_ray.errors import StorageError
+from reid_ray.runs import files
+from reid_ray.runs.storage import address
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class MappedFile:
-    """A file of pixels, mapped where and when it is first looked at; it travels as its path."""
+    """A file of pixels, mapped where and when it is first looked at; it travels as its path.
+
+    From object storage it is fetched once per node.
+    """
 
     path: str
 
@@ -32,12 +38,12 @@ class MappedFile:
         """
         try:
             # Not numpy's memmap: it keeps each file open, and a process may have but a thousand.
-            with pa.memory_map(self.path) as file:
+            with pa.memory_map(str(files.mapped(Path(self.path)))) as file:
                 return np.frombuffer(file.read_buffer(), np.uint8)
         except (OSError, ValueError) as error:
             raise StorageError(
-                f"{self.path}: prepared photos cannot be read ({error}); the storage must be a folder "
-                "that all nodes share, and stay there while a study runs"
+                f"{address(Path(self.path))}: prepared photos cannot be read ({error}); the storage must be "
+                "one that all nodes share, and stay there while a study runs"
             ) from error
 
     def __reduce__(self) -> tuple[type, tuple[str]]:

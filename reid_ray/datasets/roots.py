@@ -8,14 +8,14 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from pyarrow import fs
 
-from reid_ray.errors import DatasetError
+from reid_ray.errors import DatasetError, StorageError
+from reid_ray.runs.storage import open_filesystem
 
 MAX_BYTES = 1 << 29
 """A larger file is no photo; reading it would only fill the memory."""
@@ -54,20 +54,11 @@ def open_root(root: str) -> Root:
         return LocalRoot(str(Path(root).expanduser().resolve()))
     if scheme == "file":
         return LocalRoot(str(Path(unquote(urlparse(root).path)).resolve()))
-    filesystem, base = _filesystem(root)
-    return RemoteRoot(root.rstrip("/"), filesystem, base.rstrip("/"))
-
-
-@lru_cache(maxsize=64)
-def _filesystem(root: str) -> tuple[fs.FileSystem, str]:
-    """Connections are made once per process, not once per photo."""
     try:
-        filesystem, base = fs.FileSystem.from_uri(root)
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"{root}: cannot be opened ({error}); give a folder or an s3:// or gs:// URI"
-        ) from None
-    return filesystem, base
+        filesystem, base = open_filesystem(root)
+    except StorageError as error:
+        raise DatasetError(str(error)) from None
+    return RemoteRoot(root.rstrip("/"), filesystem, base.rstrip("/"))
 
 
 def hidden(name: str) -> bool:

@@ -13,8 +13,8 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +34,7 @@ VERSION = 1
 
 _KEY = "S32"
 _DEAD_AFTER_S = 24 * 3600.0
+_READ_AT_ONCE = 16
 
 
 class Row(NamedTuple):
@@ -72,13 +73,15 @@ class Index:
         keys: bytes [n], sorted.
         shard: int32 [n], which of `shards` each is in.
         place: int64 [n, 3], start in the shard, height, width.
-        shards: names.
+        shards: their names.
+        sums: sha256 of each shard's pixels, by its name.
     """
 
     keys: NDArray[np.bytes_]
     shard: NDArray[np.int32]
     place: NDArray[np.int64]
     shards: tuple[str, ...]
+    sums: dict[str, str]
 
     def find(self, key: str) -> tuple[str, int, int, int] | None:
         """(shard, start, height, width)."""
@@ -99,24 +102,25 @@ class PreparedStore:
 
     def index(self) -> Index:
         """What is there; a json that cannot be read hides its shard."""
-        _sweep(self.folder)
-        names, keys, shard, place = [], [], [], []
-        for path in sorted(self.folder.glob("*.json")):
-            try:
-                told = _read_shard(path)
-            except StorageError:
-                continue
-            names.append(path.stem)
-            for key, *where in told["photos"]:
+        there = files.entries(self.folder)
+        _sweep(self.folder, there)
+        names = [name for name in there if name.endswith(".json") and name[0] != "."]
+        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+            told = list(pool.map(lambda name: _read_shard(self.folder / name, there), names))
+        sound = {Path(name).stem: one for name, one in zip(names, told, strict=True) if one}
+        keys, shard, place = [], [], []
+        for number, one in enumerate(sound.values()):
+            for key, *where in one["photos"]:
                 keys.append(key)
-                shard.append(len(names) - 1)
+                shard.append(number)
                 place.append(where)
         order = np.argsort(np.array(keys, _KEY), kind="stable")
         return Index(
             np.array(keys, _KEY)[order],
             np.array(shard, np.int32)[order],
             np.array(place, np.int64).reshape(-1, 3)[order],
-            tuple(names),
+            tuple(sound),
+            {name: str(one["sha256"]) for name, one in sound.items()},
         )
 
     def prepare(self, rows: Iterable[Row], index: Index) -> list[Placed]:
@@ -136,7 +140,8 @@ class PreparedStore:
         try:
             source = read_source(row.root, row.path, images=self.images, bbox=row.bbox)
             key = self.key(source)
-            if (found := index.find(key)) and _whole(self.folder / found[0]):
+            found = index.find(key)
+            if found and _whole(self.folder / found[0], index.sums[found[0]]):
                 return Placed(source.content, "", *found, reused=True)
             if not shard.has(key):
                 shard.add(key, prepare_source(source, images=self.images))
@@ -157,11 +162,12 @@ class PreparedStore:
             StorageError: another node wrote a file that is not to be seen from here.
         """
         names = sorted({photo.shard for photo in placed})
+        there = files.entries(self.folder)
         for name in names:
-            if not _pixels(self.folder / name).exists():
+            if _pixels(self.folder / name).name not in there:
                 raise StorageError(
                     f"{_pixels(self.folder / name)}: photos were prepared, but their file is not here; "
-                    "on a cluster, the storage must be a folder that all nodes share"
+                    "on a cluster, the storage must be one that all nodes share"
                 )
         number = {name: i for i, name in enumerate(names)}
         return PreparedImages(
@@ -199,7 +205,7 @@ class _Shard:
         digest = hashlib.sha256()
         for pixels in self._pixels:
             digest.update(pixels.data)
-        files.write_bytes(_pixels(self.path), *(pixels.data for pixels in self._pixels))
+        files.write_bytes(_pixels(self.path), *(p.data for p in self._pixels), keep=True)
         told = {
             "version": VERSION,
             "bytes": self._bytes,
@@ -217,29 +223,28 @@ def _json(shard: Path) -> Path:
     return shard.with_suffix(".json")
 
 
-def _read_shard(path: Path) -> Any:
-    """What a shard's json tells; StorageError if it is not such a json, or the pixels' length differs."""
-    told = files.read_json(path)
+def _read_shard(path: Path, there: Mapping[str, files.Entry]) -> Any:
+    """What a shard's json tells; None if it is not such a json, or the pixels' length differs."""
+    pixels = there.get(_pixels(path).name)
     try:
-        size = _pixels(path).stat().st_size
-        sound = told["bytes"] == size and all(len(photo) == 4 for photo in told["photos"])
-    except (OSError, KeyError, TypeError):
-        sound = False
-    if not sound:
-        raise StorageError(f"{path}: not what its pixels are")
-    return told
+        told = files.read_json(path)
+        sound = pixels is not None and told["bytes"] == pixels.size and "sha256" in told
+        return told if sound and all(len(photo) == 4 for photo in told["photos"]) else None
+    except (StorageError, KeyError, TypeError):
+        return None
 
 
-def _whole(shard: Path) -> bool:
+def _whole(shard: Path, sha256: str) -> bool:
     """Whether the pixels are still those that were written; what is not is deleted, not met again."""
-    try:
-        changed = _pixels(shard).stat().st_mtime_ns
-        if _digest(_pixels(shard), changed) == _read_shard(_json(shard))["sha256"]:
-            return True
-    except (OSError, StorageError, KeyError):
-        pass
-    _json(shard).unlink(missing_ok=True)
-    _pixels(shard).unlink(missing_ok=True)
+    for on_this_machine in (files.mapped, files.fetched):  # a machine's copy may be damaged alone
+        try:
+            path = on_this_machine(_pixels(shard))
+            if _digest(path, path.stat().st_mtime_ns) == sha256:
+                return True
+        except OSError:
+            pass
+    files.remove(_json(shard))
+    files.remove(_pixels(shard))
     return False
 
 
@@ -250,10 +255,9 @@ def _digest(path: Path, changed_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sweep(folder: Path) -> None:
+def _sweep(folder: Path, there: Mapping[str, files.Entry]) -> None:
     """Delete what writers that were killed left behind, long ago enough to be surely dead."""
-    for path in folder.glob("*"):
-        named = _json(path).exists() and not path.name.startswith(".")
-        with suppress(FileNotFoundError):
-            if not named and time.time() - path.stat().st_mtime > _DEAD_AFTER_S:
-                path.unlink()
+    for name, entry in there.items():
+        named = _json(Path(name)).name in there and not name.startswith(".")
+        if not named and time.time() - entry.changed > _DEAD_AFTER_S:
+            files.remove(folder / name)

@@ -68,9 +68,9 @@ def save(folder: Path, training: Training, *, epoch: int) -> None:
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
     }
     files.write_json(folder / MANIFEST, manifest)
-    for path in folder.iterdir():
-        if path.name not in {MANIFEST, *names.values()}:
-            path.unlink(missing_ok=True)
+    for name in files.entries(folder):
+        if name not in {MANIFEST, *names.values()}:
+            files.remove(folder / name)
 
 
 def resume(folder: Path, training: Training) -> int:
@@ -79,7 +79,7 @@ def resume(folder: Path, training: Training) -> int:
     Raises:
         StorageError: it is of another trial.
     """
-    if not (folder / MANIFEST).exists():
+    if not files.exists(folder / MANIFEST):
         return 0
     try:
         manifest, contents = _read(folder)
@@ -148,7 +148,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     contents = {}
     for name, file in manifest["files"].items():
         try:
-            contents[name] = (folder / file).read_bytes()
+            contents[name] = files.read_bytes(folder / file)
         except OSError as error:
             raise StorageError(f"{folder / file}: cannot be read ({error})") from None
         if hashlib.sha256(contents[name]).hexdigest() != manifest["sha256"].get(name):

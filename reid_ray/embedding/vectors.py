@@ -84,7 +84,7 @@ class VectorStore:
             wanted = [(row, places.pop(key)) for row, key in enumerate(shard) if key in places]
             if not wanted:
                 continue
-            vectors = load(path.read_bytes())["vectors"]
+            vectors = load(files.read_bytes(path))["vectors"]
             if found is None:
                 found = np.empty((len(keys), vectors.shape[1]), np.float32)
             for row, here in wanted:
@@ -93,7 +93,10 @@ class VectorStore:
 
     def _shards(self) -> Iterator[tuple[Path, Keys]]:
         """Whole shards with their keys; each is read and checked once by this object."""
-        for path in sorted(self.folder.glob("*.safetensors")):
+        for name in files.entries(self.folder):
+            path = self.folder / name
+            if path.suffix != ".safetensors":
+                continue
             if path.name not in self._known:
                 keys = _read_keys(path)
                 if keys is None:
@@ -105,11 +108,11 @@ class VectorStore:
 def _read_keys(path: Path) -> Keys | None:
     """Keys of a shard; a damaged one is put away, so that its vectors are made again."""
     try:
-        data = path.read_bytes()
+        data = files.read_bytes(path)
     except FileNotFoundError:  # another process put it away
         return None
     if hashlib.sha256(data).hexdigest()[:32] != path.stem:
         log.warning("%s: damaged; its vectors are made again", path)
-        path.unlink(missing_ok=True)
+        files.remove(path)
         return None
     return [row.tobytes() for row in load(data)["keys"]]

@@ -123,7 +123,7 @@ class Features:
             StorageError: missing, damaged, or arrays that do not fit together.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False) as stored:
                 features = cls(**{field.name: stored[field.name] for field in fields(cls)})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise StorageError(

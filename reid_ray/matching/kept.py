@@ -24,7 +24,7 @@ def kept_scores(
         return make()
     path = folder / f"{name}.npy"
     try:
-        found = np.load(path, allow_pickle=False)
+        found = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
         if found.shape == shape and found.dtype == np.float32:
             return np.asarray(found)
     except (OSError, ValueError, EOFError):

@@ -17,6 +17,7 @@ from reid_ray.errors import StorageError, WeightsError
 from reid_ray.matching import sift
 from reid_ray.matching.extract import extract
 from reid_ray.matching.features import Features
+from reid_ray.runs import files
 
 _VERSION = 2
 """Raised when an extractor gives other features for the same settings."""
@@ -70,11 +71,11 @@ def _load_or_extract(
     folder: Path, images: Sequence[NDArray[np.uint8]], config: Extractor
 ) -> Features:
     path = folder / f"{feature_key(images, config)}.npz"
-    if path.exists():
+    if files.exists(path):
         try:
             return Features.load(path)
         except StorageError:
-            path.unlink(missing_ok=True)  # Damaged: made again below.
+            files.remove(path)  # Damaged: made again below.
     features = extract(images, config)
     features.save(path)
     return features

@@ -13,9 +13,14 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from reid_ray.errors import ReidError
+from reid_ray.runs import files
+from reid_ray.runs.storage import address, remote
+
+if TYPE_CHECKING:
+    from reid_ray.on_ray.nodes import Node
 
 Status = Literal["ok", "note", "fault"]
 
@@ -107,13 +112,15 @@ def _machine(storage: Path) -> Iterator[Check]:
 
 
 def _storage(storage: Path) -> Check:
-    storage.mkdir(parents=True, exist_ok=True)
     probe = storage / f".doctor-{uuid.uuid4().hex}"
-    probe.write_bytes(b"x")
-    probe.unlink()
+    files.write_bytes(probe, b"x")
+    files.remove(probe)
+    where = address(storage)
+    if remote(storage) is not None:
+        return Check("storage", "ok", f"{where} can be written")
     free = shutil.disk_usage(storage).free
     enough = free > _FREE_DISK
-    text = f"{storage} can be written, {free / _GIB:.0f} GiB free"
+    text = f"{where} can be written, {free / _GIB:.0f} GiB free"
     return Check("storage", "ok" if enough else "note", text + ("" if enough else "; make room"))
 
 
@@ -141,6 +148,9 @@ def _weights(name: str) -> Check:
 def _mlflow(uri: str | None, storage: Path) -> Check:
     from reid_ray.reporting.mlflow_store import reachable
 
+    if uri is None and remote(storage) is not None:
+        return Check("MLflow", "note", "no server given: each study writes SQLite, copied to the storage at "
+                     "its end; set tracking_uri")  # fmt: skip
     where = uri or f"sqlite:///{storage.absolute() / 'mlflow.db'}"
     try:
         found = reachable(where)
@@ -151,8 +161,7 @@ def _mlflow(uri: str | None, storage: Path) -> Check:
 
 def _cluster(storage: Path) -> Iterator[Check]:
     """Ray, and that every node of it can write where results go."""
-    import ray
-
+    from reid_ray.on_ray.nodes import ask_nodes
     from reid_ray.on_ray.session import cluster
 
     try:
@@ -161,53 +170,23 @@ def _cluster(storage: Path) -> Iterator[Check]:
             if socket.gethostbyname(socket.gethostname()).startswith("127.") and found.nodes > 1:
                 yield Check("network", "note", "this host's name is 127.x to itself, which gloo hands "
                             "to other hosts: set GLOO_SOCKET_IFNAME")  # fmt: skip
-            for node in ray.nodes():
-                if node["Alive"]:
-                    yield _node(node, storage, embedded=found.embedded)
+            for node in ask_nodes(storage):
+                yield _node(node, storage, embedded=found.embedded)
     except Exception as error:  # Ray raises many kinds where it cannot start
         yield Check("Ray", "fault", f"{type(error).__name__}: {str(error).splitlines()[0]}")
 
 
-def _node(node: dict[str, object], storage: Path, *, embedded: bool) -> Check:
+def _node(node: "Node", storage: Path, *, embedded: bool) -> Check:
     """What one node says of itself."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
     from reid_ray.runs.provenance import libraries
 
-    what = f"node {node['NodeManagerAddress']}"
-    there = NodeAffinitySchedulingStrategy(str(node["NodeID"]), soft=False)
-    marker = storage / f".doctor-{uuid.uuid4().hex}"
-    marker.write_text("x")
-    try:
-        task = ray.remote(num_cpus=0)(_look_from_there).options(scheduling_strategy=there)
-        sees, writes, theirs = ray.get(task.remote(str(marker)), timeout=60)
-    except Exception as error:
-        return Check(
-            what, "fault", f"runs no task: {type(error).__name__}: {str(error).splitlines()[0]}"
-        )
-    finally:
-        marker.unlink(missing_ok=True)
-    if not sees or not writes:
-        return Check(what, "fault", f"cannot {'write' if sees else 'see'} {storage}; set storage to a folder "
-                     "that all nodes share")  # fmt: skip
-    if differing := sorted(name for name, ours in libraries().items() if theirs.get(name) != ours):
+    what = f"node {node.address}"
+    if node.fault:
+        return Check(what, "fault", node.fault)
+    ours = libraries()
+    if differing := sorted(name for name, one in ours.items() if node.libraries.get(name) != one):
         return Check(
             what, "fault", f"has other versions of {', '.join(differing)}; use one image for all"
         )
-    return Check(what, "ok", "this machine" if embedded else f"sees {storage}, same versions")
-
-
-def _look_from_there(marker: str) -> tuple[bool, bool, dict[str, str]]:
-    """Runs on the node: whether it sees the marker, can write beside it, and its versions."""
-    from reid_ray.runs.provenance import libraries
-
-    path = Path(marker)
-    try:
-        beside = path.with_name(path.name + ".there")
-        beside.write_text("x")
-        beside.unlink()
-        writes = True
-    except OSError:
-        writes = False
-    return path.exists(), writes, libraries()
+    seen = f"sees {address(storage)}, same versions"
+    return Check(what, "ok", "this machine" if embedded else seen)

@@ -26,6 +26,7 @@ from reid_ray.evaluation.confidence import Candidates, best_per_identity
 from reid_ray.on_ray.data import prepare_images
 from reid_ray.on_ray.looking import Looker, Positions, embedding_looker, local_looker
 from reid_ray.on_ray.matching_actors import Pool
+from reid_ray.on_ray.nodes import check_storage
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.session import Cluster, cluster
 from reid_ray.on_ray.trial import Materials
@@ -118,6 +119,8 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
     storage = results_folder(run.storage)
     with cluster() as resources:
         display.say(f"Ray on {resources}")
+        if not resources.embedded:
+            check_storage(storage)
         loaded = load_rows(run.data(), made=storage / "herd")
         store = PreparedStore(storage / "prepared", run.images)
         with display.phase("photos", len(loaded.rows), "prepared") as phase:
@@ -266,7 +269,7 @@ def _trained_on(run: IdentifyRun) -> set[str]:
     if run.model is None:
         return set()
     study = StudyFolder(Path(run.model.weights).expanduser().parent)
-    if not study.rows_path.exists():
+    if not files.exists(study.rows_path):
         return set()
     rows = files.read_table(study.rows_path)
     trained = rows["split"].eq("reference") & ~rows["validation"] & rows["domain"].eq("seen")

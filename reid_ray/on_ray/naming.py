@@ -80,6 +80,7 @@ def name_animals(run: IdentifyRun) -> str:
     from reid_ray.reporting.answers import write_answers
     from reid_ray.reporting.review import review_cards, write_review
     from reid_ray.runs import files
+    from reid_ray.runs.storage import address
 
     display = Display()
     found = identify(run, display=display)
@@ -97,8 +98,8 @@ def name_animals(run: IdentifyRun) -> str:
             *_counts(answers),
             *(f"note: {note}" for note in answers.notes),
             "",
-            f"Review:   {page.absolute()}",
-            f"Tables:   {out.absolute() / 'answers.csv'}, candidates.csv, wildbook.csv, answers.json",
+            f"Review:   {address(page)}",
+            f"Tables:   {address(out / 'answers.csv')}, candidates.csv, wildbook.csv, answers.json",
         ]
     )
 

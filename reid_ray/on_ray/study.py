@@ -24,6 +24,7 @@ from reid_ray.on_ray.encoders import EncoderPlan, score_encoders
 from reid_ray.on_ray.halving import left_to_do, start_halving
 from reid_ray.on_ray.late import Late, plan_late
 from reid_ray.on_ray.matching import run_matching
+from reid_ray.on_ray.nodes import check_storage
 from reid_ray.on_ray.planning import (
     MatchPlan,
     StudyPlan,
@@ -47,6 +48,7 @@ from reid_ray.reporting.tracking import Tracking
 from reid_ray.runs import files
 from reid_ray.runs.methods import Result
 from reid_ray.runs.provenance import provenance
+from reid_ray.runs.storage import address
 from reid_ray.runs.study import StudyFolder, StudyRecord
 from reid_ray.splits.manifest import write_manifest
 
@@ -95,16 +97,17 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     """
     storage = results_folder(study.storage)
     folder = StudyFolder(storage / study.name)
-    if fresh and folder.path.exists():
-        folder.path.rename(
-            folder.path.with_name(f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}")
-        )
+    if fresh:
+        aside = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
+        files.move_folder(folder.path, storage / aside)
     run = _Run(
         study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name)
     )
     _look_for_weights(run)
     with cluster() as resources:
         display.say(f"Ray on {resources}")
+        if not resources.embedded:
+            check_storage(storage)
         run.reserved = reserved(study.scaling, resources)
         photos = load_photos(
             study.data, made=storage / "herd", prepared=storage / "prepared", display=display
@@ -388,7 +391,7 @@ def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Clust
                     workers=scaling.winner_workers,
                     scaling=scaling,
                     gpus_per_worker=gpus,
-                    storage=run.folder.path / "ray" / "train",
+                    storage=address(run.folder.path / "ray" / "train"),
                     callbacks=[],
                 )
         except (ResourceError, TrialError) as error:

@@ -7,11 +7,12 @@ from typing import Any
 import ray
 import ray.train
 import torch
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from reid_ray.config.tune import Scaling
 from reid_ray.embedding.context import Worker
 from reid_ray.errors import ResourceError, TrialError
+from reid_ray.on_ray.network import NodeAddresses
 from reid_ray.on_ray.trial import Materials, Plan, run
 from reid_ray.runs.methods import MethodFolder
 
@@ -39,7 +40,7 @@ def train_distributed(
     workers: int,
     scaling: Scaling,
     gpus_per_worker: float,
-    storage: Path,
+    storage: str,
     callbacks: list[Any],
 ) -> None:
     """Train under DDP on `workers` Ray Train workers, on any nodes.
@@ -66,11 +67,11 @@ def train_distributed(
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=gpus_per_worker > 0, resources_per_worker=resources
         ),
-        torch_config=TorchConfig(timeout_s=PROCESS_GROUP_TIMEOUT_S),
+        torch_config=NodeAddresses(timeout_s=PROCESS_GROUP_TIMEOUT_S),
         run_config=ray.train.RunConfig(
             # Train resumes silently whenever a name comes again, so the name is the trial's key.
             name=plan.key,
-            storage_path=str(storage),
+            storage_path=storage,
             failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=3),
             callbacks=callbacks,
         ),

@@ -17,6 +17,7 @@ from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.halving import left_to_do
 from reid_ray.on_ray.planning import StudyPlan
 from reid_ray.on_ray.trial import Plan
+from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder, method_key
 from reid_ray.runs.study import StudyFolder
 from reid_ray.splits.domains import learned_from, variant_rows
@@ -103,7 +104,7 @@ def adopt(study: StudyFolder, plan: Plan, grid: list[Plan], *, search: Search) -
 
 
 def _copy_history(source: MethodFolder, folder: MethodFolder) -> None:
-    if not folder.history_path.exists():
+    if not files.exists(folder.history_path):
         for row in source.history():
             folder.append_history(row)
 

@@ -19,6 +19,7 @@ from reid_ray.on_ray.halving import Halving, write_stopped
 from reid_ray.on_ray.session import Cluster
 from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.on_ray.trial import Plan
+from reid_ray.runs.storage import address
 from reid_ray.runs.study import StudyFolder
 
 Progress = Callable[[Plan, int, bool], None]
@@ -131,7 +132,7 @@ def _trainable(
         workers=scaling.workers,
         scaling=scaling,
         gpus_per_worker=gpus,
-        storage=(Path(study) / "ray" / "train").absolute(),
+        storage=address(Path(study) / "ray" / "train"),
         callbacks=[TuneReportCallback()],
     )
 

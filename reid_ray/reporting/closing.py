@@ -6,6 +6,8 @@ from reid_ray.evaluation.metrics import DOMAINS
 from reid_ray.reporting.pooled import Method, confirmations, pooled_methods
 from reid_ray.reporting.transfer import transfer_lines
 from reid_ray.reporting.verdict import domain_verdicts
+from reid_ray.runs import files
+from reid_ray.runs.storage import address
 from reid_ray.runs.study import StudyRecord
 
 UI_PORT = 5000
@@ -24,9 +26,9 @@ def closing_words(
         model: folder of the winner's model, named if it is there.
     """
     lines = ["", *family_lines(record), "", *best_lines(record), *transfer_lines(record)]
-    lines += ["", f"Report:   {report.absolute()}"]
-    if model.exists():
-        lines.append(f"Model:    {model}")
+    lines += ["", f"Report:   {address(report)}"]
+    if files.exists(model / "config.json"):
+        lines.append(f"Model:    {address(model)}")
         if compare:
             lines.append(f"          in MLflow models:/{record.study['name']}@winner")
     served = tracking_uri.startswith(("http://", "https://"))

@@ -166,7 +166,7 @@ class _Writer:
     def thumbnail(self, key: str) -> str:
         """Write a photo's thumbnail, once; returns its file name."""
         name = f"{_digest(key)}.jpg"
-        if not (self.folder / name).exists():
+        if not files.exists(self.folder / name):
             picture = Image.fromarray(self.images[self.place[key]])
             picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
             files.write_bytes(self.folder / name, jpeg(picture))

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from reid_ray.errors import TrackingError
+from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder, Result
 from reid_ray.runs.study import StudyFolder
 
@@ -139,7 +140,7 @@ class Store:
 
     def sync_study(self, folder: StudyFolder) -> str:
         """Copy what is known of the study besides its methods as the summary run; returns its id."""
-        study = json.loads(folder.study_path.read_text(encoding="utf-8"))
+        study = files.read_json(folder.study_path)
         key = f"summary-{self.study}"
         try:
             run = self._find(key) or self.client.create_run(
@@ -156,13 +157,14 @@ class Store:
     def sync_summary(self, folder: StudyFolder, *, report: Path, description: str) -> str:
         """Copy the finished study, its report and its winner; returns the id of the summary run."""
         run_id = self.sync_study(folder)
-        study = json.loads(folder.study_path.read_text(encoding="utf-8"))
+        study = files.read_json(folder.study_path)
         try:
             self.client.set_tag(run_id, "mlflow.note.content", description)
             self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", description)
-            self.client.log_artifacts(run_id, str(report), "report")
-            if folder.winner_path.is_dir():
-                self.client.log_artifacts(run_id, str(folder.winner_path), "winner")
+            self.client.log_artifacts(run_id, str(files.fetch_folder(report)), "report")
+            if files.entries(folder.winner_path):
+                winner = files.fetch_folder(folder.winner_path)
+                self.client.log_artifacts(run_id, str(winner), "winner")
             self._mark_winner(folder, study["winner"])
             ended = said.ms(study["started_at"] + study["seconds"])
             self.client.set_terminated(run_id, "FINISHED", ended)
@@ -226,10 +228,11 @@ class Store:
         """Files, then their checksums: whoever finds these finds all of them."""
         checksums = {}
         for name in names:
-            data = (folder / name).read_bytes()
+            path = files.fetched(folder / name)
+            data = path.read_bytes()
             checksums[name] = hashlib.sha256(data).hexdigest()
             below = Path(name).parent.as_posix()
-            self.client.log_artifact(run_id, str(folder / name), None if below == "." else below)
+            self.client.log_artifact(run_id, str(path), None if below == "." else below)
         self.client.log_dict(run_id, checksums, CHECKSUMS)
 
     def _mark_winner(self, folder: StudyFolder, key: str | None) -> None:
@@ -278,7 +281,7 @@ def _pages(search: Any) -> Iterator[Any]:
 
 def _version(folder: MethodFolder) -> str:
     """Changes when the result is written anew."""
-    return str((folder.path / "result.json").stat().st_mtime_ns)
+    return hashlib.sha256(files.read_bytes(folder.path / "result.json")).hexdigest()[:16]
 
 
 def _told(uri: str, error: Exception, advice: str = "") -> TrackingError:

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reid_ray.errors import TrackingError
+from reid_ray.errors import StorageError, TrackingError
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder
+from reid_ray.runs.storage import remote
 from reid_ray.runs.study import StudyFolder
 
 if TYPE_CHECKING:
@@ -25,9 +26,12 @@ class Tracking:
     """
 
     def __init__(self, uri: str | None, *, storage: Path, study: str) -> None:
-        self.uri = uri or f"sqlite:///{storage.absolute() / 'mlflow.db'}"
+        # SQLite is a file: in object storage each study has its own, copied there at the end.
+        home = storage if remote(storage) is None else storage / study / "mlflow"
+        self._own = None if uri else home
+        self.uri = uri or f"sqlite:///{home.absolute() / 'mlflow.db'}"
         self.problem = ""
-        self._study, self._artifacts = study, storage / "mlartifacts"
+        self._study, self._artifacts = study, home / "mlartifacts"
         self._datasets: tuple[dict[str, str], ...] = ()
         self._revision = ""
         self._run_ids: dict[str, str] = {}
@@ -73,7 +77,7 @@ class Tracking:
                 return
             try:
                 work(*arguments)
-            except TrackingError as error:
+            except (TrackingError, StorageError) as error:
                 self.problem = str(error)
 
         self._thread.submit(attempt)
@@ -85,6 +89,8 @@ class Tracking:
         if self._store is None:
             from reid_ray.reporting.mlflow_store import Store
 
+            if self._own is not None and not (self._own / "mlflow.db").exists():
+                files.fetch_folder(self._own)
             self._store = Store.open(self.uri, study=self._study, artifacts=self._artifacts)
         self._store.datasets, self._store.revision = self._datasets, self._revision
         return self._store
@@ -97,3 +103,5 @@ class Tracking:
 
     def _summary(self, folder: StudyFolder, report: Path, description: str) -> None:
         self._open().sync_summary(folder, report=report, description=description)
+        if self._own is not None:
+            files.publish_folder(self._own)

@@ -90,7 +90,7 @@ class MethodFolder:
 
     def reported(self) -> list[str]:
         """Names of those files that a report is made from, as far as they are there."""
-        return [name for name in REPORTED if (self.path / name).is_file()]
+        return [name for name in REPORTED if files.exists(self.path / name)]
 
     def finished(self) -> bool:
         """Whether a readable result of this method is there; a damaged one counts as unfinished."""
@@ -113,17 +113,19 @@ class MethodFolder:
     def predictions(self) -> pd.DataFrame | None:
         """One row per query (see `reid_ray.evaluation.predictions`), or None where there are none."""
         path = self.path / "predictions.parquet"
-        return files.read_table(path) if path.exists() else None
+        return files.read_table(path) if files.exists(path) else None
 
     def history(self) -> list[dict[str, float]]:
         """Epochs so far, each once: as it was run last, where a resumed run went over it again.
 
         A line that was cut short by a crash is left out.
         """
-        if not self.history_path.exists():
+        try:
+            text = files.read_bytes(self.history_path).decode("utf-8", "replace")
+        except FileNotFoundError:
             return []
         rows: dict[float, dict[str, float]] = {}
-        for line in self.history_path.read_text(encoding="utf-8").splitlines():
+        for line in text.splitlines():
             with suppress(ValueError, KeyError, TypeError):
                 row = json.loads(line)
                 rows[row["epoch"]] = row
@@ -131,15 +133,13 @@ class MethodFolder:
 
     def forget(self) -> None:
         """Take the result away, so that the method counts as not finished."""
-        (self.path / "result.json").unlink(missing_ok=True)
+        files.remove(self.path / "result.json")
 
     def append_history(self, row: dict[str, float]) -> None:
         """Add one epoch; non-finite values are left out, as JSON has none."""
         finite = {name: value for name, value in row.items() if math.isfinite(value)}
-        self.path.mkdir(parents=True, exist_ok=True)
         # The line break comes first, so that a line cut short does not spoil the next one.
-        with self.history_path.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps(finite))
+        files.append(self.history_path, "\n" + json.dumps(finite))
 
     def finish(self, result: Result, predictions: pd.DataFrame | None = None) -> None:
         """Write predictions, then the result: whoever sees the result sees all of it."""

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow import fs
 
+from reid_ray.config.named import results_folder
 from reid_ray.errors import ConfigError
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder, Result
+from reid_ray.runs.storage import address, remote
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,8 @@ class StudyFolder:
     def reported(self) -> list[str]:
         """Names of those files, besides the methods', that a report is made from."""
         tables = (self.study_path, self.rows_path, self.quarantine_path)
-        pictures = sorted(self.gallery_path.glob("*")) if self.gallery_path.is_dir() else []
-        there = [path for path in (*tables, *pictures) if path.is_file()]
-        return [path.relative_to(self.path).as_posix() for path in there]
+        there = [path.name for path in tables if files.exists(path)]
+        return there + [f"{self.gallery_path.name}/{n}" for n in files.entries(self.gallery_path)]
 
     def load(self) -> "StudyRecord":
         """Read everything a report needs."""
@@ -109,11 +111,22 @@ def find_study(name: str | None, storage: Path) -> StudyFolder:
     Raises:
         ConfigError: there is none; lists those that are there.
     """
-    if name and (Path(name) / "study.json").is_file():
-        return StudyFolder(Path(name))
-    there = sorted(path.parent.name for path in storage.glob("*/study.json"))
+    if name and files.exists(given := results_folder(name) / "study.json"):
+        return StudyFolder(given.parent)
+    there = _studies(storage)
     chosen = name or (there[0] if len(there) == 1 else None)
     if chosen in there:
         return StudyFolder(storage / str(chosen))
     asked = f"no study {name!r}" if name else "say which study"
-    raise ConfigError(f"{storage}: {asked}; there are: {', '.join(there) or 'none'}")
+    raise ConfigError(f"{address(storage)}: {asked}; there are: {', '.join(there) or 'none'}")
+
+
+def _studies(storage: Path) -> list[str]:
+    at = remote(storage)
+    if at is None:
+        return sorted(path.parent.name for path in storage.glob("*/study.json"))
+    return sorted(
+        info.base_name
+        for info in at.filesystem.get_file_info(fs.FileSelector(at.key, allow_not_found=True))
+        if files.exists(storage / info.base_name / "study.json")
+    )

@@ -66,7 +66,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / "split.csv"
     settings = files.read_json(folder / "split.json")
     try:
-        data = path.read_bytes()
+        data = files.read_bytes(path)
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error}); run the study again") from None
     sha256 = hashlib.sha256(data).hexdigest()

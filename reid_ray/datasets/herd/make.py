@@ -5,7 +5,8 @@ In: a `HerdDataset`. Out: a folder of photos, masks and `metadata.csv`.
 Each animal has its own coat (see `coats`), different on both flanks; 80 % of the photos show the
 left flank, so that nearly every query has a reference of the same side. An encounter is one
 photo: place, weather and light are drawn anew for each, independently of who stands in it, so
-the background cannot tell who it is, and no split can divide an encounter. The same settings
+the background cannot tell who it is, and no split can divide an encounter, unless photos are
+`repeated` on purpose. The same settings
 give the same bytes with the same library versions, and nearly the same pixels anywhere.
 """
 
@@ -31,6 +32,8 @@ from reid_ray.datasets.herd.photo import take_photo
 from reid_ray.datasets.herd.scene import draw_encounter
 from reid_ray.datasets.herd.species import SPECIES
 from reid_ray.errors import DatasetError
+from reid_ray.runs import files
+from reid_ray.runs.storage import address, remote
 
 RECIPE = 2
 """Raised whenever the same settings would give other photos."""
@@ -38,6 +41,7 @@ RECIPE = 2
 METADATA = "metadata.csv"
 _ANIMALS_AT_ONCE = 16
 _STALE_S = 3600
+_BRIGHTER = 1.05
 
 
 def make_herd(folder: Path, dataset: HerdDataset) -> Path:
@@ -49,7 +53,7 @@ def make_herd(folder: Path, dataset: HerdDataset) -> Path:
     Raises:
         DatasetError: the folder cannot be written.
     """
-    home = folder / f"{dataset.species}-{herd_digest(dataset)}"
+    home = _home(folder, dataset)
     if _is_whole(home):
         return home
     beside = folder / f".{home.name}.{uuid.uuid4().hex[:8]}.tmp"
@@ -67,6 +71,18 @@ def make_herd(folder: Path, dataset: HerdDataset) -> Path:
     return home
 
 
+def herd_root(folder: Path, dataset: HerdDataset) -> str:
+    """Where every node finds the collection, which is made where it is nowhere yet.
+
+    Raises:
+        DatasetError: the folder cannot be written. StorageError: its object storage cannot.
+    """
+    home = _home(folder, dataset)
+    if remote(home) is None or not files.exists(home / METADATA):
+        files.publish_folder(make_herd(folder, dataset), last=METADATA)
+    return address(home)
+
+
 def herd_table(dataset: HerdDataset) -> pd.DataFrame:
     """The metadata, known before a photo is rendered."""
     return pd.DataFrame([_row(shot, dataset) for shot in plan_shots(dataset)])
@@ -74,7 +90,7 @@ def herd_table(dataset: HerdDataset) -> pd.DataFrame:
 
 def herd_digest(dataset: HerdDataset) -> str:
     """12 hex digits of what decides the photos; name and group do not."""
-    parts = [
+    parts: list[int | float | str] = [
         RECIPE,
         dataset.species,
         dataset.identities,
@@ -82,7 +98,13 @@ def herd_digest(dataset: HerdDataset) -> str:
         dataset.size_px,
         dataset.seed,
     ]
+    if dataset.repeated:
+        parts.append(dataset.repeated)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _home(folder: Path, dataset: HerdDataset) -> Path:
+    return folder / f"{dataset.species}-{herd_digest(dataset)}"
 
 
 def _is_whole(home: Path) -> bool:
@@ -127,7 +149,9 @@ def _write(beside: Path, dataset: HerdDataset) -> None:
         (beside / "images" / identity).mkdir(parents=True)
     for shot, image, mask in render(dataset, shots):
         row = _row(shot, dataset)
-        quality = 72 + shot.number * 7 % 21
+        quality = 72 + (shot.number * 7 + shot.repeats) % 21
+        if shot.repeats:
+            image = cv2.convertScaleAbs(image, alpha=_BRIGHTER).astype(np.uint8)
         _encode(beside / row["path"], image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
         _encode(beside / row["mask"], mask, [])
     herd_table(dataset).to_csv(beside / METADATA, index=False, lineterminator="\n")

@@ -18,7 +18,7 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
 def load_gallery(folder: Path) -> dict[str, Any] | None:
     """gallery.json with thumbnails as data URIs; None where there is no gallery."""
     path = folder / "gallery.json"
-    if not path.exists():
+    if not files.exists(path):
         return None
     gallery: dict[str, Any] = files.read_json(path)
     try:
@@ -39,7 +39,7 @@ def _data_uri(folder: Path, name: str | None) -> str | None:
         return None
     path = folder / Path(name).name
     try:
-        data = path.read_bytes()
+        data = files.read_bytes(path)
     except OSError as error:
         raise StorageError(f"{path}: thumbnail cannot be read ({error})") from None
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

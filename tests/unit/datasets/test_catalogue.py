@@ -269,7 +269,7 @@ def test_object_storage_is_read_like_a_folder(
     (root / "leo/0.jpg").touch()
     # Stands for a bucket: the same pyarrow interface on local files.
     bucket = fs.SubTreeFileSystem(str(root), fs.LocalFileSystem())
-    monkeypatch.setattr(roots, "_filesystem", lambda uri: (bucket, uri.partition("://x")[2]))
+    monkeypatch.setattr(roots, "open_filesystem", lambda uri: (bucket, uri.partition("://x")[2]))
     loaded = load({"source": "folder", "root": "s3://x"})
     assert set(loaded.rows["path"]) == {"a.jpg", "b.jpg", "c.jpg", "leo/1.jpg"}
     assert reasons(loaded) == {"leo/0.jpg": "empty file"}

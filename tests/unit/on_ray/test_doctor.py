@@ -26,18 +26,11 @@ def test_storage_is_tried_by_writing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     check = doctor._guarded("storage", lambda: doctor._storage(tmp_path / "file" / "runs"))
     assert check.status == "fault"
-    assert "NotADirectoryError" in check.text
+    assert "file/runs" in check.text
+    assert "Not a directory" in check.text
 
 
 def test_a_store_is_counted_without_being_made(tmp_path: Path) -> None:
     check = doctor._mlflow(None, tmp_path)
     assert (check.status, list(tmp_path.iterdir())) == ("ok", [])
     assert doctor._mlflow("http://127.0.0.1:9", tmp_path).status == "fault"
-
-
-def test_a_node_that_does_not_see_the_storage_says_so(tmp_path: Path) -> None:
-    (tmp_path / "marker").write_text("x")
-    sees, writes, libraries = doctor._look_from_there(str(tmp_path / "marker"))
-    assert (sees, writes) == (True, True)
-    assert "ray" in libraries
-    assert doctor._look_from_there(str(tmp_path / "gone" / "marker"))[:2] == (False, False)
