@@ -150,11 +150,11 @@ def test_sketches_never_claim_more_than_the_distance(learned: str, kind: str, se
     assert (claimed <= np.sqrt(squared_distances(bytes_, bytes_))).all()
 
 
-def near_images(seed: int) -> Packed:
-    """Ten images of 300 descriptors that vary in 40 directions, like real ones in few."""
+def near_images(seed: int, count: int = 10, size: int = 300) -> Packed:
+    """Images of descriptors that vary in 40 directions, like real ones in few."""
     rng = np.random.default_rng(seed)
     shape = np.random.default_rng(0).normal(size=(40, 128)) * 12
-    images = [rng.normal(size=(300, 40)) @ shape + 100 for _ in range(10)]
+    images = [rng.normal(size=(size, 40)) @ shape + 100 for _ in range(count)]
     return Packed.of(
         Features.pack(image_of(np.clip(one, 0, 255).astype(np.uint8)) for one in images)
     )
@@ -192,6 +192,23 @@ def test_sketches_change_no_count_over_many_images(mutual: bool) -> None:
         )
         assert plain.sum() > 0 or limits == (0.3,)
         np.testing.assert_array_equal(fast, plain)
+
+
+@needs_vnni
+def test_the_largest_image_that_keys_have_room_for_is_counted_by_sketches() -> None:
+    many, few = near_images(6, count=1, size=4096), near_images(7, count=2, size=40)
+    # The nearest two of some are the last rows.
+    many.descriptors[-2:] = few.descriptors[:2]
+    many = Packed(
+        many.descriptors, np.einsum("kd,kd->k", many.descriptors, many.descriptors, dtype=np.float32),
+        many.offsets,
+    )  # fmt: skip
+    plain, fast = (
+        count_block(few, 0, 2, side, LIMITS, direction="query_to_reference", product="fused")
+        for side in (many, many.sketched(Basis.learn(many.descriptors)))
+    )
+    assert plain[0, 0, 0] >= 2
+    np.testing.assert_array_equal(fast, plain)
 
 
 @needs_vnni
