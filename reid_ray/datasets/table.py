@@ -21,11 +21,12 @@ from reid_ray.datasets.listed import excel, read_listed
 from reid_ray.datasets.roots import Root
 from reid_ray.errors import DatasetError
 
-_HEAD_BYTES = 1 << 20
+_HEAD_CHARACTERS = 1 << 20
 """In which a table's header ends; a name in it may have a line break in quotes."""
 _MOST_VALUES = 50_000_000
+_ROWS_AT_ONCE = 8192
 _MOST_BYTES = 1 << 30
-"""Of a Parquet table and of one column of it: a small file may say one thing very often."""
+"""Of a Parquet table: a small file may say one thing very often."""
 _BBOX_CHARACTERS = 400
 """Longest text of a box that is parsed; a real one has fewer than 100 characters."""
 
@@ -95,14 +96,15 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
         return "skip"
 
     try:
-        text = data.removeprefix(b"\xef\xbb\xbf")
-        first = text.splitlines()[0].decode()
+        # Checked as a whole: where a line is ragged, pyarrow would print a traceback of its own.
+        text = data.removeprefix(b"\xef\xbb\xbf").decode()
+        first = text.splitlines()[0]
         delimiter = max(",;\t", key=lambda mark: first.count(mark))
         parse = pyarrow.csv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=put_aside
         )
         # Headers first: types are forced to text by name.
-        head = io.TextIOWrapper(io.BytesIO(text[:_HEAD_BYTES]), "utf-8", "replace", newline="")
+        head = io.StringIO(text[:_HEAD_CHARACTERS], newline="")
         names = next(csv.reader(head, delimiter=delimiter))
         convert = pyarrow.csv.ConvertOptions(
             column_types={column: pa.string() for column in names}, strings_can_be_null=False
@@ -117,21 +119,26 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
 
 def _parquet(data: bytes, where: str) -> pa.Table:
     try:
-        file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
-        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-        values = sum(
-            group.column(i).num_values for group in groups for i in range(group.num_columns)
-        )
-        if values > _MOST_VALUES:
-            raise ValueError(f"{values} values are no list of photos")
+        schema = pyarrow.parquet.read_schema(io.BytesIO(data))
         # Text stays a list of what is said and where, until its whole length is known.
-        texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        table = pyarrow.parquet.read_table(io.BytesIO(data), read_dictionary=texts)
-        table.validate(full=True)
-        columns = [_as_text(column) for column in table.columns]
+        texts = [field.name for field in schema if pa.types.is_string(field.type)]
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(data), read_dictionary=texts)
+        # Of the file's metadata no more than this is looked at: pyarrow ends the process where that of
+        # a column is damaged.
+        if (values := file.metadata.num_rows * len(schema)) > _MOST_VALUES:
+            raise ValueError(f"{values} values are no list of photos")
+        nothing = [pa.array([], pa.string())] * len(schema)
+        parts, size = [pa.table(nothing, names=schema.names)], 0
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            batch.validate(full=True)
+            columns = [_as_text(pa.chunked_array([column])) for column in batch.columns]
+            parts.append(pa.table(columns, names=schema.names))
+            size += parts[-1].nbytes
+            if size > _MOST_BYTES:
+                raise ValueError(f"more than {_MOST_BYTES} bytes are no list of photos")
+        return pa.concat_tables(parts)
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise DatasetError(f"{where}: not a readable Parquet file ({error})") from None
-    return pa.table(columns, names=table.column_names)
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501  (one line per kind)
 
+import contextlib
 import json
 import os
 import socket
@@ -24,6 +25,7 @@ from reid_ray.config.datasets import Data, Images
 from reid_ray.config.tune import Study
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.store import PreparedStore, Row
+from reid_ray.errors import DatasetError
 
 MEANT_TO_BE_OPEN = ("JPEG of a header alone", "PNG of no width", "PNG with a text that unpacks to 200 MB",
                     "GIF of 65535 x 65535", "BMP of a negative size", "TIFF whose pages go in a circle",
@@ -189,6 +191,7 @@ METADATA: dict[str, tuple[Callable[[Path], dict[str, Any]], int, str]] = {
     "a NUL in a path": (table("identity,path\nleo,0\0.jpg\nleo,0.jpg\n"), 0, USED),
     "a quote that never ends": (table('identity,path\n"leo,0.jpg\n'), 2, "d"),
     "ragged lines": (table("identity,path\nleo,0.jpg,9\nleo,0.jpg\nmia\n"), 2, "2 of 3 photos cannot be used"),
+    "a ragged line in Latin-1": (table("identity,path\nlöwe,0.jpg,9\n".encode("latin-1")), 2, "expected UTF-8"),
     "a formula": (table("identity,path\n\"=cmd|' /C calc'!A0\",0.jpg\n"), 0, "identity =cmd"),
     "markup": (table("identity,path\n<script>alert(1)</script>,0.jpg\n"), 0, "identity <script>"),
     "a right-to-left mark": (table("identity,path\na\u202eb,0.jpg\n"), 0, USED),
@@ -261,6 +264,39 @@ def test_every_kind_of_metadata_is_used_or_told(tmp_path: Path, record: Record) 
         assert (found, part in text) == (code, True), (kind, found, text[:500])
     record("bad metadata", f"{len(METADATA)} kinds of tables, sheets, COCO and MegaDetector JSON",
            tried=len(METADATA), survived=len(METADATA))  # fmt: skip
+
+
+def test_no_wrong_byte_in_a_parquet_files_end_ends_the_process(
+    tmp_path: Path, record: Record
+) -> None:
+    """Found by fuzzing: pyarrow does where one asks for the figures of a column."""
+    columns = {"identity": ["007", "leo"], "path": ["0.jpg", "1.jpg"], "bbox": [[0.0, 1.0], None]}
+    dataset = parquet(columns)(tmp_path)
+    (tmp_path / "0.jpg").write_bytes(JPEG)
+    data = (tmp_path / "t.parquet").read_bytes()
+    footer = range(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), len(data) - 8)
+
+    def read_all() -> str:
+        used = 0
+        for at in footer:
+            spoilt = bytearray(data)
+            spoilt[at] ^= 4
+            (tmp_path / "t.parquet").write_bytes(bytes(spoilt))
+            with contextlib.suppress(DatasetError):
+                used += len(
+                    load_rows(Data.parse({"datasets": [dataset]}, where="t"), made=tmp_path).rows
+                )
+        return f"{used} rows"
+
+    code, text = told(read_all, tmp_path)
+    assert code == 0
+    assert 0 < int(text.split()[0]) < len(footer)
+    record(
+        "a wrong byte in a Parquet table",
+        "each byte of its end",
+        tried=len(footer),
+        survived=len(footer),
+    )
 
 
 LAUGHS = "\n".join(
