@@ -21,12 +21,14 @@ MOST_BYTES = 20_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=[*TARGETS, "all"])
+    # `ours`: but for what is mostly pyarrow's own reading.
+    parser.add_argument("target", choices=[*TARGETS, "ours", "all"])
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--corpus", type=Path, help="a folder to keep what was found interesting")
     arguments = parser.parse_args()
-    names = list(TARGETS) if arguments.target == "all" else [arguments.target]
+    groups = {"all": list(TARGETS), "ours": [name for name in TARGETS if name != "parquet"]}
+    names = groups.get(arguments.target, [arguments.target])
     corpus = arguments.corpus or Path(tempfile.mkdtemp(prefix="corpus"))
     corpus.mkdir(parents=True, exist_ok=True)
     for place, name in enumerate(names):
