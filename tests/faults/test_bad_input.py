@@ -96,6 +96,10 @@ def table(text: str | bytes, name: str = "t.csv") -> Callable[[Path], dict[str, 
     return make
 
 
+def wildbook(text: str) -> Callable[[Path], dict[str, Any]]:
+    return lambda root: table(text)(root) | {"source": "wildbook"}
+
+
 def coco(content: Any) -> Callable[[Path], dict[str, Any]]:
     def make(root: Path) -> dict[str, Any]:
         text = content if isinstance(content, str | bytes) else json.dumps(content)
@@ -216,6 +220,9 @@ METADATA: dict[str, tuple[Callable[[Path], dict[str, Any]], int, str]] = {
     "Parquet with text that is none": (parquet({"identity": broken_text(), "path": ["0.jpg"]}), 2, "not a readable Parquet"),
     "Parquet with lists": (parquet({"identity": [["leo"]], "path": ["0.jpg"]}), 0, USED),
     "Parquet that is none": (table(b"PAR1" + bytes(99) + b"PAR1", "t.parquet"), 2, "not a readable Parquet"),
+    "a Wildbook sheet with a column twice": (
+        wildbook("Encounter.mediaAsset0,Encounter.year,encounter.Year\n0.jpg,1,2\n"), 2, "given twice"),
+    "a Wildbook sheet without photos": (wildbook("Encounter.year\n1\n"), 2, "no column Encounter.mediaAsset0"),
     "JSON that is none": (coco("{"), 2, "not readable as JSON"),
     "JSON nested 100 000 deep": (coco("[" * 100_000), 2, "not readable as JSON"),
     "JSON with a number of 9999 digits": (coco('{"images": [' + "9" * 9999 + "]}"), 2, "not readable as JSON"),
