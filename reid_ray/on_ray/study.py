@@ -104,7 +104,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name)
     )
     _look_for_weights(run)
-    with cluster() as resources:
+    with cluster(study.scaling) as resources:
         display.say(f"Ray on {resources}")
         if not resources.embedded:
             check_storage(storage)
