@@ -1,15 +1,15 @@
-"""How work spreads over nodes: measured from one to two, and a model of 8, 64 and 512 GPUs from measured inputs.
+"""How work spreads over nodes: measured from one to two, and a model of 8, 64 and 512 GPUs.
 
-    python benchmarks/scaling.py measure [--out inputs.json]     one node of one CPU, then two
-    python benchmarks/scaling.py model [inputs.json]             where it stops scaling, and why
+    python benchmarks/scaling.py measure     one node of one CPU, then two
+    python benchmarks/scaling.py model       where a study stops scaling, and why
 
-`measure` runs each kind of work (matching, embedding, trials) on Ray nodes of one CPU each and prints the rate on
-two nodes as a share of twice the rate on one. `model` adds up what a study's parts take:
+`measure` runs each kind of work (matching, embedding, trials) on Ray nodes of one CPU each and prints the
+rate on two nodes as a share of twice the rate on one. `model` adds up what a study's parts take:
 
     wall = start + photos to every node + waves of trials + driver's own work + matching + report
 
-with inputs of `measure`, of `benchmarks/control_plane.py`, and the three that this cannot measure without GPUs,
-which are printed as what they are: assumptions.
+The inputs were measured (see reports/scaling.md), but for those of GPUs and networks, which are
+assumptions and are printed as such.
 """
 
 import argparse

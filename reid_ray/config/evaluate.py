@@ -28,7 +28,7 @@ class EvaluateRun(Config):
     gpus_per_actor: NonNegativeFloat | None = None
     """None: 1 where there are GPUs; fractions share a GPU, 0 embeds on CPUs."""
     storage: str = "runs"
-    """Folder of everything that is written; on a cluster one that all nodes share."""
+    """Folder of everything that is written; on a cluster one that all nodes share, or s3://bucket/runs."""
     tracking_uri: str | None = None
     """MLflow server; none: SQLite below `storage`."""
     reports: str = "reports"

@@ -25,7 +25,7 @@ class MatchRun(Config):
     actors: PositiveInt | None = None
     """Matching processes of one CPU each; none: one per CPU."""
     storage: str = "runs"
-    """Folder of everything that is written; on a cluster one that all nodes share."""
+    """Folder of everything that is written; on a cluster one that all nodes share, or s3://bucket/runs."""
     tracking_uri: str | None = None
     """MLflow server; none: SQLite below `storage`."""
     reports: str = "reports"

@@ -18,7 +18,7 @@ class TrainRun(Config):
     untrained: bool = True
     """Also score the backbone before training: what its architecture alone is worth."""
     storage: str = "runs"
-    """Folder of everything that is written; on a cluster one that all nodes share."""
+    """Folder of everything that is written; on a cluster one that all nodes share, or s3://bucket/runs."""
     tracking_uri: str | None = None
     """MLflow server; none: SQLite below `storage`."""
     reports: str = "reports"

@@ -141,10 +141,11 @@ class Study(Config):
     """Methods that join others of this study."""
     scaling: Scaling = Scaling()
     storage: str = "runs"
-    """Folder of everything a study writes; on a cluster one that all nodes share."""
+    """Folder of everything a study writes; on a cluster one that all nodes share, or s3://bucket/runs."""
     tracking_uri: str | None = None
     """MLflow server; none: SQLite below `storage`."""
     reports: str = "reports"
+    """Folder of reports, or a URI as well."""
     top_k: PositiveInt = 10
     """Ranked references kept per query."""
 
