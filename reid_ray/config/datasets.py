@@ -79,6 +79,9 @@ class HerdDataset(_Dataset):
     size_px: Annotated[int, Field(ge=64, le=1024)] = 192
     """Shorter side of a photo."""
     seed: int = 0
+    repeated: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of photos that are there once more, as from a burst: brightened a little, encoded anew. A
+    fault of many collections, put in on purpose to see that it is found."""
 
 
 class _Photos(_Dataset):

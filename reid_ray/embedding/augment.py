@@ -6,7 +6,6 @@ flanks.
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from reid_ray.config.training import Augment
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.embedding.pixel_loops import operate
 from reid_ray.embedding.randaugment import BINS, draw
 from reid_ray.embedding.resize import Box, Pixels, resize
 
@@ -45,14 +45,12 @@ class TrainCut:
         return _to_tensor(batch)
 
     def _cut(self, image: Pixels, rng: np.random.Generator, out: Pixels, spare: Pixels) -> None:
-        """Crop, then the operations, from one spare array to the other and at last to `out`."""
+        """Crop, then the operations."""
         box = random_crop(image.shape, rng, scale_min=self.augment.crop_scale_min)
-        operations = draw(rng, self.augment.ops)
-        stops = [*(spare[left % 2] for left in range(len(operations), 0, -1)), out]
-        resize(image, box, stops[0])
-        strength = self.augment.magnitude / (BINS - 1)
-        for (operation, sign), (source, to) in zip(operations, pairwise(stops), strict=True):
-            operation(source, to, strength, sign)
+        codes, signs = draw(rng, self.augment.ops)
+        resize(image, box, spare[0] if len(codes) else out)
+        if len(codes):
+            operate(spare, out, codes, signs, self.augment.magnitude / (BINS - 1))
 
 
 def squash(images: PreparedImages, positions: Sequence[int], *, px: int) -> Tensor:

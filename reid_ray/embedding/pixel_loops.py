@@ -1,4 +1,4 @@
-"""Loops over the pixels of one photo, compiled by numba and run without the GIL.
+"""RandAugment's operations as loops over the pixels of one photo, compiled by numba, without the GIL.
 
 In: uint8 [H, W, 3] or its rows as bytes [H, 3 W], whichever makes the inner loop one vector
 instruction stream. Out: the same shape, written in place to another array. Sums are float32 in the
@@ -12,8 +12,6 @@ import numpy as np
 
 _compile = numba.njit(nogil=True, cache=True, error_model="numpy")
 _F32, _I32, _U64 = np.float32, np.int32, np.uint64
-
-_GREY = (0.2989, 0.587, 0.114)
 
 
 @_compile
@@ -50,49 +48,35 @@ def invert_from(source, out, threshold):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def _grey_rows(source, grey):  # type: ignore[no-untyped-def]
-    """Grey of each byte's pixel, cut off to a whole number, uint8 [H, 3 W], from rows of bytes.
-
-    A filter of five bytes, of which three have a weight, as the byte is its pixel's first, second
-    or third: without a branch or a stride in the loop.
-    """
-    width = source.shape[1]
-    weights, padded = np.zeros((5, width), np.float32), np.zeros(width + 4, np.float32)
-    for i in range(width):
-        for channel in range(3):
-            weights[2 + channel - i % 3, i] = _GREY[channel]
-    w0, w1, w2, w3, w4 = weights[0], weights[1], weights[2], weights[3], weights[4]
-    for y in range(len(source)):
-        row, to = source[y], grey[y]
-        for i in range(width):
-            padded[i + 2] = row[i]
-        for i in range(width):
-            total = w0[i] * padded[i] + w1[i] * padded[i + 1] + w2[i] * padded[i + 2]
-            to[i] = _I32(total + w3[i] * padded[i + 3] + w4[i] * padded[i + 4])
+def _grey(red, green, blue):  # type: ignore[no-untyped-def]
+    """Cut off to a whole number."""
+    return _I32(_F32(red) * _F32(0.2989) + _F32(green) * _F32(0.587) + _F32(blue) * _F32(0.114))
 
 
 @_compile
 def saturate(source, out, factor):  # type: ignore[no-untyped-def]
     """`factor` x value + (1 - `factor`) x grey, on rows of bytes."""
     rest = _F32(1) - factor
-    grey = np.empty(source.shape, np.uint8)
-    _grey_rows(source, grey)
     for y in range(len(source)):
-        row, shade, to = source[y], grey[y], out[y]
-        for i in range(len(row)):
-            to[i] = _to_byte(_F32(row[i]) * factor + _F32(shade[i]) * rest)
+        row, to = source[y], out[y]
+        for x in range(len(row) // 3):
+            r, g, b = _U64(3 * x), _U64(3 * x + 1), _U64(3 * x + 2)  # unsigned: none is negative
+            shade = _F32(_grey(row[r], row[g], row[b])) * rest
+            to[r] = _to_byte(_F32(row[r]) * factor + shade)
+            to[g] = _to_byte(_F32(row[g]) * factor + shade)
+            to[b] = _to_byte(_F32(row[b]) * factor + shade)
 
 
 @_compile
 def mean_grey(source):  # type: ignore[no-untyped-def]
-    """Mean over the pixels of rows of bytes; each counts three times, which changes nothing."""
-    grey = np.empty(source.shape, np.uint8)
-    _grey_rows(source, grey)
+    """Mean over the pixels of rows of bytes."""
     total = 0
-    for y in range(len(grey)):
-        for i in range(grey.shape[1]):
-            total += int(grey[y, i])
-    return total / grey.size
+    for y in range(len(source)):
+        row, of_row = source[y], _I32(0)
+        for x in range(len(row) // 3):
+            of_row += _grey(row[_U64(3 * x)], row[_U64(3 * x + 1)], row[_U64(3 * x + 2)])
+        total += int(of_row)
+    return total / (source.size // 3)
 
 
 @_compile
@@ -187,14 +171,22 @@ def shift_rows(source, out, right, down, shear):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def warp(source, out, matrix):  # type: ignore[no-untyped-def]
-    """The pixel nearest to `matrix`, [2, 3], times the position in `out`; black outside."""
+def warp(source, out, matrix, centre):  # type: ignore[no-untyped-def]
+    """The pixel nearest to `matrix` times the position in `out`, both from `centre`; black outside.
+
+    Args:
+        matrix: (x by x, x by y, y by x, y by y).
+        centre: (x, y) from the photo's corner, as torchvision's, so centres of pixels lie at halves.
+    """
     height, width, _ = source.shape
     flat, places = source.reshape(-1), np.empty(width, np.int64)
-    by_x, by_y = matrix[0, 0], matrix[1, 0]
+    by_x, x_by_y, by_y, y_by_y = matrix
+    middle_x, middle_y = centre[0] - 0.5, centre[1] - 0.5
+    right = middle_x - (by_x * middle_x + x_by_y * middle_y)
+    down = middle_y - (by_y * middle_x + y_by_y * middle_y)
     for y in range(height):
-        x_0 = matrix[0, 1] * y + matrix[0, 2] + 0.5
-        y_0 = matrix[1, 1] * y + matrix[1, 2] + 0.5
+        x_0 = x_by_y * y + right + 0.5
+        y_0 = y_by_y * y + down + 0.5
         for x in range(width):
             column, row = math.floor(x_0 + by_x * x), math.floor(y_0 + by_y * x)
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -207,3 +199,68 @@ def warp(source, out, matrix):  # type: ignore[no-untyped-def]
                 at = _U64(places[x])  # unsigned: no test for a negative index
                 to[x, 0], to[x, 1] = flat[at], flat[at + _U64(1)]
                 to[x, 2] = flat[at + _U64(2)]
+
+
+IDENTITY, SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y, ROTATE = range(6)
+BRIGHTNESS, COLOUR, CONTRAST, SHARPNESS, POSTERIZE, SOLARIZE, AUTO_CONTRAST, EQUALIZE = range(6, 14)
+
+
+@_compile
+def operate(photos, out, codes, signs, strength):  # type: ignore[no-untyped-def]
+    """Several operations one after the other, as each return to Python waits for its lock.
+
+    Args:
+        photos: [2, H, W, 3], the photo and room for another.
+        out: [H, W, 3], where the result of the last one goes.
+        codes, signs: of each operation, at least one; a sign is 1 or -1.
+        strength: 0..1.
+    """
+    for n in range(len(codes)):
+        to = out if n + 1 == len(codes) else photos[(n + 1) % 2]
+        if codes[n] <= ROTATE:
+            _move(photos[n % 2], to, codes[n], strength * signs[n])
+        else:
+            _recolour(photos[n % 2], to, codes[n], strength, signs[n])
+
+
+@_compile
+def _move(source, out, code, strength):  # type: ignore[no-untyped-def]
+    height, width, _ = source.shape
+    rows, to = source.reshape(height, 3 * width), out.reshape(height, 3 * width)
+    right, down = int(150 / 331 * width * strength), int(150 / 331 * height * strength)
+    if code == SHEAR_X:
+        shift_rows(rows, to, 0, 0, 0.3 * strength)
+    elif code == SHEAR_Y:
+        warp(source, out, (1.0, 0.0, 0.3 * strength, 1.0), (0.0, 0.0))
+    elif code == TRANSLATE_X:
+        shift_rows(rows, to, right, 0, 0.0)
+    elif code == TRANSLATE_Y:
+        shift_rows(rows, to, 0, down, 0.0)
+    elif code == ROTATE:
+        cos, sin = math.cos(math.radians(30 * strength)), math.sin(math.radians(30 * strength))
+        warp(source, out, (cos, -sin, sin, cos), (width / 2, height / 2))
+    else:
+        out[:] = source
+
+
+@_compile
+def _recolour(source, out, code, strength, sign):  # type: ignore[no-untyped-def]
+    height, width, _ = source.shape
+    rows, to = source.reshape(height, 3 * width), out.reshape(height, 3 * width)
+    factor = 1 + 0.9 * strength * sign
+    if code == BRIGHTNESS:
+        scale(rows, to, _F32(factor), _F32(0))
+    elif code == COLOUR:
+        saturate(rows, to, _F32(factor))
+    elif code == CONTRAST:
+        scale(rows, to, _F32(factor), _F32(mean_grey(rows) * (1 - factor)))
+    elif code == SHARPNESS:
+        sharpen(rows, to, _F32(factor))
+    elif code == POSTERIZE:
+        keep_bits(rows, to, np.uint8(256 - 2 ** round(4 * strength)))
+    elif code == SOLARIZE:
+        invert_from(rows, to, _F32(255 * (1 - strength)))
+    elif code == AUTO_CONTRAST:
+        look_up(source, out, stretching_table(rows))
+    else:
+        look_up(source, out, equalizing_table(source))

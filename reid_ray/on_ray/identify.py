@@ -15,6 +15,7 @@ import ray
 from numpy.typing import NDArray
 
 from reid_ray.config.identify import IdentifyRun
+from reid_ray.config.matching import Matching
 from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.prepared import PreparedImages
@@ -24,7 +25,15 @@ from reid_ray.errors import DatasetError
 from reid_ray.evaluation import confidence, grouping
 from reid_ray.evaluation.confidence import Candidates, best_per_identity
 from reid_ray.on_ray.data import prepare_images
-from reid_ray.on_ray.looking import Looker, Positions, embedding_looker, local_looker
+from reid_ray.on_ray.looking import (
+    LocalLooker,
+    Looker,
+    Positions,
+    choose_setting,
+    embedding_looker,
+    take_features,
+    tuning_lookups,
+)
 from reid_ray.on_ray.matching_actors import Pool
 from reid_ray.on_ray.nodes import check_storage
 from reid_ray.on_ray.progress import Display
@@ -136,7 +145,8 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
 
 
 def _table(run: IdentifyRun, images: PreparedImages, rows: pd.DataFrame) -> _Table:
-    known = rows["dataset"].eq(run.reference.name) & rows["identity"].ne(UNKNOWN)
+    names_of = [dataset.name for dataset in run.references]
+    known = rows["dataset"].isin(names_of) & rows["identity"].ne(UNKNOWN)
     references = np.flatnonzero(known).astype(np.int64)
     queries = np.flatnonzero(rows["dataset"].eq(run.query.name)).astype(np.int64)
     if not len(references) or not len(queries):
@@ -177,15 +187,27 @@ def _lookers(
                 )
             )  # fmt: skip
     if (matching := run.matching()) is not None:
-        with display.phase(f"{matching.name} features", len(table.rows), "photos") as phase:
-            lookers.append(
-                local_looker(
-                    matching, shared, len(table.rows), table.references, table.identity_g,
-                    table.encounter_n[table.references],
-                    pool=pool, store=storage / "features", progress=phase.at,
-                )
-            )  # fmt: skip
+        lookers.append(_local_looker(matching, table, shared, pool, storage, display))
     return lookers
+
+
+def _local_looker(
+    config: Matching, table: _Table, shared: ray.ObjectRef, pool: Pool, storage: Path,
+    display: Display,
+) -> LocalLooker:  # fmt: skip
+    with display.phase(f"{config.name} features", len(table.rows), "photos") as phase:
+        features = take_features(
+            config, shared, len(table.rows),
+            pool=pool, store=storage / "features", progress=phase.at,
+        )  # fmt: skip
+    known = table.references
+    lookups = len(tuning_lookups(config, len(known)))
+    with display.phase(f"{config.name} settings tried on", lookups, "references") as phase:
+        setting = choose_setting(
+            config, features.take(known), table.identity_g, table.encounter_n[known],
+            pool=pool, progress=phase.at,
+        )  # fmt: skip
+    return LocalLooker(config, pool, features, setting)
 
 
 def _answer(

@@ -37,12 +37,14 @@ class Cluster:
         cpus, gpus: of all nodes, or what an autoscaling cluster was asked to grow to.
         nodes: how many are alive.
         embedded: started here and ended with the command.
+        memory: bytes that processes may use, of all nodes; 0 where it is not known.
     """
 
     cpus: int
     gpus: int
     nodes: int
     embedded: bool
+    memory: int = 0
 
     def __str__(self) -> str:
         kind = "this machine" if self.embedded else f"cluster of {self.nodes} node(s)"
@@ -94,6 +96,7 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
                 gpus=max(int(resources.get("GPU", 0)), asked.ask_gpus),
                 nodes=sum(node["Alive"] for node in ray.nodes()),
                 embedded=not joined,
+                memory=int(resources.get("memory", 0)),
             )
     finally:
         if not running:

@@ -255,7 +255,7 @@ def _match(
     with run.display.phase(plan.config.name, pair_count(rows), "pairs matched") as phase:
         matched = run_matching(
             materials, rows, plan.config, folder, actors=actors, k=run.study.top_k,
-            progress=lambda done, _total: phase.at(done),
+            progress=lambda done, _total, detail: phase.at(done, detail),
             keep_scores=any(
                 plan.config.name in fusion.parts and fusion.shortlist is None
                 for fusion in run.study.fusion

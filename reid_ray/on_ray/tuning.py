@@ -15,7 +15,10 @@ import torch
 from ray import tune
 from ray.tune.callback import Callback
 
+from reid_ray.config.training import Trial
 from reid_ray.config.tune import Scaling
+from reid_ray.embedding.memory import estimate
+from reid_ray.errors import ResourceError
 from reid_ray.on_ray.halving import Halving, write_stopped
 from reid_ray.on_ray.session import Cluster
 from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
@@ -46,7 +49,7 @@ def run_trials(
         The last error of each trial that was given up, by key.
 
     Raises:
-        ResourceError: one trial needs more than the whole cluster has.
+        ResourceError: one trial needs more than the whole cluster has, or memory ran out.
     """
     if not plans:
         return {}
@@ -67,7 +70,9 @@ def run_trials(
         tune.with_resources(trainable, resources),
         param_space={"key": tune.grid_search(list(by_key))},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=concurrent_trials(scaling, cluster, gpus),
+            max_concurrent_trials=concurrent_trials(
+                scaling, cluster, gpus, host_bytes=0 if gpus else _host_bytes(plans, scaling)
+            ),
             reuse_actors=not nested,
             scheduler=halving,
             trial_name_creator=lambda trial: trial.config["key"],
@@ -75,7 +80,16 @@ def run_trials(
         ),
         run_config=_run_config(study, follow),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except RuntimeError as error:  # Ray's monitor ends processes before the machine stands still
+        if "low on memory" not in str(error):
+            raise
+        raise ResourceError(
+            "trials were ended because a machine ran out of memory; raise "
+            "training.accumulation (which divides the batch), lower training.input_px or "
+            "scaling.max_concurrent, then run the same again: what is finished is kept"
+        ) from error
     return follow.errors
 
 
@@ -97,12 +111,28 @@ def gpus_per_worker(scaling: Scaling, cluster: Cluster) -> float:
     return 1.0 if cluster.gpus else 0.0
 
 
-def concurrent_trials(scaling: Scaling, cluster: Cluster, gpus: float) -> int:
-    """How many trials run side by side without waiting for each other's resources for ever."""
+def _host_bytes(plans: Sequence[Plan], scaling: Scaling) -> int:
+    """Memory of the largest trial on CPUs, all its workers together."""
+    workers = max(1, scaling.workers)
+    kinds: dict[tuple[object, ...], Trial] = {}
+    for trial in (plan.trial for plan in plans):
+        kinds[trial.backbone, trial.input_px, trial.batch_size, trial.accumulation] = trial
+    needs = (estimate(trial, workers=workers) for trial in kinds.values())
+    return workers * max(need.state + need.activations for need in needs)
+
+
+def concurrent_trials(
+    scaling: Scaling, cluster: Cluster, gpus: float, *, host_bytes: int = 0
+) -> int:
+    """How many trials run side by side without waiting for each other's resources for ever, or
+    filling the memory: on CPUs each takes about `host_bytes`.
+    """
     workers = max(1, scaling.workers)
     fit = cluster.cpus // (workers * scaling.cpus_per_worker)
     if gpus:
         fit = min(fit, int(cluster.gpus / (workers * gpus)))
+    if host_bytes and cluster.memory:
+        fit = min(fit, cluster.memory // host_bytes)
     return max(1, min(fit, scaling.max_concurrent or fit))
 
 

@@ -4,7 +4,7 @@ In: the dataset's settings. Out: one `Shot` per photo, in the order of their dat
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
 
@@ -31,10 +31,12 @@ class Shot:
     orientation: Literal["left", "right"]
     date: str
     encounter: str
+    repeats: bool = False
+    """The same moment once more; it has the number of the shot that it repeats."""
 
 
 def plan_shots(dataset: HerdDataset) -> list[Shot]:
-    """Draw counts, dates and sides; no animal is photographed twice on one day."""
+    """Draw counts, dates and sides; but for repeats, no animal is photographed twice on one day."""
     species = SPECIES[dataset.species]
     rng = np.random.default_rng([dataset.seed, species.number, 0])
     names = name_animals(species, dataset.identities, rng)
@@ -57,7 +59,13 @@ def plan_shots(dataset: HerdDataset) -> list[Shot]:
                 encounter=f"{dataset.species}-e{mark}",
             )
         )
-    return shots
+    chosen = np.random.default_rng([dataset.seed, species.number, 1]).random(len(shots))
+    repeats = [
+        replace(shot, image_id=f"{shot.image_id}b", repeats=True)
+        for shot, drawn in zip(shots, chosen, strict=True)
+        if drawn < dataset.repeated
+    ]
+    return sorted(shots + repeats, key=lambda shot: shot.image_id)
 
 
 def photo_counts(identities: int, mean: int, rng: np.random.Generator) -> list[int]:

@@ -5,7 +5,8 @@ In: a `HerdDataset`. Out: a folder of photos, masks and `metadata.csv`.
 Each animal has its own coat (see `coats`), different on both flanks; 80 % of the photos show the
 left flank, so that nearly every query has a reference of the same side. An encounter is one
 photo: place, weather and light are drawn anew for each, independently of who stands in it, so
-the background cannot tell who it is, and no split can divide an encounter. The same settings
+the background cannot tell who it is, and no split can divide an encounter, unless photos are
+`repeated` on purpose. The same settings
 give the same bytes with the same library versions, and nearly the same pixels anywhere.
 """
 
@@ -40,6 +41,7 @@ RECIPE = 2
 METADATA = "metadata.csv"
 _ANIMALS_AT_ONCE = 16
 _STALE_S = 3600
+_BRIGHTER = 1.05
 
 
 def make_herd(folder: Path, dataset: HerdDataset) -> Path:
@@ -88,7 +90,7 @@ def herd_table(dataset: HerdDataset) -> pd.DataFrame:
 
 def herd_digest(dataset: HerdDataset) -> str:
     """12 hex digits of what decides the photos; name and group do not."""
-    parts = [
+    parts: list[int | float | str] = [
         RECIPE,
         dataset.species,
         dataset.identities,
@@ -96,6 +98,8 @@ def herd_digest(dataset: HerdDataset) -> str:
         dataset.size_px,
         dataset.seed,
     ]
+    if dataset.repeated:
+        parts.append(dataset.repeated)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -145,7 +149,9 @@ def _write(beside: Path, dataset: HerdDataset) -> None:
         (beside / "images" / identity).mkdir(parents=True)
     for shot, image, mask in render(dataset, shots):
         row = _row(shot, dataset)
-        quality = 72 + shot.number * 7 % 21
+        quality = 72 + (shot.number * 7 + shot.repeats) % 21
+        if shot.repeats:
+            image = cv2.convertScaleAbs(image, alpha=_BRIGHTER).astype(np.uint8)
         _encode(beside / row["path"], image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
         _encode(beside / row["mask"], mask, [])
     herd_table(dataset).to_csv(beside / METADATA, index=False, lineterminator="\n")

@@ -9,7 +9,7 @@ from reid_ray.reporting.pooled import confirmations
 from reid_ray.reporting.sections.section import Section, Subject
 
 _KINDS = {
-    "local features": "matching", "untrained": "encoder", "pre-trained": "encoder",
+    "local features": "matching", "fusion": "matching", "untrained": "encoder", "pre-trained": "encoder",
     "ArcFace": "trial", "Triplet": "trial", "confirmation": "confirmation",
 }  # fmt: skip
 _COLUMNS = ("family", "methods", "total", "median", "longest", "cpu_hours", "gpu_hours")

@@ -11,6 +11,7 @@ from torchvision.transforms.v2 import functional as F
 from reid_ray.config.training import Augment
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding.augment import TrainCut, random_crop, squash
+from reid_ray.embedding.pixel_loops import operate
 from reid_ray.embedding.randaugment import draw
 from reid_ray.embedding.resize import Box, Pixels, resize
 
@@ -127,9 +128,9 @@ def test_a_cut_is_the_crop_with_one_operation_after_the_other(ops: int) -> None:
     for place, found in enumerate(batch):
         rng = np.random.default_rng([5, 1, place])
         expected = resized(photo, 40, random_crop(photo.shape, rng, scale_min=0.8))
-        for operation, sign in draw(rng, ops):
-            source, expected = expected, np.empty_like(expected)
-            operation(source, expected, 9 / 30, sign)
+        for code, sign in zip(*draw(rng, ops), strict=True):
+            spare, expected = np.stack([expected] * 2), np.empty_like(expected)
+            operate(spare, expected, np.array([code]), np.array([sign]), 9 / 30)
         np.testing.assert_array_equal(found.permute(1, 2, 0).numpy(), expected)
 
 

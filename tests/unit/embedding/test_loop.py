@@ -1,14 +1,20 @@
 """Training: schedule, resume, which weights are kept, when it ends."""
 
 import hashlib
+import itertools
 import json
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+import torch.multiprocessing as mp
 from tiny_training import ARCFACE, TRIPLET, photos, trial
 
 from reid_ray.config.training import Augment, Loss, Trial
@@ -17,6 +23,7 @@ from reid_ray.embedding.backbones import Backbone
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.loop import Diverged, Row, Trained, train
 from reid_ray.embedding.model import Encoder
+from reid_ray.embedding.step import backward
 from reid_ray.errors import ConfigError, StorageError
 
 
@@ -105,6 +112,35 @@ def test_a_killed_run_ends_with_the_weights_and_figures_of_an_undisturbed_one(
         for part in (rows[killed_after:], later)
     ]
     assert timeless[0] == timeless[1]
+
+
+def run_until_killed(setting: Trial, folder: Path, step: int) -> None:
+    """In a process of its own, which a SIGKILL ends in the middle of `step`, counted from 1."""
+    steps = itertools.count(1)
+
+    def killing(*arguments: Any, **named: Any) -> torch.Tensor:
+        if next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return backward(*arguments, **named)
+
+    loop.backward = killing  # type: ignore[attr-defined]
+    run(setting, folder)
+
+
+def test_a_run_killed_in_any_step_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    setting = trial(epochs=5)  # of two steps each
+    whole, rows = run(setting)
+    step = int(np.random.default_rng().integers(1, 11))
+    process = mp.get_context("spawn").Process(
+        target=run_until_killed, args=(setting, tmp_path, step)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    resumed, later = run(setting, tmp_path)
+    assert weights(resumed) == weights(whole), step
+    done = (step - 1) // 2  # whole epochs
+    assert [row["loss"] for row in later] == [row["loss"] for row in rows[done:]], step
 
 
 def test_a_resumed_run_drops_the_same_paths(

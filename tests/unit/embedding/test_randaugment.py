@@ -9,6 +9,7 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from reid_ray.embedding.pixel_loops import operate
 from reid_ray.embedding.randaugment import OPERATIONS, draw
 
 
@@ -32,8 +33,8 @@ def torchvision(name: str, photo: np.ndarray, magnitude: int, sign: int) -> np.n
 
 
 def changed(name: str, photo: np.ndarray, magnitude: int, sign: int = 1) -> np.ndarray:
-    out = np.full_like(photo, 77)
-    OPERATIONS[name](photo, out, magnitude / 30, sign)
+    out, spare = np.full_like(photo, 77), np.stack([photo, np.full_like(photo, 33)])
+    operate(spare, out, np.array([OPERATIONS[name]]), np.array([sign]), magnitude / 30)
     return out
 
 
@@ -84,9 +85,8 @@ def test_a_shear_with_ties_takes_one_of_the_two_nearest_pixels(name: str) -> Non
 
 def test_every_operation_is_drawn_about_as_often_and_with_either_sign() -> None:
     rng = np.random.default_rng(3)
-    drawn = [draw(rng, 2) for _ in range(4000)]
-    named = {operation: name for name, operation in OPERATIONS.items()}
-    counts = Counter((named[operation], sign) for some in drawn for operation, sign in some)
+    drawn = [list(zip(*draw(rng, 2), strict=True)) for _ in range(4000)]
+    counts = Counter((int(code), int(sign)) for some in drawn for code, sign in some)
     # 8000 draws of 14 operations and two signs are 286 each, give or take 17; identities are left out.
     assert len(counts) == 26
     assert all(abs(count - 286) < 5 * 17 for count in counts.values())

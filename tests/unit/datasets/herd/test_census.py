@@ -38,6 +38,21 @@ def test_every_encounter_is_one_photo_so_no_split_can_divide_it() -> None:
     assert len({shot.encounter for shot in shots}) == len(shots)
 
 
+def test_a_repeat_is_the_same_moment_once_more_and_changes_no_other_shot() -> None:
+    plain, shots = plan_shots(herd(photos=100)), plan_shots(herd(photos=100, repeated=0.25))
+    repeats = [shot for shot in shots if shot.repeats]
+    assert [shot for shot in shots if not shot.repeats] == plain
+    assert len(repeats) / len(plain) == pytest.approx(0.25, abs=0.03)
+    originals = {shot.image_id: shot for shot in plain}
+    for shot in repeats:
+        twin = originals[shot.image_id.removesuffix("b")]
+        assert (shot.identity, shot.date, shot.encounter) == (
+            twin.identity,
+            twin.date,
+            twin.encounter,
+        )
+
+
 def test_image_ids_in_the_order_of_dates_are_sorted_and_unique() -> None:
     shots = plan_shots(herd(identities=200, photos=60))
     ids = [shot.image_id for shot in shots]

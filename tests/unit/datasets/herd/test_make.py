@@ -138,5 +138,19 @@ def test_a_crash_while_writing_leaves_no_collection(
 def test_the_digest_ignores_name_and_group_and_nothing_else() -> None:
     base = herd_digest(herd())
     assert herd_digest(herd(name="x", group="y")) == base
-    changes = ({"seed": 1}, {"size_px": 65}, {"photos": 4}, {"identities": 5}, {"species": "whale"})
-    assert len({base, *(herd_digest(herd(**change)) for change in changes)}) == 6
+    changes = (
+        {"seed": 1}, {"size_px": 65}, {"photos": 4}, {"identities": 5}, {"species": "whale"},
+        {"repeated": 0.5},
+    )  # fmt: skip
+    assert len({base, *(herd_digest(herd(**change)) for change in changes)}) == 7
+
+
+def test_a_repeat_is_a_little_brighter_in_another_file(tmp_path: Path) -> None:
+    rows = table(made := make_herd(tmp_path, herd(repeated=1)))
+    paths = dict(zip(rows["image_id"], rows["path"], strict=True))
+    twins = [(made / paths[key], made / paths[f"{key}b"]) for key in paths if f"{key}b" in paths]
+    assert len(twins) == len(rows) / 2 == 12
+    for first, second in twins:
+        one, other = (cv2.imread(str(path)).astype(float) for path in (first, second))
+        dim = one < 200  # brighter pixels reach the end of the range
+        assert other[dim].mean() / one[dim].mean() == pytest.approx(1.05, abs=0.01)
