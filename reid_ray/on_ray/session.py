@@ -91,12 +91,14 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
     try:
         with grown(asked) if asked.ask_cpus or asked.ask_gpus else nullcontext():
             resources = ray.cluster_resources()
+            cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+            more_to_come = cpus < asked.ask_cpus or gpus < asked.ask_gpus
             yield Cluster(
-                cpus=max(int(resources.get("CPU", 0)), asked.ask_cpus),
-                gpus=max(int(resources.get("GPU", 0)), asked.ask_gpus),
+                cpus=max(cpus, asked.ask_cpus),
+                gpus=max(gpus, asked.ask_gpus),
                 nodes=sum(node["Alive"] for node in ray.nodes()),
                 embedded=not joined,
-                memory=int(resources.get("memory", 0)),
+                memory=0 if more_to_come else int(resources.get("memory", 0)),
             )
     finally:
         if not running:
