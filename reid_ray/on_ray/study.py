@@ -113,7 +113,7 @@ def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) ->
         study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name)
     )
     _look_for_weights(run)
-    with cluster() as resources:
+    with cluster(study.scaling) as resources:
         display.say(f"Ray on {resources}")
         if not resources.embedded:
             check_storage(storage)
@@ -311,15 +311,17 @@ def _trials(
     halving = start_halving(plans, run.study.asha, run.folder) if search == "asha" else None
     epochs: dict[str, int] = {}
     ended: set[str] = set()
-    total = sum(plan.trial.epochs for plan in waiting)
+    done, total = 0, sum(plan.trial.epochs for plan in waiting)
     with run.display.phase(f"{len(waiting)} trials", total, "epochs") as phase:
 
         def follow(plan: Plan, epoch: int, end: bool) -> None:
+            nonlocal done
+            done += epoch - epochs.get(plan.key, 0)
             epochs[plan.key] = epoch
             if end:
                 ended.add(plan.key)
                 run.tracking.sync(run.folder.method(plan.key))
-            phase.at(sum(epochs.values()), f"{len(ended)} trials ended, {plan.trial.label}")
+            phase.at(done, f"{len(ended)} trials ended, {plan.trial.label}")
 
         errors = run_trials(
             waiting, materials, run.folder, run.study.scaling, resources, progress=follow,

@@ -6,6 +6,7 @@ the others are kept.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ def run_trials(
     )  # fmt: skip
     by_key = {plan.key: plan for plan in plans}
     trainable = tune.with_parameters(
-        _trainable, plans=by_key, materials=[materials], study=str(study.path), scaling=scaling,
-        gpus=gpus,
+        _trainable, plans=[ray.put(by_key)], materials=[materials], study=str(study.path),
+        scaling=scaling, gpus=gpus,
     )  # fmt: skip
     nested = scaling.workers > 0
     follow = _Follow(by_key, progress, study, halving)
@@ -156,20 +157,20 @@ def look_for_room(
 def _trainable(
     config: dict[str, Any],
     *,
-    plans: dict[str, Plan],
+    plans: list[ray.ObjectRef],
     materials: list[ray.ObjectRef],
     study: str,
     scaling: Scaling,
     gpus: float,
 ) -> None:
     """One Tune trial."""
-    plan = plans[config["key"]]
+    plan: Plan = _kept(plans[0])[config["key"]]
     folder = StudyFolder(Path(study)).method(plan.key)
     if folder.done():  # an earlier try wrote its result and was lost right after
         return
     torch.set_num_threads(scaling.cpus_per_worker)
     if scaling.workers == 0:
-        train_here(plan, ray.get(materials[0]), folder, tune.report)
+        train_here(plan, _kept(materials[0]), folder, tune.report)
         return
     from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -183,6 +184,12 @@ def _trainable(
         storage=address(Path(study) / "ray" / "train"),
         callbacks=[TuneReportCallback()],
     )
+
+
+@lru_cache(maxsize=2)
+def _kept(ref: ray.ObjectRef) -> Any:
+    """Fetched once by an actor, not by each of its trials: thousands of plans take long to unpack."""
+    return ray.get(ref)
 
 
 def last_error(trial: Any) -> str:
