@@ -130,7 +130,7 @@ def _fit(
     values = values_fnn[:, pairs].T
     centre, scale = values.mean(axis=0), values.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    model: Any = LogisticRegression(max_iter=1000, class_weight="balanced")
+    model: Any = LogisticRegression(max_iter=1000)
     model.fit((values - centre) / scale, same)
     weights = model.coef_[0] / scale
     bias = float(model.intercept_[0] - weights @ centre)

@@ -24,7 +24,8 @@ def _afield(subject: Subject) -> dict[str, dict[str, Any]]:
     table = encounters_table(subject)
     known = table[table["other_encounter_top1"].notna()]
     best = known.sort_values("other_encounter_top1", ascending=False, kind="stable")
-    return {str(row["domain"]): row for row in best.drop_duplicates("domain").to_dict("records")}
+    rows: list[dict[str, Any]] = best.drop_duplicates("domain").to_dict("records")  # type: ignore[assignment]
+    return {str(row["domain"]): row for row in rows}
 
 
 def _totals(subject: Subject) -> dict[str, int]:
