@@ -29,6 +29,7 @@ class Grouping:
         cut: distance at which groups are no longer joined, 0..1.
         ari: adjusted Rand index to expect of other animals, 1 is perfect, 0 chance: each half of the
             reference animals, grouped by what was learnt on the other half; nan with too few animals.
+            Among more animals it is lower.
         ari_encounters: of the same photos, with each encounter as a group; 0 where none are known.
     """
 
