@@ -46,7 +46,7 @@ class IdentifyRun(Config):
     keep_cards: bool = False
     """Also write what the pages show as data, from which a review server makes pages with forms."""
     storage: str = "runs"
-    """Folder of decoded photos, vectors and features."""
+    """Folder of decoded photos, vectors and features; on a cluster one that all nodes share, or s3://..."""
     out: str = "identified"
     """Answers go to a folder named like the run below this one."""
     seed: NonNegativeInt = 0

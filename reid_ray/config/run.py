@@ -12,10 +12,11 @@ class Run(Config):
     name: Name
     data: Data
     storage: str = "runs"
-    """Folder of everything that is written; on a cluster one that all nodes share."""
+    """Folder of everything that is written; on a cluster one that all nodes share, or s3://bucket/runs."""
     tracking_uri: str | None = None
     """MLflow server; none: SQLite below `storage`."""
     reports: str = "reports"
+    """Folder of reports, or a URI as well."""
     top_k: PositiveInt = 10
     """Ranked references kept per query."""
 

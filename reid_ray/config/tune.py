@@ -112,6 +112,13 @@ class Scaling(Config):
     """None: one per free CPU."""
     embedding_actors: PositiveInt | None = None
     """Processes that embed with models as they come; none: one per CPU, or as many as GPUs carry."""
+    ask_gpus: NonNegativeInt = 0
+    """GPUs that an autoscaling cluster is asked for, and keeps while the study runs. Work starts when one
+    trial fits; as many trials run at a time as fit then or, with more machines, will."""
+    ask_cpus: NonNegativeInt = 0
+    """The same of CPUs."""
+    wait_s: PositiveFloat = 1200.0
+    """How long the first of these are waited for."""
 
 
 class Study(Run):

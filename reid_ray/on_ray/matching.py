@@ -211,19 +211,22 @@ class _Run:
 
     def curves(self, datasets: list[str]) -> dict[str, float]:
         """`shortlist/<dataset>/among_<B>`: share of queries whose animal is among the first B;
-        `top1_<B>`: share answered rightly behind a shortlist of B.
+        `top1_<B>`: share answered rightly behind a shortlist of B; of animals that have a reference.
         """
         found = {}
         for name, curve in zip(datasets, self.measured, strict=False):
+            if not curve["known"].any():
+                continue
+            among, right = (curve[what][curve["known"]].mean(axis=0) for what in ("among", "right"))
             for place, size in enumerate(curve["sizes"]):
-                found[f"shortlist/{name}/among_{size}"] = float(curve["among"][:, place].mean())
-                found[f"shortlist/{name}/top1_{size}"] = float(curve["right"][:, place].mean())
+                found[f"shortlist/{name}/among_{size}"] = float(among[place])
+                found[f"shortlist/{name}/top1_{size}"] = float(right[place])
         return found
 
 
 def ranked_of(arrays: Arrays) -> Ranked:
     """The answers in a chunk, whatever else is in it."""
-    measured = ("among", "right")
+    measured = ("among", "right", "known")
     return Ranked.of_arrays({name: one for name, one in arrays.items() if name not in measured})
 
 

@@ -6,6 +6,7 @@ the others are kept.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from reid_ray.config.tune import Scaling
 from reid_ray.embedding.memory import estimate
 from reid_ray.errors import ResourceError
 from reid_ray.on_ray.halving import Halving, write_stopped
+from reid_ray.on_ray.room import check_trainings, look
 from reid_ray.on_ray.session import Cluster
 from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.on_ray.trial import Plan
-from reid_ray.runs.storage import address
+from reid_ray.runs.storage import address, remote
 from reid_ray.runs.study import StudyFolder
 
 Progress = Callable[[Plan, int, bool], None]
@@ -59,8 +61,8 @@ def run_trials(
     )  # fmt: skip
     by_key = {plan.key: plan for plan in plans}
     trainable = tune.with_parameters(
-        _trainable, plans=by_key, materials=[materials], study=str(study.path), scaling=scaling,
-        gpus=gpus,
+        _trainable, plans=[ray.put(by_key)], materials=[materials], study=str(study.path),
+        scaling=scaling, gpus=gpus,
     )  # fmt: skip
     nested = scaling.workers > 0
     follow = _Follow(by_key, progress, study, halving)
@@ -135,23 +137,40 @@ def concurrent_trials(
     return max(1, min(fit, scaling.max_concurrent or fit))
 
 
+def look_for_room(
+    plans: Sequence[Plan], scaling: Scaling, cluster: Cluster, study: StudyFolder
+) -> list[str]:
+    """Whether trainings fit on this machine, if it is all there is; see `check_trainings`."""
+    if not plans or not cluster.embedded:
+        return []
+    gpus = gpus_per_worker(scaling, cluster)
+    return check_trainings(
+        look(study.path),
+        [plan.trial for plan in plans],
+        workers=scaling.workers,
+        at_once=min(len(plans), concurrent_trials(scaling, cluster, gpus)),
+        on_gpu=gpus > 0,
+        on_disk=remote(study.path) is None,
+    )
+
+
 def _trainable(
     config: dict[str, Any],
     *,
-    plans: dict[str, Plan],
+    plans: list[ray.ObjectRef],
     materials: list[ray.ObjectRef],
     study: str,
     scaling: Scaling,
     gpus: float,
 ) -> None:
     """One Tune trial."""
-    plan = plans[config["key"]]
+    plan: Plan = _kept(plans[0])[config["key"]]
     folder = StudyFolder(Path(study)).method(plan.key)
     if folder.done():  # an earlier try wrote its result and was lost right after
         return
     torch.set_num_threads(scaling.cpus_per_worker)
     if scaling.workers == 0:
-        train_here(plan, ray.get(materials[0]), folder, tune.report)
+        train_here(plan, _kept(materials[0]), folder, tune.report)
         return
     from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -165,6 +184,12 @@ def _trainable(
         storage=address(Path(study) / "ray" / "train"),
         callbacks=[TuneReportCallback()],
     )
+
+
+@lru_cache(maxsize=2)
+def _kept(ref: ray.ObjectRef) -> Any:
+    """Fetched once by an actor, not by each of its trials: thousands of plans take long to unpack."""
+    return ray.get(ref)
 
 
 def last_error(trial: Any) -> str:

@@ -57,6 +57,8 @@ class Store:
     """Inputs of every run: name, digest, source, context."""
     revision: str = ""
     """Commit of the code, for new runs."""
+    copied: dict[str, tuple[str, str]] | None = None
+    """Run and version of each method that is there, once it was asked for."""
 
     @classmethod
     def open(cls, uri: str, *, study: str, artifacts: Path) -> "Store":
@@ -130,11 +132,18 @@ class Store:
         """
         result = folder.result()
         try:
-            run = self._find(result.key) or self._create(result)
-            if run.data.tags.get(SYNCED) == _version(folder):
-                return str(run.info.run_id)
-            self._copy(run.info.run_id, result, folder)
-            return str(run.info.run_id)
+            if self.copied is None:
+                # One by one they would be looked for the longer, the more there are.
+                self.copied = dict(_copied(run) for run in self.runs())
+            version = _version(folder)
+            run_id, copied = self.copied.get(result.key, ("", ""))
+            if not run_id:
+                run_id = str(self._create(result).info.run_id)
+                self.copied[result.key] = run_id, ""
+            if copied != version:
+                self._copy(run_id, result, folder)
+                self.copied[result.key] = run_id, version
+            return run_id
         except Exception as error:
             raise _told(self.uri, error) from error
 
@@ -178,10 +187,16 @@ class Store:
         return f"/#/compare-runs?runs={runs}&experiments={quote(json.dumps([self.experiment_id]))}"
 
     def _find(self, key: str) -> Any:
-        runs = self.client.search_runs(
-            [self.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1
-        )
-        return runs[0] if runs else None
+        """The run of this key; of several, all but one are deleted.
+
+        A server that answers late has made a run that this side gave up, and asked for again.
+        """
+        runs = self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'")
+        whole_first = sorted(runs, key=lambda run: (SYNCED not in run.data.tags, run.info.run_id))
+        first, *doubles = whole_first or [None]
+        for double in doubles:
+            self.client.delete_run(double.info.run_id)
+        return first
 
     def _create(self, result: Result) -> Any:
         return self.client.create_run(
@@ -282,6 +297,11 @@ def _pages(search: Any) -> Iterator[Any]:
 def _version(folder: MethodFolder) -> str:
     """Changes when the result is written anew."""
     return hashlib.sha256(files.read_bytes(folder.path / "result.json")).hexdigest()[:16]
+
+
+def _copied(run: Any) -> tuple[str, tuple[str, str]]:
+    tags = run.data.tags
+    return tags.get(KEY, ""), (str(run.info.run_id), tags.get(SYNCED, ""))
 
 
 def _told(uri: str, error: Exception, advice: str = "") -> TrackingError:

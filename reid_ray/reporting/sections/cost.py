@@ -24,7 +24,7 @@ def cost(subject: Subject) -> pd.DataFrame:
     """A row per family; `total`, `median`, `longest` in seconds; hours are missing if not known."""
     seconds: dict[str, list[float]] = {}
     for method in subject.methods:
-        if method.family != "chance":
+        if method.family != "chance" and method.seconds:  # what could not be run cost nothing
             seconds.setdefault(method.family, []).append(method.seconds)
     for again in confirmations(subject.record):
         seconds.setdefault("confirmation", []).append(again.seconds)
