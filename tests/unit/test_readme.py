@@ -18,6 +18,8 @@ import yaml
 from reid_ray.config.datasets import HerdDataset
 from reid_ray.config.tune import Study
 from reid_ray.datasets.herd import make_herd
+from reid_ray.identify import arguments
+from reid_ray.on_ray.naming import run_of
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -110,3 +112,19 @@ def test_every_command_works(
         dry = ["--dry-run"] if block.check == "dry-run" and "--dry-run" not in words else []
         assert run(words + dry, place, monkeypatch) == 0, words
         assert capsys.readouterr().out.strip()
+
+
+def test_the_identify_command_is_understood(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as the run it asks for; tests/ray/test_identify.py runs such a one."""
+    (block,) = [b for b in blocks(README) if "reid_ray.identify " in b.text]
+    (words,) = block.commands
+    (place / "runs/mine/winner").mkdir(parents=True)
+    (place / "runs/mine/winner/config.json").write_text("{}")
+    (place / "photos/new").symlink_to(place / "photos/made")
+    monkeypatch.chdir(place)
+    given = [word.replace("/photos", f"{place}/photos") for word in words[5:]]
+    run = run_of(arguments().parse_args(given))
+    assert run.reference.root == f"{place}/photos/lynx"
+    assert run.query.root == f"{place}/photos/new"
+    assert run.model is not None
+    assert run.model.weights == str(place / "runs/mine/winner")
