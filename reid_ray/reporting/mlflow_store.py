@@ -238,8 +238,10 @@ class Store:
             self.client.log_inputs(run_id, used)
         self._copy_files(run_id, folder.path, folder.reported())
         self.client.set_tag(run_id, STATUS, result.status)
-        # Empty again where a later start trained it to its end.
-        self.client.set_tag(run_id, STOPPED_AT, str(result.stopped_at or ""))
+        if result.stopped_at:
+            self.client.set_tag(run_id, STOPPED_AT, str(result.stopped_at))
+        elif STOPPED_AT in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, STOPPED_AT)  # a later start trained it to its end
         self.client.set_tag(run_id, "mlflow.note.content", said.description(result))
         finished = "FINISHED" if result.status in ("finished", "diverged", "stopped") else "FAILED"
         ended = said.ms(result.started_at + result.seconds)
