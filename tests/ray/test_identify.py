@@ -1,15 +1,19 @@
 """Photos are named on a real Ray: known animals are found, strangers are not given a name."""
 
+import re
+import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 
 from reid_ray.config.datasets import HerdDataset
 from reid_ray.config.identify import IdentifyRun
 from reid_ray.datasets.herd import make_herd
+from reid_ray.identify import act, arguments
 from reid_ray.on_ray.identify import identify
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.session import Cluster
@@ -79,3 +83,25 @@ def test_known_animals_are_found_and_strangers_are_grouped(
     assert set(found.names) == {who for who in truth.values() if who != "unknown"}
     photo = said[known[0]].candidates[0].photo
     assert found.rows["dataset"].iloc[photo] == "reference"
+
+
+def test_the_readme_names_photos(
+    folders: tuple[Path, Path, dict[str, str]], running_ray: Cluster, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Its command as it stands, with a study's winner, on other folders."""
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^uv run python -m reid_ray\.identify (.*)$", text, re.M)
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    winner = timm.create_model("test_resnet", pretrained=False, num_classes=0)
+    timm.models.save_for_hf(winner, tmp_path / "runs/mine/winner", safe_serialization=True)
+    monkeypatch.chdir(tmp_path)
+    words = [{"/photos/lynx": str(folders[0]), "/photos/new": str(folders[1])}.get(word, word)
+             for word in shlex.split(line)]  # fmt: skip
+    small = ["--set", "images.short_px=64", "--set", "lookups=40"]
+    assert act(arguments().parse_args([*words, *small])) == 0
+    said = capsys.readouterr().out
+    out = tmp_path / "identified" / "identified"
+    assert f"Review:   {out / 'index.html'}" in said
+    answers = pd.read_csv(out / "answers.csv", dtype=str)
+    assert set(answers["path"]) == set(folders[2])
