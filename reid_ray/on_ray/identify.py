@@ -237,9 +237,17 @@ def _answer(
         "reliability": confidence.reliability(
             known, unknown, own_q, unknown_share=run.unknown_share
         ),
+        "skill": confidence.skill(known, unknown, own_q, unknown_share=run.unknown_share),
         "unknown_share": run.unknown_share,
         "confidence": vars(model),
     }
+    if (candidates.answer_q == -1).all():
+        first = (known.identity_qc[:, 0] == own_q).mean()
+        notes.append(
+            "no photo could be given a name: of known animals looked up among the others the first "
+            f"candidate is right in {100 * first:.0f} %, too seldom to name anyone; look at the candidates, "
+            "add reference photos, or try another method"
+        )
     if run.cluster_unknown:
         _group(run, table, lookers, found, display)
     return found
@@ -351,17 +359,26 @@ def _group(
         return
     sampled = _pair_sample(table, run.seed)
     display.say(f"grouping {len(unknown)} photos of unknown animals")
-    learnt = grouping.learn(_pairs(lookers, table.references[sampled]), table.identity_g[sampled])
+    theirs = table.encounter_n[found.queries[unknown]]
+    told = bool((theirs >= 0).any())  # else it is learnt without, as it will be used
+    learnt = grouping.learn(
+        _pairs(lookers, table.references[sampled]), table.identity_g[sampled],
+        table.encounter_n[table.references[sampled]] if told else None, seed=run.seed,
+    )  # fmt: skip
     found.groups = np.full(len(found.queries), -1, np.int64)
     if len(unknown):
-        found.groups[unknown] = learnt.groups(_pairs(lookers, found.queries[unknown]))
+        found.groups[unknown] = learnt.groups(_pairs(lookers, found.queries[unknown]), theirs)
     if learnt.ari < POOR_ARI:
         found.notes.append(
             "photos of unknown animals are hard to group here: known animals, grouped in the same way, "
             f"agree with the truth to {learnt.ari:.2f} (1 is perfect, 0 is chance), so take the groups as "
             "hints"
+            + ("" if told else "; which photos were taken together (encounter) would help most")
         )
-    found.learnt["grouping"] = {"ari": learnt.ari, "cut": learnt.cut, "photos": len(sampled)}
+    found.learnt["grouping"] = {
+        "ari": None if np.isnan(learnt.ari) else learnt.ari,
+        "ari_encounters": learnt.ari_encounters, "cut": learnt.cut, "photos": len(sampled),
+    }  # fmt: skip
 
 
 def _pair_sample(table: _Table, seed: int) -> NDArray[np.int64]:

@@ -20,10 +20,11 @@ from reid_ray.config.tune import Scaling
 from reid_ray.embedding.memory import estimate
 from reid_ray.errors import ResourceError
 from reid_ray.on_ray.halving import Halving, write_stopped
+from reid_ray.on_ray.room import check_trainings, look
 from reid_ray.on_ray.session import Cluster
 from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.on_ray.trial import Plan
-from reid_ray.runs.storage import address
+from reid_ray.runs.storage import address, remote
 from reid_ray.runs.study import StudyFolder
 
 Progress = Callable[[Plan, int, bool], None]
@@ -134,6 +135,23 @@ def concurrent_trials(
     if host_bytes and cluster.memory:
         fit = min(fit, cluster.memory // host_bytes)
     return max(1, min(fit, scaling.max_concurrent or fit))
+
+
+def look_for_room(
+    plans: Sequence[Plan], scaling: Scaling, cluster: Cluster, study: StudyFolder
+) -> list[str]:
+    """Whether trainings fit on this machine, if it is all there is; see `check_trainings`."""
+    if not plans or not cluster.embedded:
+        return []
+    gpus = gpus_per_worker(scaling, cluster)
+    return check_trainings(
+        look(study.path),
+        [plan.trial for plan in plans],
+        workers=scaling.workers,
+        at_once=min(len(plans), concurrent_trials(scaling, cluster, gpus)),
+        on_gpu=gpus > 0,
+        on_disk=remote(study.path) is None,
+    )
 
 
 def _trainable(

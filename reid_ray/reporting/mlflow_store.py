@@ -187,10 +187,16 @@ class Store:
         return f"/#/compare-runs?runs={runs}&experiments={quote(json.dumps([self.experiment_id]))}"
 
     def _find(self, key: str) -> Any:
-        runs = self.client.search_runs(
-            [self.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1
-        )
-        return runs[0] if runs else None
+        """The run of this key; of several, all but one are deleted.
+
+        A server that answers late has made a run that this side gave up, and asked for again.
+        """
+        runs = self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'")
+        whole_first = sorted(runs, key=lambda run: (SYNCED not in run.data.tags, run.info.run_id))
+        first, *doubles = whole_first or [None]
+        for double in doubles:
+            self.client.delete_run(double.info.run_id)
+        return first
 
     def _create(self, result: Result) -> Any:
         return self.client.create_run(
@@ -225,8 +231,10 @@ class Store:
             self.client.log_inputs(run_id, used)
         self._copy_files(run_id, folder.path, folder.reported())
         self.client.set_tag(run_id, STATUS, result.status)
-        # Empty again where a later start trained it to its end.
-        self.client.set_tag(run_id, STOPPED_AT, str(result.stopped_at or ""))
+        if result.stopped_at:
+            self.client.set_tag(run_id, STOPPED_AT, str(result.stopped_at))
+        elif STOPPED_AT in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, STOPPED_AT)  # a later start trained it to its end
         self.client.set_tag(run_id, "mlflow.note.content", said.description(result))
         finished = "FINISHED" if result.status in ("finished", "diverged", "stopped") else "FAILED"
         ended = said.ms(result.started_at + result.seconds)
