@@ -134,7 +134,7 @@ class Store:
         try:
             if self.copied is None:
                 # One by one they would be looked for the longer, the more there are.
-                self.copied = dict(_copied(run) for run in self.runs())
+                self.copied = self._what_is_there()
             version = _version(folder)
             run_id, copied = self.copied.get(result.key, ("", ""))
             if not run_id:
@@ -145,7 +145,22 @@ class Store:
                 self.copied[result.key] = run_id, version
             return run_id
         except Exception as error:
+            self.copied = None  # what was given up may be done late
             raise _told(self.uri, error) from error
+
+    def _what_is_there(self) -> dict[str, tuple[str, str]]:
+        """Run and version by key; of several runs of a key all but one are deleted.
+
+        A server that answers late has made a run that this side gave up, and asked for again.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for run in sorted(self.runs(), key=_whole_first):
+            key, copied = _copied(run)
+            if key in found:
+                self.client.delete_run(run.info.run_id)
+            else:
+                found[key] = copied
+        return found
 
     def sync_study(self, folder: StudyFolder) -> str:
         """Copy what is known of the study besides its methods as the summary run; returns its id."""
@@ -187,16 +202,8 @@ class Store:
         return f"/#/compare-runs?runs={runs}&experiments={quote(json.dumps([self.experiment_id]))}"
 
     def _find(self, key: str) -> Any:
-        """The run of this key; of several, all but one are deleted.
-
-        A server that answers late has made a run that this side gave up, and asked for again.
-        """
         runs = self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'")
-        whole_first = sorted(runs, key=lambda run: (SYNCED not in run.data.tags, run.info.run_id))
-        first, *doubles = whole_first or [None]
-        for double in doubles:
-            self.client.delete_run(double.info.run_id)
-        return first
+        return min(runs, key=_whole_first, default=None)
 
     def _create(self, result: Result) -> Any:
         return self.client.create_run(
@@ -299,6 +306,10 @@ def _pages(search: Any) -> Iterator[Any]:
 def _version(folder: MethodFolder) -> str:
     """Changes when the result is written anew."""
     return hashlib.sha256(files.read_bytes(folder.path / "result.json")).hexdigest()[:16]
+
+
+def _whole_first(run: Any) -> tuple[bool, str]:
+    return SYNCED not in run.data.tags, str(run.info.run_id)
 
 
 def _copied(run: Any) -> tuple[str, tuple[str, str]]:

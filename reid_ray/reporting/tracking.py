@@ -102,7 +102,10 @@ class Tracking:
             job()
 
     def _retry(self) -> None:
+        """From the start, with what the store really has by now."""
         self.problem = ""
+        if self._store is not None:
+            self._store.copied = None
 
     def _open(self) -> "Store":
         if self._store is None:

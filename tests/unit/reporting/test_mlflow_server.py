@@ -26,6 +26,9 @@ from reid_ray.reporting.from_mlflow import fetch_study
 from reid_ray.reporting.mlflow_store import Store
 from reid_ray.reporting.page import write_report
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "faults"))
+from faulty import write_record
+
 _PREDICT = """
 import json, sys
 import numpy as np, mlflow
@@ -201,6 +204,9 @@ def test_a_server_that_stops_for_a_while_has_each_run_once(
         served.signal(signal.SIGCONT)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     anew = store.sync_method(folder)
+    store.copied = None
     store.sync_method(folder)
     now = {run.info.run_id for run in store.runs()}
     assert now == before - {made.info.run_id} | {anew}
+    write_record("SIGSTOP of an MLflow server", "all its processes, then SIGCONT, while runs are made",
+                 tried=2, survived=2, trials=0, doubled=0)  # fmt: skip
