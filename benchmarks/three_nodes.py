@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -36,9 +37,14 @@ _PRIVATE = ("/tmp", "/home", "/dev/shm", "/var/tmp")
 """What each machine has for itself."""
 
 
-def study(**changes: Any) -> dict[str, Any]:
+def study(kill: str | None, workers: int) -> dict[str, Any]:
     """Small, but with every kind of work in it: trials, DDP, matching, a shortlist, a fusion."""
     herd = {"source": "herd", "identities": 8, "photos": 6, "size_px": 96}
+    lrs = [0.05, 0.01]
+    if workers:  # each of its trials takes a minute to start
+        lrs = [0.05]
+    if kill == "matching":  # enough photos for matching to last
+        herd, lrs = herd | {"identities": 16, "photos": 16}, [0.05]
     return {
         "name": "nodes",
         "data": {
@@ -51,7 +57,7 @@ def study(**changes: Any) -> dict[str, Any]:
         },
         "grid": {
             "backbones": ["test_resnet"],
-            "lrs": [0.05, 0.01],
+            "lrs": lrs,
             "arcface": {"margins_rad": [0.25, 0.5], "scales": [16.0]},
             "triplet": {"minings": ["all"], "margins": [0.2]},
         },
@@ -66,7 +72,8 @@ def study(**changes: Any) -> dict[str, Any]:
             ]
         },
         "fusion": [{"parts": ["SIFT", "winner"]}],
-    } | changes  # fmt: skip
+        "scaling": {"workers": workers},
+    }  # fmt: skip
 
 
 def sh(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -304,6 +311,8 @@ def download(environment: dict[str, str], to: Path) -> None:
     for prefix in ("runs/nodes/", "reports/nodes/"):
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix):
             for one in page.get("Contents", ()):
+                if one["Key"].endswith("/"):  # the mark of a folder that pyarrow emptied
+                    continue
                 path = to / one["Key"]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 s3.download_file(BUCKET, one["Key"], str(path))
@@ -332,14 +341,18 @@ def tables(folder: Path) -> dict[str, str]:
     for path in sorted((folder / "reports/nodes").glob("*.csv")):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         timed = [name for name in table if any(word in name for word in _TIMED)]
-        if "setting" in table or path.stem != "cost":
-            found[path.name] = table.drop(columns=timed).to_csv(index=False).encode()
+        text = table.drop(columns=timed).to_csv(index=False)
+        if path.stem != "cost":
+            found[path.name] = re.sub(r"pairs_per_second=[\d.]+", "", text).encode()
     return {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kill", choices=["training", "matching"])
+    parser.add_argument(
+        "--workers", type=int, default=0, help="DDP workers of a trial (default: 0)"
+    )
     parser.add_argument(
         "--work", default="/tmp/rr", help="folder of all of it, emptied (default: /tmp/rr)"
     )
@@ -349,6 +362,7 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended all the same
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
@@ -366,7 +380,7 @@ def main() -> None:
         "MLFLOW_S3_ENDPOINT_URL": f"http://{HOST}:{S3_PORT}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    config = yaml.safe_dump(study())
+    config = yaml.safe_dump(study(arguments.kill, arguments.workers))
     before: dict[str, tuple[str, str]] = {}
     with network() as names, services(folder, environment), nodes(names, folder, environment):
         say("three nodes, S3, PostgreSQL and MLflow run")

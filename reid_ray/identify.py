@@ -21,8 +21,9 @@ def arguments() -> argparse.ArgumentParser:
     add("config", nargs="?", help="a YAML file, or the name of one below tune_configs/identify/")
     add(
         "--reference",
+        action="append",
         metavar="DIR",
-        help="photos of known animals: a folder per animal, or a table",
+        help="photos of known animals: a folder per animal, or a table; may be given again",
     )
     add("--query", metavar="DIR", help="photos to be named: a folder, or a table")
     add(

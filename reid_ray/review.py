@@ -12,11 +12,17 @@ def act(arguments: argparse.Namespace) -> int:
     import uvicorn
 
     from reid_ray.config.named import results_folder
+    from reid_ray.datasets.understand import understand
     from reid_ray.reporting.batches import Batches
     from reid_ray.reporting.review_server import app
 
     folder = results_folder(arguments.out)
-    given = ["--reference", str(Path(arguments.reference).absolute())]
+    given = []
+    for reference in arguments.reference:
+        understand(
+            Path(reference).expanduser()
+        )  # what is wrong with it is told now, not after photos came
+        given += ["--reference", str(Path(reference).expanduser().absolute())]
     for flag in ("model", "local"):
         if value := getattr(arguments, flag):
             given += [f"--{flag}", value]
@@ -34,7 +40,13 @@ def act(arguments: argparse.Namespace) -> int:
 def arguments() -> argparse.ArgumentParser:
     parser = command.parser("review", __doc__.split(": ", 1)[1])
     add = parser.add_argument
-    add("--reference", metavar="DIR", required=True, help="photos of known animals")
+    add(
+        "--reference",
+        action="append",
+        metavar="DIR",
+        required=True,
+        help="photos of known animals; may be given again, say with confirmed.csv of earlier reviews",
+    )
     add(
         "--model",
         help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id",

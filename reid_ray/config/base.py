@@ -18,6 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reid_ray.errors import ConfigError
 
+_MOST_BYTES = 1 << 20
+"""Of a config file; a longer one is something else."""
+_MOST_VALUES = 100_000
+"""In a config, once all its aliases are followed."""
 _ENVIRONMENT = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -74,8 +78,12 @@ def read_yaml(path: Path) -> Any:
         ConfigError: not readable, not YAML, a key given twice, or no map at the top.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"more than {_MOST_BYTES} bytes are no config")
+        text = data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path}: cannot be read ({error}); give the path of a YAML file"
         ) from None
@@ -88,11 +96,26 @@ def read_yaml(path: Path) -> Any:
 
 def _parse(text: str, *, where: str) -> Any:
     try:
-        return _expand(yaml.load(text, Loader=_Yaml12))
+        raw = yaml.load(text, Loader=_Yaml12)
+        _refuse_bomb(raw)
+        return _expand(raw)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ConfigError(f"{where}: nested too deeply to be a config") from None
+
+
+def _refuse_bomb(raw: Any) -> None:
+    """A few lines of aliases of aliases say more than any memory holds; ValueError if they do."""
+    waiting = [raw]
+    for _ in range(_MOST_VALUES):
+        if not waiting:
+            return
+        value = waiting.pop()
+        waiting += (
+            value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        )
+    raise ValueError(f"its aliases make more than {_MOST_VALUES} values of it, or are endless")
 
 
 class _Yaml12(yaml.SafeLoader):

@@ -23,6 +23,8 @@ class IdentifyRun(Config):
     name: Name = "identified"
     reference: PhotoDataset = Field(discriminator="source")
     """Photos of known animals."""
+    more_references: tuple[Annotated[PhotoDataset, Field(discriminator="source")], ...] = ()
+    """Further ones, such as those that people confirmed; an animal of the same name is the same."""
     query: PhotoDataset = Field(discriminator="source")
     """Photos to be named; names that they have already serve only to count right answers."""
     images: Images = Images()
@@ -44,7 +46,7 @@ class IdentifyRun(Config):
     keep_cards: bool = False
     """Also write what the pages show as data, from which a review server makes pages with forms."""
     storage: str = "runs"
-    """Folder of decoded photos, vectors and features."""
+    """Folder of decoded photos, vectors and features; on a cluster one that all nodes share, or s3://..."""
     out: str = "identified"
     """Answers go to a folder named like the run below this one."""
     seed: NonNegativeInt = 0
@@ -57,13 +59,19 @@ class IdentifyRun(Config):
             raise ValueError("local.verify is not used here; remove it")
         if isinstance(self.local, Matching) and self.local.shortlist is not None:
             raise ValueError("local.shortlist is not used here; remove it")
-        if self.reference.name == self.query.name:
-            raise ValueError(f"reference and query are both named {self.query.name!r}; rename one")
+        names = [dataset.name for dataset in (self.query, *self.references)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two of reference and query are named {twice[0]!r}; rename one")
         return self
 
+    @property
+    def references(self) -> tuple[PhotoDataset, ...]:
+        """All collections of known animals."""
+        return (self.reference, *self.more_references)
+
     def data(self) -> Data:
-        """Both collections as one table."""
-        return Data(datasets=(self.reference, self.query), images=self.images)
+        """All collections as one table."""
+        return Data(datasets=(*self.references, self.query), images=self.images)
 
     def matching(self) -> Matching | None:
         """The local-feature method in full."""

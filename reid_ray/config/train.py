@@ -1,29 +1,17 @@
 """One training: collections, one setting, and where the model goes."""
 
-from pydantic import PositiveInt
-
-from reid_ray.config.base import Config
-from reid_ray.config.datasets import Data, Name
+from reid_ray.config.run import Run
 from reid_ray.config.training import ArcFace, Training, Trial
 from reid_ray.config.tune import ArcFaceGrid, Baselines, Grid, Scaling, Study, TripletGrid
 
 
-class TrainRun(Config):
+class TrainRun(Run):
     """`python -m reid_ray.train`'s config."""
 
-    name: Name
-    data: Data
     trial: Trial
     scaling: Scaling = Scaling()
     untrained: bool = True
     """Also score the backbone before training: what its architecture alone is worth."""
-    storage: str = "runs"
-    """Folder of everything that is written; on a cluster one that all nodes share."""
-    tracking_uri: str | None = None
-    """MLflow server; none: SQLite below `storage`."""
-    reports: str = "reports"
-    top_k: PositiveInt = 10
-    """Ranked references kept per query."""
 
     def study(self) -> Study:
         """The same as a study of one trial, so that both are run by the same code."""
@@ -35,8 +23,7 @@ class TrainRun(Config):
             triplet = TripletGrid(minings=(loss.mining,), margins=(loss.margin,))
         shared = {name: getattr(self.trial, name) for name in Training.model_fields}
         return Study(
-            name=self.name,
-            data=self.data,
+            **self.kept(),
             grid=Grid(
                 backbones=(self.trial.backbone,),
                 lrs=(self.trial.lr,),
@@ -46,8 +33,4 @@ class TrainRun(Config):
             training=Training(**shared),
             baselines=Baselines(random_init=self.untrained, matching=()),
             scaling=self.scaling.model_copy(update={"winner_workers": 0}),
-            storage=self.storage,
-            tracking_uri=self.tracking_uri,
-            reports=self.reports,
-            top_k=self.top_k,
         )

@@ -12,10 +12,10 @@ from pydantic import (
 )
 
 from reid_ray.config.base import Config
-from reid_ray.config.datasets import Data, Name
 from reid_ray.config.fusion import Fusion, check_names
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
+from reid_ray.config.run import Run
 from reid_ray.config.training import ArcFace, Backbone, Loss, Training, Trial, Triplet
 from reid_ray.config.transfer import Transfer
 
@@ -112,13 +112,18 @@ class Scaling(Config):
     """None: one per free CPU."""
     embedding_actors: PositiveInt | None = None
     """Processes that embed with models as they come; none: one per CPU, or as many as GPUs carry."""
+    ask_gpus: NonNegativeInt = 0
+    """GPUs that an autoscaling cluster is asked for, and keeps while the study runs. Work starts when one
+    trial fits; as many trials run at a time as fit then or, with more machines, will."""
+    ask_cpus: NonNegativeInt = 0
+    """The same of CPUs."""
+    wait_s: PositiveFloat = 1200.0
+    """How long the first of these are waited for."""
 
 
-class Study(Config):
+class Study(Run):
     """`python -m reid_ray.tune`'s config."""
 
-    name: Name
-    data: Data
     scope: Literal["joint", "per_dataset"] = "joint"
     """`joint`: one model on all seen datasets; `per_dataset`: each by itself (the paper's ablation)."""
     grid: Grid | None = Grid()
@@ -133,13 +138,6 @@ class Study(Config):
     fusion: tuple[Fusion, ...] = ()
     """Methods that join others of this study."""
     scaling: Scaling = Scaling()
-    storage: str = "runs"
-    """Folder of everything a study writes; on a cluster one that all nodes share."""
-    tracking_uri: str | None = None
-    """MLflow server; none: SQLite below `storage`."""
-    reports: str = "reports"
-    top_k: PositiveInt = 10
-    """Ranked references kept per query."""
 
     @model_validator(mode="after")
     def _grid_has_losses(self) -> "Study":

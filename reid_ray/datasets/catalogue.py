@@ -29,6 +29,9 @@ from reid_ray.datasets.table import parse_bbox, read_table
 from reid_ray.datasets.wildbook import read_wildbook
 from reid_ray.errors import DatasetError
 
+_LONGEST_NAME = 500
+"""Of an animal; a longer one is a cell that went wrong, and no page could show it."""
+
 
 class LoadedRows(NamedTuple):
     """Photos of all collections.
@@ -152,6 +155,9 @@ def _check(
         if crop:
             reasons = reasons.where(reasons.notna(), box_reasons)
     reasons = reasons.where(reasons.notna() | rows["image_id"].ne(""), "no image_id")
+    long = rows["identity"].str.len().gt(_LONGEST_NAME)
+    lengths = "identity of " + rows["identity"].str.len().astype(str) + " characters"
+    reasons = reasons.where(reasons.notna() | ~long, lengths)
     # The first good row of an id stays, so a missing file cannot displace a present one.
     repeated = rows[reasons.isna()].duplicated("image_id")
     reasons[repeated.index[repeated]] = "image_id is given twice; the first row is kept"

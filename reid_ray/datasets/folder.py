@@ -13,6 +13,24 @@ from reid_ray.errors import DatasetError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
 """Files taken for photos, in any case; what is inside them is decided by their content."""
 
+_OTHERS = frozenset(
+    {
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jp2",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".raf",
+        ".orf",
+        ".rw2",
+    }
+)
+"""Photos as phones and cameras write them, that are not read; often a JPEG lies beside them."""
+
 _SPLITS = frozenset({"train", "val", "valid", "validation", "test", "gallery", "query"})
 
 
@@ -22,7 +40,7 @@ def read_folder(dataset: FolderDataset, root: Root) -> tuple[pd.DataFrame, list[
     Returns:
         The rows, and faults for files whose name is no valid text.
     """
-    rows, faults = [], []
+    rows, faults, unread = [], [], []
     for path in root.files():
         if not path.isprintable() and _is_broken(path):
             shown = path.encode("utf-8", "backslashreplace").decode()
@@ -30,6 +48,14 @@ def read_folder(dataset: FolderDataset, root: Root) -> tuple[pd.DataFrame, list[
         elif _suffix(path) in SUFFIXES:
             identity, below, _ = path.partition("/")
             rows.append((schema.id_of_path(path), identity if below else schema.UNKNOWN, path))
+        elif _suffix(path) in _OTHERS:
+            unread.append(path)
+    read = {path.rpartition(".")[0] for *_, path in rows}
+    faults += [
+        (dataset.name, "", path, f"{_suffix(path)} files are not read; convert it to JPEG")
+        for path in unread
+        if path.rpartition(".")[0] not in read
+    ]
     table = pd.DataFrame(rows, columns=["image_id", "identity", "path"], dtype="str")
     _refuse_split_folders(table["identity"], dataset)
     return table, faults

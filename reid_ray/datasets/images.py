@@ -5,8 +5,9 @@ In: bytes that may be anything. Out: upright uint8 RGB pixels, or `BadImage` wit
 
 import hashlib
 import io
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +27,8 @@ MAX_ASPECT = 20
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 _DRAFT_MARGIN = 4
+_MOST_SCANS = 20
+"""Of the largest photo; smaller ones may have more. Cameras and editors write 1 to 12."""
 _BACKGROUND = (128, 128, 128)
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -37,6 +40,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 class BadImage(DatasetError):
@@ -143,24 +147,45 @@ def decode(data: bytes, *, max_pixels: int, short_px: int | None = None) -> Pixe
     """
     if not data:
         raise BadImage("empty file")
+    with _opened(data, max_pixels) as image:
+        if min(image.size) < MIN_SIDE_PX:
+            raise BadImage(
+                f"{image.width} x {image.height} px: sides below {MIN_SIDE_PX} px are refused"
+            )
+        if short_px:
+            image.draft(None, (_DRAFT_MARGIN * short_px, _DRAFT_MARGIN * short_px))
+        image.load()
+        return np.ascontiguousarray(_turned(_rgb(image), _orientation(image)))
+
+
+def upright_size(data: bytes, *, max_pixels: int) -> tuple[int, int]:
+    """Width and height of a photo, from its header.
+
+    Raises:
+        BadImage: of no known format, or more than `max_pixels`.
+    """
+    with _opened(data, max_pixels) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) in _ON_ITS_SIDE else (width, height)
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """A photo whose header was read and found harmless; whatever fails with it is a `BadImage`."""
     # Pillow's own limit is raised as far as ours and no further, so that ours alone decides.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            _refuse_size(image.size, max_pixels)
-            if short_px:
-                image.draft(None, (_DRAFT_MARGIN * short_px, _DRAFT_MARGIN * short_px))
-            image.load()
-            pixels = np.asarray(_upright(_rgb(image), image))
+            _refuse_work(data, image, max_pixels)
+            yield image
     except UnidentifiedImageError:
-        raise BadImage(f"not an image of a known format ({', '.join(_FORMATS)})") from None
+        raise BadImage(_unknown_format(data)) from None
     except (Image.DecompressionBombError, MemoryError):
         raise BadImage(f"more than {max_pixels} pixels") from None
     except BadImage:
         raise
     except Exception as error:  # Pillow's plugins raise anything on damaged files.
         raise BadImage(f"damaged image: {type(error).__name__}: {error}") from None
-    return np.ascontiguousarray(pixels)
 
 
 def prepare(pixels: Pixels, *, short_px: int, bbox: Sequence[float] | None = None) -> Pixels:
@@ -220,12 +245,24 @@ def _crop(pixels: Pixels, bbox: Sequence[float]) -> Pixels:
     return pixels[top:bottom, left:right]
 
 
-def _refuse_size(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
+def _unknown_format(data: bytes) -> str:
+    known = f"not an image of a known format ({', '.join(_FORMATS)})"
+    if data[4:8] != b"ftyp":
+        return known
+    # Of phones: HEIC, AVIF; Canon's CR3 as well.
+    brand = data[8:12].decode("ascii", "replace").strip().upper()
+    return f"{known} but {brand if brand.isalnum() else 'a film'}; convert it to JPEG"
+
+
+def _refuse_work(data: bytes, image: Image.Image, max_pixels: int) -> None:
+    """More pixels than allowed, or more passes over them than anyone needs."""
+    width, height = image.size
     if width * height > max_pixels:
         raise BadImage(f"{width} x {height} px is more than {max_pixels} pixels")
-    if min(size) < MIN_SIDE_PX:
-        raise BadImage(f"{width} x {height} px: sides below {MIN_SIDE_PX} px are refused")
+    # Each scan of a progressive JPEG goes over all pixels, and may be 14 bytes long.
+    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 0
+    if scans * width * height > _MOST_SCANS * max_pixels:
+        raise BadImage(f"{scans} scans of {width} x {height} px would take hours to decode")
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -258,11 +295,14 @@ def _scaled(values: NDArray[np.generic], mode: str) -> Pixels:
     return np.rint((deep - low) / max(high - low, 1e-300) * 255).astype(np.uint8)
 
 
-def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
-    """Apply EXIF's rotation; metadata that cannot be read says nothing about the pixels."""
+def _orientation(image: Image.Image) -> Any:
+    """EXIF's rotation; metadata that cannot be read says nothing about the pixels."""
     try:
-        orientation = original.getexif().get(_ORIENTATION_TAG, 1)
+        return image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # Damaged EXIF raises anything.
-        return rgb
+        return 1
+
+
+def _turned(rgb: Image.Image, orientation: Any) -> Image.Image:
     turn = _UPRIGHT.get(orientation)
     return rgb if turn is None else rgb.transpose(turn)

@@ -5,9 +5,11 @@ In: a path, relative to the collection's root unless absolute. Out: its name for
 
 import io
 import json
+import re
 import zipfile
 from typing import Any
 
+import openpyxl
 import pandas as pd
 import pyarrow as pa
 
@@ -16,6 +18,10 @@ from reid_ray.errors import DatasetError
 
 _MOST_UNPACKED = 1 << 30
 """Bytes; a spreadsheet that unpacks to more is a bomb or no list of photos."""
+_MOST_CELLS = 20_000_000
+"""Empty ones among them."""
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+"""How JSON writes halves of rare characters; alone, such a half is no text that can be kept."""
 
 
 def read_listed(
@@ -53,6 +59,7 @@ def excel(data: bytes, where: str) -> pa.Table:
             unpacked = sum(part.file_size for part in packed.infolist())
         if unpacked > _MOST_UNPACKED:
             raise ValueError(f"unpacks to {unpacked} bytes, too many for a list of photos")
+        _refuse_sparse(data)
         sheet = pd.read_excel(io.BytesIO(data), dtype=str, keep_default_na=False, engine="openpyxl")
     except Exception as error:  # openpyxl raises anything on damaged files
         raise DatasetError(
@@ -63,6 +70,17 @@ def excel(data: bytes, where: str) -> pa.Table:
     return pa.Table.from_pandas(filled.astype("str"), preserve_index=False)
 
 
+def _refuse_sparse(data: bytes) -> None:
+    """One cell in the last corner would make a sheet of 17 thousand million; ValueError if so."""
+    sheet = openpyxl.load_workbook(io.BytesIO(data), read_only=True).worksheets[0]
+    sheet.reset_dimensions()  # the file may say anything
+    widest = 0
+    for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        widest = max(widest, len(row))
+        if number * widest > _MOST_CELLS:
+            raise ValueError(f"{number} rows of {widest} cells, too many for a list of photos")
+
+
 def parse_json(data: bytes, where: str) -> Any:
     """Plain JSON.
 
@@ -70,6 +88,9 @@ def parse_json(data: bytes, where: str) -> Any:
         DatasetError: not JSON, or nested without end.
     """
     try:
-        return json.loads(data.removeprefix(b"\xef\xbb\xbf"))
+        raw = json.loads(data.removeprefix(b"\xef\xbb\xbf"))
+        if _HALF_CHARACTER.search(data):
+            raw = json.loads(json.dumps(raw, ensure_ascii=False).encode("utf-8", "replace"))
+        return raw
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where}: not readable as JSON ({error})") from None

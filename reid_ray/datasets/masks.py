@@ -7,7 +7,6 @@ animal is; a segmentation is COCO's: polygons `[[x, y, x, y, ...], ...]` or unco
 read counts as none.
 """
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,17 +14,15 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from reid_ray.config.datasets import Images
-from reid_ray.datasets.images import BadImage, read_bytes
+from reid_ray.datasets.images import BadImage, in_pixels, read_bytes, upright_size
 
 MARGIN = 0.04
 """The animal is taken larger by this share of the shorter side: its rim would tell about it."""
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _CHARACTERS = 1 << 20
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 Mask = NDArray[np.bool_]
 
@@ -46,8 +43,10 @@ def read_background(
         boxes: take the box for the animal where there is no mask; not of photos cut to the box.
     """
     try:
-        animal = _animal(row, boxes=boxes and images.crop != "bbox")
-    except (BadImage, ValueError, TypeError, KeyError, OSError, RecursionError, cv2.error):
+        animal = _animal(row, boxes=boxes and images.crop != "bbox", max_pixels=images.max_pixels)
+    except (
+        BadImage, ValueError, TypeError, LookupError, OverflowError, OSError, RecursionError, cv2.error
+    ):  # fmt: skip
         return None
     if animal is None or not animal.any():
         return None
@@ -62,32 +61,35 @@ def read_background(
     return np.asarray(background) if background.any() else None
 
 
-def _animal(row: Mapping[str, Any], *, boxes: bool) -> Mask | None:
+def _animal(row: Mapping[str, Any], *, boxes: bool, max_pixels: int) -> Mask | None:
     """True where the upright photo shows the animal."""
     segmentation = str(row.get("segmentation") or "").strip()
     named = str(row.get("mask") or "") or (
         segmentation if segmentation.lower().endswith(_SUFFIXES) else ""
     )
     if named:
-        data = np.frombuffer(read_bytes(row["root"], named), np.uint8)
-        grey = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        data = read_bytes(row["root"], named)
+        upright_size(data, max_pixels=max_pixels)  # refuses what would fill the memory
+        grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
         return None if grey is None else np.asarray(grey > int(grey.max()) // 2)
     if segmentation and len(segmentation) <= _CHARACTERS:
         shape = json.loads(segmentation)
         if isinstance(shape, dict):
-            return _from_runs(shape["size"], shape["counts"])
-        return _from_polygons(shape, _photo_size(row))
+            return _from_runs(shape["size"], shape["counts"], max_pixels=max_pixels)
+        return _from_polygons(shape, _photo_size(row, max_pixels))
     if boxes and row.get("bbox") is not None:
-        width, height = _photo_size(row)
+        width, height = _photo_size(row, max_pixels)
         animal = np.zeros((height, width), bool)
         _cut(animal, row["bbox"])[:] = True
         return animal
     return None
 
 
-def _from_runs(size: Sequence[int], counts: Sequence[int]) -> Mask:
+def _from_runs(size: Sequence[int], counts: Sequence[int], *, max_pixels: int) -> Mask:
     """Lengths of background and animal in turn, column by column."""
     height, width = (int(side) for side in size)
+    if height * width > max_pixels:
+        raise ValueError(f"a mask of {width} x {height} px")
     lengths = np.asarray(counts, np.int64)
     if lengths.sum() != height * width or (lengths < 0).any():
         raise ValueError("run lengths do not fill the mask")
@@ -107,18 +109,14 @@ def _from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -
     return animal > 0
 
 
-def _photo_size(row: Mapping[str, Any]) -> tuple[int, int]:
-    """Width and height of the upright photo, from its header."""
-    with Image.open(io.BytesIO(read_bytes(row["root"], row["path"]))) as photo:
-        width, height = photo.size
-        turned = photo.getexif().get(0x0112, 1) in _TURNED
-    return (height, width) if turned else (width, height)
+def _photo_size(row: Mapping[str, Any], max_pixels: int) -> tuple[int, int]:
+    return upright_size(read_bytes(row["root"], row["path"]), max_pixels=max_pixels)
 
 
 def _cut(mask: Mask, bbox: Sequence[float]) -> Mask:
     """The part of the box that lies inside, as preparing the photo cuts it."""
     height, width = mask.shape
-    x, y, w, h = bbox
+    x, y, w, h = in_pixels(bbox, width=width, height=height)
     left, right = (round(min(max(edge, 0), width)) for edge in (x, x + w))
     top, bottom = (round(min(max(edge, 0), height)) for edge in (y, y + h))
     return mask[top:bottom, left:right]

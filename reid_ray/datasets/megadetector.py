@@ -86,7 +86,7 @@ def read_boxes(raw: Any, where: str, *, min_confidence: float) -> dict[str, list
             str(file): sorted((b for b in boxes if b.confidence >= min_confidence), reverse=True)
             for file, boxes in pairs
         }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(
             f"{where}: not MegaDetector's results ({type(error).__name__}: {error}); expected a map "
             "with `images`, or a list, each item with `file` and `detections`"

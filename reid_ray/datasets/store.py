@@ -27,7 +27,7 @@ from reid_ray.config.datasets import Images
 from reid_ray.datasets.images import BadImage, Pixels, Source, prepare_source, read_source
 from reid_ray.datasets.prepared import MappedFile, PreparedImages
 from reid_ray.errors import StorageError
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
 
 VERSION = 1
 """Counts up whenever the same file and settings would give other pixels."""
@@ -123,6 +123,11 @@ class PreparedStore:
             {name: str(one["sha256"]) for name, one in sound.items()},
         )
 
+    def nbytes(self) -> int:
+        """Of all pixels that are there."""
+        there = files.entries(self.folder)
+        return sum(entry.size for name, entry in there.items() if name.endswith(".pixels"))
+
     def prepare(self, rows: Iterable[Row], index: Index) -> list[Placed]:
         """Find each photo in `index`, or decode it; the new ones of one call become one shard.
 
@@ -212,7 +217,7 @@ class _Shard:
             "sha256": digest.hexdigest(),
             "photos": [[key, *place] for key, place in self.photos.items()],
         }
-        files.write_json(_json(self.path), told)
+        files.write_json(_json(self.path), seals.sealed(told))
 
 
 def _pixels(shard: Path) -> Path:
@@ -227,7 +232,7 @@ def _read_shard(path: Path, there: Mapping[str, files.Entry]) -> Any:
     """What a shard's json tells; None if it is not such a json, or the pixels' length differs."""
     pixels = there.get(_pixels(path).name)
     try:
-        told = files.read_json(path)
+        told = seals.unsealed(files.read_json(path), path)
         sound = pixels is not None and told["bytes"] == pixels.size and "sha256" in told
         return told if sound and all(len(photo) == 4 for photo in told["photos"]) else None
     except (StorageError, KeyError, TypeError):

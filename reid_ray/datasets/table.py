@@ -21,6 +21,12 @@ from reid_ray.datasets.listed import excel, read_listed
 from reid_ray.datasets.roots import Root
 from reid_ray.errors import DatasetError
 
+_HEAD_CHARACTERS = 1 << 20
+"""In which a table's header ends; a name in it may have a line break in quotes."""
+_MOST_VALUES = 50_000_000
+_ROWS_AT_ONCE = 8192
+_MOST_BYTES = 1 << 30
+"""Of a Parquet table: a small file may say one thing very often."""
 _BBOX_CHARACTERS = 400
 """Longest text of a box that is parsed; a real one has fewer than 100 characters."""
 
@@ -90,19 +96,22 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
         return "skip"
 
     try:
-        first = data.removeprefix(b"\xef\xbb\xbf").splitlines()[0].decode()
+        # Checked as a whole: where a line is ragged, pyarrow would print a traceback of its own.
+        text = data.removeprefix(b"\xef\xbb\xbf").decode()
+        first = text.splitlines()[0]
         delimiter = max(",;\t", key=lambda mark: first.count(mark))
         parse = pyarrow.csv.ParseOptions(
             delimiter=delimiter, newlines_in_values=True, invalid_row_handler=put_aside
         )
         # Headers first: types are forced to text by name.
-        names = next(csv.reader([first], delimiter=delimiter))
+        head = io.StringIO(text[:_HEAD_CHARACTERS], newline="")
+        names = next(csv.reader(head, delimiter=delimiter))
         convert = pyarrow.csv.ConvertOptions(
             column_types={column: pa.string() for column in names}, strings_can_be_null=False
         )
         read = pyarrow.csv.ReadOptions(use_threads=False, block_size=1 << 24)
         return pyarrow.csv.read_csv(io.BytesIO(data), read, parse, convert)
-    except (UnicodeDecodeError, IndexError, StopIteration, pa.ArrowInvalid) as error:
+    except (ValueError, LookupError, StopIteration, csv.Error, pa.ArrowException) as error:
         raise DatasetError(
             f"{where}: not a readable table ({error}); expected UTF-8 text with a header line"
         ) from None
@@ -110,22 +119,50 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
 
 def _parquet(data: bytes, where: str) -> pa.Table:
     try:
-        table = pyarrow.parquet.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError) as error:
+        schema = pyarrow.parquet.read_schema(io.BytesIO(data))
+        # Text stays a list of what is said and where, until its whole length is known.
+        texts = [field.name for field in schema if pa.types.is_string(field.type)]
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(data), read_dictionary=texts)
+        # Of the file's metadata no more than this is looked at: pyarrow ends the process where that of
+        # a column is damaged.
+        if (values := file.metadata.num_rows * len(schema)) > _MOST_VALUES:
+            raise ValueError(f"{values} values are no list of photos")
+        nothing = [pa.array([], pa.string())] * len(schema)
+        parts, size = [pa.table(nothing, names=schema.names)], 0
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            batch.validate(full=True)
+            columns = [_as_text(pa.chunked_array([column])) for column in batch.columns]
+            parts.append(pa.table(columns, names=schema.names))
+            size += parts[-1].nbytes
+            if size > _MOST_BYTES:
+                raise ValueError(f"more than {_MOST_BYTES} bytes are no list of photos")
+        return pa.concat_tables(parts)
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise DatasetError(f"{where}: not a readable Parquet file ({error})") from None
-    return pa.table([_as_text(column) for column in table.columns], names=table.column_names)
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A Parquet column as text: integers in decimal, whole floats like integers, lists as JSON."""
     if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+        column = _spelled_out(column)
     if pa.types.is_floating(column.type) or pa.types.is_nested(column.type):
         return pa.chunked_array([pa.array(map(_cell, column.to_pylist()), pa.string())])
     try:
         return pc.fill_null(column.cast(pa.string()), "")
     except pa.ArrowException:
         return pa.chunked_array([pa.array(map(_cell, column.to_pylist()), pa.string())])
+
+
+def _spelled_out(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A dictionary column as its values; ValueError where these would fill the memory."""
+    if pa.types.is_string(column.type.value_type):
+        lengths = [
+            pc.sum(pc.binary_length(chunk.dictionary).take(chunk.indices)).as_py() or 0
+            for chunk in column.chunks
+        ]
+        if sum(lengths) > _MOST_BYTES:
+            raise ValueError(f"{sum(lengths)} bytes in one column are no list of photos")
+    return column.cast(column.type.value_type)
 
 
 def _cell(value: Any) -> str:

@@ -40,6 +40,9 @@ def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, l
     """
     faults: list[schema.Fault] = []
     where, cells = read_cells(dataset.name, dataset.metadata, root, faults)
+    names = [name.strip().lower() for name in cells.column_names]
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise DatasetError(f"{where}: columns are given twice: {twice}; rename one of each")
     sheet = cells.to_pandas().fillna("").astype("str")
     lower = {str(name).strip().lower(): name for name in sheet.columns}
     media = {

@@ -7,11 +7,13 @@ that is half written, cut short or has a flipped bit is not used.
 import hashlib
 import io
 import logging
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from reid_ray.config.training import Trial
 from reid_ray.embedding.selection import Selection
 from reid_ray.errors import StorageError
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
 
 MODEL, CHOSEN, STATE, MANIFEST = (
     "model.safetensors",
@@ -30,6 +32,11 @@ MODEL, CHOSEN, STATE, MANIFEST = (
     "manifest.json",
 )
 
+_FOREIGN = (
+    RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, LookupError, TypeError, ValueError,
+    AttributeError,
+)  # fmt: skip
+"""What loading raises where a file is whole, but not one of ours."""
 _KEYS = {"trial", "epoch", "selection", "files", "sha256"}
 
 log = logging.getLogger(__name__)
@@ -67,7 +74,7 @@ def save(folder: Path, training: Training, *, epoch: int) -> None:
         "files": names,
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
     }
-    files.write_json(folder / MANIFEST, manifest)
+    files.write_json(folder / MANIFEST, seals.sealed(manifest))
     for name in files.entries(folder):
         if name not in {MANIFEST, *names.values()}:
             files.remove(folder / name)
@@ -90,13 +97,20 @@ def resume(folder: Path, training: Training) -> int:
         raise StorageError(
             f"{folder}: checkpoint of another trial; use another folder or delete this one"
         )
-    training.model.load_state_dict(load(contents[MODEL]))
-    state = torch.load(io.BytesIO(contents[STATE]), weights_only=True)
-    training.optimizer.load_state_dict(state["optimizer"])
-    training.schedule.load_state_dict(state["schedule"])
-    chosen = load(contents[CHOSEN]) if CHOSEN in contents else None
-    training.selection.restore(manifest["selection"], chosen)
-    return int(manifest["epoch"])
+    try:
+        training.model.load_state_dict(load(contents[MODEL]))
+        # Nothing in it is executed, whoever wrote it.
+        state = torch.load(io.BytesIO(contents[STATE]), weights_only=True)
+        training.optimizer.load_state_dict(state["optimizer"])
+        training.schedule.load_state_dict(state["schedule"])
+        chosen = load(contents[CHOSEN]) if CHOSEN in contents else None
+        training.selection.restore(manifest["selection"], chosen)
+        return int(manifest["epoch"])
+    except _FOREIGN as error:
+        raise StorageError(
+            f"{folder}: not a checkpoint of this training ({type(error).__name__}: "
+            f"{str(error)[:200]}); delete it to start over"
+        ) from None
 
 
 def load_weights(folder: Path, model: nn.Module) -> None:
@@ -121,7 +135,12 @@ def load_encoder(folder: Path, encoder: nn.Module) -> None:
 
 def _chosen(folder: Path) -> dict[str, Tensor]:
     _, contents = _read(folder)
-    weights: dict[str, Tensor] = load(contents.get(CHOSEN, contents[MODEL]))
+    try:
+        weights: dict[str, Tensor] = load(
+            contents[CHOSEN] if CHOSEN in contents else contents[MODEL]
+        )
+    except (SafetensorError, KeyError) as error:
+        raise StorageError(f"{folder}: not a checkpoint ({error})") from None
     return weights
 
 
@@ -142,8 +161,8 @@ def _bytes(weights: dict[str, Tensor]) -> bytes:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    manifest = files.read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or not set(manifest) >= _KEYS:
+    manifest = seals.unsealed(files.read_json(folder / MANIFEST), folder / MANIFEST)
+    if not set(manifest) >= _KEYS:
         raise StorageError(f"{folder / MANIFEST}: not a checkpoint's manifest")
     contents = {}
     for name, file in manifest["files"].items():

@@ -147,10 +147,11 @@ def calibration_error(probability: ArrayLike, right: ArrayLike, *, bins: int = 1
     return float(np.abs(gap).sum() / said.size)
 
 
-def brier(probability: ArrayLike, right: ArrayLike) -> float:
+def brier(probability: ArrayLike, right: ArrayLike, *, weights: ArrayLike | None = None) -> float:
     """Mean squared distance of what was said from 1 (right) or 0 (wrong); 0 where there is nothing."""
     said, was = np.asarray(probability, np.float64), np.asarray(right, np.float64)
-    return float(((said - was) ** 2).mean()) if said.size else 0.0
+    share = None if weights is None else np.asarray(weights, np.float64)
+    return float(np.average((said - was) ** 2, weights=share)) if said.size else 0.0
 
 
 def answers_calibration(predictions: pd.DataFrame) -> dict[str, float]:

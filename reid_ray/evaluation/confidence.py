@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from reid_ray.errors import DatasetError
+from reid_ray.evaluation.calibration import brier
 
 Scores = NDArray[np.floating]
 FOLDS = 5
@@ -194,9 +195,7 @@ def reliability(
     Rows: `low`, `high` (of the probability), `answers` (look-ups, known and unknown), `said` (mean
     probability) and `right` (share), both weighted by `unknown_share`.
     """
-    probability = np.concatenate([known.probability_qc[:, 0], unknown.probability_qc[:, 0]])
-    right = np.concatenate([known.identity_qc[:, 0] == own_q, np.zeros(len(own_q), bool)])
-    weight = np.repeat([1 - unknown_share, unknown_share], len(own_q))
+    probability, right, weight = _first_answers(known, unknown, own_q, unknown_share)
     rows = []
     for low, high in ((0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.9), (0.9, 1.0)):
         inside = (probability >= low) & ((probability < high) | (high == 1.0))
@@ -209,6 +208,29 @@ def reliability(
                 }
             )  # fmt: skip
     return rows
+
+
+def skill(
+    known: Candidates, unknown: Candidates, own_q: NDArray[np.int64], *, unknown_share: float
+) -> dict[str, float]:
+    """Brier score of the first candidates' probabilities, and `constant`: that of saying of each the
+    share that is right. Only what is below that is worth a look.
+    """
+    probability, right, weight = _first_answers(known, unknown, own_q, unknown_share)
+    share = float(np.average(right, weights=weight))
+    return {
+        "brier": brier(probability, right, weights=weight), "constant": share * (1 - share),
+        "right": share, "said": float(np.average(probability, weights=weight)),
+    }  # fmt: skip
+
+
+def _first_answers(
+    known: Candidates, unknown: Candidates, own_q: NDArray[np.int64], unknown_share: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """Of the first candidate of each look-up: its probability, whether it is right, its weight."""
+    probability = np.concatenate([known.probability_qc[:, 0], unknown.probability_qc[:, 0]])
+    right = np.concatenate([known.identity_qc[:, 0] == own_q, np.zeros(len(own_q), bool)])
+    return probability, right, np.repeat([1 - unknown_share, unknown_share], len(own_q))
 
 
 def _fit(

@@ -27,7 +27,7 @@ def summarise(predictions: pd.DataFrame) -> dict[str, float]:
     Where sides are known, `top1_same_side` and `top1_other_side` say which share of the queries was
     named rightly by a reference of either side. Where encounters are known, the same figures under
     `other_encounter/` (`other_encounter/seen/top1`) are those without references of the query's own
-    encounter; `answerable` is the share of queries that then still have a right reference.
+    encounter; `answerable` is the share of them that then still have a right reference.
 
     Where there are `unknown_queries` as well, of animals without a reference, those of
     `open_figures`.
@@ -37,7 +37,9 @@ def summarise(predictions: pd.DataFrame) -> dict[str, float]:
         figures |= {f"{section}/{name}": value for name, value in _figures(part).items()}
         other = other_encounter(part)
         if len(other):
-            values = _figures(other) | {"answerable": float((other["first_correct"] > 0).mean())}
+            answerable = known_only(other)["first_correct"] > 0
+            values = _figures(other)
+            values |= {"answerable": float(answerable.mean())} if len(answerable) else {}
             figures |= {
                 f"{OTHER_ENCOUNTER_SECTION}/{section}/{name}": value
                 for name, value in values.items()

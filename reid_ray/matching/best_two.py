@@ -1,36 +1,37 @@
-"""Find each column's best two in one row image with the VNNI kernel, by sketches where they help.
+"""Find each column's best two in one row image with the VNNI kernel, by sketches where there are any.
 
 The rows of the two nearest sketches are compared whole, which bounds the second best from above;
-the second nearest sketch bounds all other rows from below. A column whose ratio is thereby known,
-or known to be above every limit, is settled; only the others are compared whole with all rows.
-Where too few are settled (at high limits), a few images pass before it is tried again.
+the second nearest sketch bounds all other rows from below. Often a column's ratio is thereby known,
+or known to be above every limit. Otherwise those rows are compared whole whose sketch is near
+enough to be among the best two.
 """
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_ray.matching.compiled import compiled
 from reid_ray.matching.packed import Packed
 from reid_ray.matching.sketch import INDEX_BITS, Sketches
 from reid_ray.matching.vnni import (
+    FAR,
     LANES,
     aligned,
     constants_of,
     fold,
-    fold_indexed,
     fold_keys,
     keyed,
+    keys_below,
     pack,
+    value_of,
 )
 
-WORTH_IT = 0.55
-"""With a larger share of unsettled columns, sketches cost more than they save."""
-PAUSE = 32
-"""Images until sketches are tried again."""
-
-_compile = numba.njit(nogil=True, cache=True, error_model="numpy")
+_MASK = (1 << INDEX_BITS) - 1
+_NONE = np.int32(-FAR - 1)
+"""No key is below it."""
+_HITS_PER_ROW = 1.3
+"""With more near sketches in a panel, comparing it whole takes less time."""
 
 
 class Rows(NamedTuple):
@@ -49,9 +50,12 @@ class Rows(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """A tile of the looking side; `owners` to `slack` are as long as `descriptors`."""
+    """A tile of the looking side; `bytes` are the descriptors plus 128; `code_panels` to `slack` are
+    empty without sketches.
+    """
 
     descriptors: NDArray[np.int8]
+    bytes: NDArray[np.uint8]
     panels: NDArray[np.uint8]
     norms: NDArray[np.int32]
     code_panels: NDArray[np.uint8]
@@ -60,15 +64,17 @@ class Columns(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Of each column: best and second best of (row norm - 2 product), the best's row, and columns
-    that are still to be compared; `pause` [1]: images until sketches are tried again.
+    """Of each column: best and second best value, and the best's row.
+
+    `keys` [rows of the largest image, 16], `limits` [16] and `hits` are what `_look_closer` needs.
     """
 
     best: NDArray[np.int32]
     second: NDArray[np.int32]
     nearest: NDArray[np.int32]
-    open: NDArray[np.int64]
-    pause: NDArray[np.int64]
+    keys: NDArray[np.int32]
+    limits: NDArray[np.int32]
+    hits: NDArray[np.uint16]
 
 
 def rows_of(packed: Packed) -> Rows:
@@ -86,8 +92,9 @@ def columns_of(packed: Packed, part: slice) -> Columns:
     sketches = packed.sketches.take(part) if packed.sketches else None
     codes, slack, _ = _sketches(sketches)
     return Columns(
-        descriptors, _panels(descriptors), packed.norms[part].astype(np.int32),
-        _panels(codes), np.einsum("kd,kd->k", codes, codes, dtype=np.int32), slack,
+        descriptors, (descriptors ^ -128).view(np.uint8), _panels(descriptors),
+        packed.norms[part].astype(np.int32), _panels(codes),
+        np.einsum("kd,kd->k", codes, codes, dtype=np.int32), slack,
     )  # fmt: skip
 
 
@@ -106,10 +113,13 @@ def _fixed(descriptors: NDArray[np.int8]) -> NDArray[np.int8]:
     return view
 
 
-def found_for(columns: Columns, pause: NDArray[np.int64]) -> Found:
+def found_for(rows: Rows, columns: Columns) -> Found:
     width = len(columns.panels) * LANES
+    tallest = int(np.diff(rows.bounds).max(initial=0))
     best, second, nearest = np.zeros((3, width), np.int32)
-    return Found(best, second, nearest, np.zeros(width, np.int64), pause)
+    keys = aligned(4 * LANES * tallest).view(np.int32).reshape(-1, LANES)
+    hits = np.zeros(int(_HITS_PER_ROW * tallest) + LANES, np.uint16)
+    return Found(best, second, nearest, keys, np.zeros(LANES, np.int32), hits)
 
 
 def _panels(descriptors: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -121,87 +131,84 @@ def _panels(descriptors: NDArray[np.int8]) -> NDArray[np.uint8]:
     return panels
 
 
-@_compile
+@compiled()
 def _pack_all(descriptors, panels):  # type: ignore[no-untyped-def]
     numbers = np.arange(len(descriptors))
     for p in range(len(panels)):
         pack(descriptors, numbers[p * LANES : (p + 1) * LANES], panels[p])
 
 
-@_compile
+@compiled()
 def best_two(rows, columns, g, highest, indexed, found):  # type: ignore[no-untyped-def]
     """Write the best two of image g, of each column whose ratio can be below `highest`.
 
     Others get a ratio of 1. `nearest` is written where `indexed` or sketches are in use.
     """
-    start, stop = rows.bounds[g], rows.bounds[g + 1]
-    if sketches_help(rows, start, stop, found):
-        open_columns = _settle(rows, columns, g, highest, found)
-        compare_open(rows, columns, start, stop, open_columns, found)
-        if open_columns > WORTH_IT * len(columns.norms):
-            found.pause[0] = PAUSE
-    else:
-        fold_whole(rows, columns, start, stop, indexed, found)
-
-
-@_compile
-def fold_whole(rows, columns, start, stop, indexed, found):  # type: ignore[no-untyped-def]
+    if not sketches_help(rows, g):
+        fold_whole(rows, columns, g, indexed, found)
+        return
     for p in range(len(columns.panels)):
-        at = slice(p * LANES, (p + 1) * LANES)
-        best, second, panel = found.best[at], found.second[at], columns.panels[p]
-        if indexed:
-            fold_indexed(
-                rows.descriptors, rows.constants, start, stop, panel, best, second,
-                found.nearest[at],
-            )  # fmt: skip
-        else:
-            fold(rows.descriptors, rows.constants, start, stop, panel, best, second)
+        fold_sketches(rows, columns, g, p, found)
+        _settle(rows, columns, g, p, highest, found)
+        look_closer(rows, columns, g, p, found)
 
 
-@_compile
-def sketches_help(rows, start, stop, found):  # type: ignore[no-untyped-def]
-    if len(rows.codes) == 0 or stop - start > 1 << INDEX_BITS:
-        return False
-    found.pause[0] -= 1
-    return found.pause[0] < 0
+@compiled()
+def fold_whole(rows, columns, g, indexed, found):  # type: ignore[no-untyped-def]
+    for p in range(len(columns.panels)):
+        fold_panel(rows, columns, g, p, indexed, found)
 
 
-@_compile
-def fold_sketches(rows, columns, g, found):  # type: ignore[no-untyped-def]
-    for p in range(len(columns.code_panels)):
-        at = slice(p * LANES, (p + 1) * LANES)
-        fold_keys(
-            rows.codes, rows.keys, rows.bounds[g], rows.bounds[g + 1], columns.code_panels[p],
-            found.best[at], found.second[at],
-        )  # fmt: skip
+@compiled()
+def fold_panel(rows, columns, g, p, indexed, found):  # type: ignore[no-untyped-def]
+    at = slice(p * LANES, (p + 1) * LANES)
+    fold(
+        rows.descriptors, rows.constants, rows.bounds[g], rows.bounds[g + 1], columns.panels[p],
+        found.best[at], found.second[at], found.nearest[at if indexed else slice(0)],
+    )  # fmt: skip
 
 
-@_compile
-def _settle(rows, columns, g, highest, found):  # type: ignore[no-untyped-def]
-    """Settle columns by sketches; those left, whose number it returns, are in `found.open`."""
+@compiled()
+def sketches_help(rows, g):  # type: ignore[no-untyped-def]
+    return len(rows.codes) > 0 and rows.bounds[g + 1] - rows.bounds[g] <= _MASK + 1
+
+
+@compiled()
+def fold_sketches(rows, columns, g, p, found):  # type: ignore[no-untyped-def]
+    """Write the two lowest keys of each column of panel p, and all its keys."""
+    at = slice(p * LANES, (p + 1) * LANES)
+    found.limits[:] = _NONE
+    fold_keys(
+        rows.codes, rows.keys, rows.bounds[g], rows.bounds[g + 1], columns.code_panels[p],
+        found.best[at], found.second[at], found.keys,
+    )  # fmt: skip
+
+
+@compiled()
+def _settle(rows, columns, g, p, highest, found):  # type: ignore[no-untyped-def]
+    """Settle columns by their two lowest keys, or say which others may change what these give."""
     start = rows.bounds[g]
-    mask = (1 << INDEX_BITS) - 1
-    count = 0
-    fold_sketches(rows, columns, g, found)
-    for c in range(len(columns.norms)):
-        row, other = start + (found.best[c] & mask), start + (found.second[c] & mask)
+    for c in range(p * LANES, min((p + 1) * LANES, len(columns.norms))):
+        key = found.second[c]
+        row, other = start + (found.best[c] & _MASK), start + (key & _MASK)
         near, far = distance(rows, columns, row, c), distance(rows, columns, other, c)
         if far < near:
             row, near, far = other, far, near
-        others = bound(rows, columns, g, c, found.second[c])
-        if others < far and not np.float32(min(near, others)) / np.float32(far) >= highest:
-            found.open[count] = c
-            count += 1
-            continue
-        # Where all others are as far as the second, the two are the best two. Otherwise the ratio
-        # is too high for every limit, as it is at 1.
-        best = near if others >= far else far
-        found.best[c], found.second[c] = best - columns.norms[c], far - columns.norms[c]
-        found.nearest[c] = row
-    return count
+        others = bound(rows, columns, g, c, key)
+        if others < far:
+            # The ratio can be too high for every limit, as it is at 1.
+            if np.float32(min(near, others)) / np.float32(far) >= highest:
+                near = far
+            else:
+                # These two are among the rows that will be looked at.
+                found.limits[c % LANES] = limit(rows, columns, g, c, far + 1)
+                found.best[c] = found.second[c] = FAR
+                continue
+        norm = columns.norms[c]
+        found.best[c], found.second[c], found.nearest[c] = near - norm, far - norm, row
 
 
-@_compile
+@compiled()
 def bound(rows, columns, g, c, key):  # type: ignore[no-untyped-def]
     """No row whose key is at least `key` is nearer than this (squared distance)."""
     steps = np.sqrt(np.float32((key >> INDEX_BITS) + columns.code_norms[c]))
@@ -209,26 +216,33 @@ def bound(rows, columns, g, c, key):  # type: ignore[no-untyped-def]
     return max(plain, np.float32(0)) ** 2 * np.float32(0.9999)
 
 
-@_compile
-def distance(rows, columns, row, column):  # type: ignore[no-untyped-def]
-    a, b = rows.descriptors[row], columns.descriptors[column]
-    total = np.int32(0)
-    for i in range(len(a)):
-        difference = np.int32(a[i]) - np.int32(b[i])
-        total += difference * difference
-    return total
+@compiled()
+def limit(rows, columns, g, c, reach):  # type: ignore[no-untyped-def]
+    """No row whose key is at least this is nearer than `reach` (squared distance)."""
+    steps = (np.sqrt(np.float32(reach)) + rows.slack[g] + columns.slack[c]) / rows.step
+    most = np.float32(1.0001) * steps**2 - np.float32(columns.code_norms[c]) + 1
+    return FAR if most >= FAR >> INDEX_BITS else np.int32(most) << INDEX_BITS
 
 
-@_compile
-def compare_open(rows, columns, start, stop, count, found):  # type: ignore[no-untyped-def]
-    """Write the best two of the `count` columns in `found.open`, from their whole descriptors."""
-    panel = np.zeros(columns.panels.shape[1], np.uint8)
-    best, second, nearest = np.empty((3, LANES), np.int32)
-    for at in range(0, count, LANES):
-        numbers = found.open[at : min(at + LANES, count)]
-        pack(columns.descriptors, numbers, panel)
-        fold_indexed(rows.descriptors, rows.constants, start, stop, panel, best, second, nearest)
-        for lane in range(len(numbers)):
-            c = numbers[lane]
-            found.best[c], found.second[c] = best[lane], second[lane]
-            found.nearest[c] = nearest[lane]
+@compiled()
+def distance(rows, columns, row, c):  # type: ignore[no-untyped-def]
+    return columns.norms[c] + value_of(rows.descriptors, rows.constants, row, columns.bytes, c)
+
+
+@compiled()
+def look_closer(rows, columns, g, p, found):  # type: ignore[no-untyped-def]
+    """Fold, into what was found for panel p, the rows whose keys are below `found.limits`."""
+    if found.limits.max() == _NONE:
+        return
+    start = rows.bounds[g]
+    count = keys_below(found.keys, rows.bounds[g + 1] - start, found.limits, found.hits)
+    if count < 0:
+        fold_panel(rows, columns, g, p, True, found)
+        return
+    for hit in found.hits[:count]:
+        row, c = start + np.int64(hit >> 4), p * LANES + np.int64(hit & 15)
+        value = value_of(rows.descriptors, rows.constants, row, columns.bytes, c)
+        best = found.best[c]
+        found.second[c] = min(found.second[c], max(best, value))
+        found.best[c] = min(best, value)
+        found.nearest[c] = row if value < best else found.nearest[c]

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from reid_ray.matching import fused, products, ratio, vnni
 from reid_ray.matching.packed import Packed
@@ -29,7 +30,12 @@ Direction = Literal["reference_to_query", "query_to_reference"]
 
 
 def use_one_thread() -> None:
-    """Keep torch and OpenCV to the calling process's one CPU; many processes do the rest."""
+    """Keep torch, OpenCV and numpy to the calling process's one CPU; many processes do the rest.
+
+    numpy's threads would not only take other processes' CPUs for a small product, but spin on them
+    for a while after it.
+    """
+    threadpool_limits(1)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 

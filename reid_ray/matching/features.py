@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.errors import StorageError
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
 
 _PER_KEYPOINT = ("descriptors", "points_xy", "scales", "responses")
 
@@ -113,7 +113,7 @@ class Features:
         """Write one `.npz` file, whole or not at all."""
         buffer = io.BytesIO()
         np.savez(buffer, **{field.name: getattr(self, field.name) for field in fields(self)})
-        files.write_bytes(path, buffer.getvalue())
+        files.write_bytes(path, seals.seal_bytes(buffer.getvalue()))
 
     @classmethod
     def load(cls, path: Path) -> "Features":
@@ -123,7 +123,8 @@ class Features:
             StorageError: missing, damaged, or arrays that do not fit together.
         """
         try:
-            with np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False) as stored:
+            data = seals.unseal_bytes(files.read_bytes(path), path)
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 features = cls(**{field.name: stored[field.name] for field in fields(cls)})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise StorageError(

@@ -3,38 +3,33 @@ bytes. Out: counts.
 
 A tile of columns, packed into panels, is matched with one row image after the other, so that both
 stay in a core's level-2 cache. The best two (`best_two.py`) are int32 and exact.
-
-numba's cache holds what is called from other files as part of the caller: after a change to one of
-them, remove `reid_ray/matching/__pycache__/*.nb?`, or the old code goes on running.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.matching.best_two import (
-    PAUSE,
-    WORTH_IT,
     best_two,
     bound,
     columns_of,
-    compare_open,
     distance,
     fold_sketches,
     fold_whole,
     found_for,
+    limit,
+    look_closer,
     rows_of,
     sketches_help,
-)  # fmt: skip
+)
+from reid_ray.matching.compiled import compiled
 from reid_ray.matching.packed import Packed, tiles
 from reid_ray.matching.ratio import count_columns, insert_image
 from reid_ray.matching.sketch import INDEX_BITS
-from reid_ray.matching.vnni import LANES, constants_of, fold_indexed, pack
+from reid_ray.matching.vnni import FAR, LANES, constants_of, fold, pack
 
+_MASK = (1 << INDEX_BITS) - 1
 TILE_COLUMNS = 1024
 """Columns of SIFT's 128 bytes: 128 KB of panels."""
-
-_compile = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def count(
@@ -43,11 +38,10 @@ def count(
     """Counts [row images, column images, limits] of the columns' descriptors."""
     counts = np.zeros((len(rows), len(columns), len(limits)), np.int32)
     searched = rows_of(rows)
-    pause = np.zeros(1, np.int64)
     highest = np.float32(limits.max(initial=0))
     for tile in tiles(columns.offsets, TILE_COLUMNS, whole=mutual):
         looking = columns_of(columns, slice(tile.first, tile.last))
-        found = found_for(looking, pause)
+        found = found_for(searched, looking)
         if mutual:
             _count_mutual_tile(
                 searched, looking, constants_of(looking.descriptors), tile.bounds, limits, highest,
@@ -74,13 +68,13 @@ def nearest_images(
     for tile in tiles(columns.offsets, TILE_COLUMNS, whole=False):
         part = slice(tile.first, tile.last)
         looking = columns_of(columns, part)
-        found = found_for(looking, np.zeros(1, np.int64))
+        found = found_for(searched, looking)
         _nearest_images_tile(
             searched, looking, owners[part], left_out, distances[part], images[part], found
         )
 
 
-@_compile
+@compiled()
 def _count_tile(  # type: ignore[no-untyped-def]
     rows, columns, bounds, limits, highest, counts, first_image, indexed, found
 ):
@@ -93,7 +87,7 @@ def _count_tile(  # type: ignore[no-untyped-def]
             )
 
 
-@_compile
+@compiled()
 def _count_mutual_tile(  # type: ignore[no-untyped-def]
     rows, columns, constants, bounds, limits, highest, counts, first_image, indexed, found
 ):
@@ -123,13 +117,13 @@ def _count_mutual_tile(  # type: ignore[no-untyped-def]
                         counts[g, first_image + s, t] += ratio < limits[t]
 
 
-@_compile
+@compiled()
 def _ratio(columns, found, c):  # type: ignore[no-untyped-def]
     norm = columns.norms[c]
     return np.float32(found.best[c] + norm) / np.float32(found.second[c] + norm)
 
 
-@_compile
+@compiled()
 def _look_back(  # type: ignore[no-untyped-def]
     rows, columns, constants, first, last, passing, nearest, back
 ):
@@ -145,11 +139,11 @@ def _look_back(  # type: ignore[no-untyped-def]
         for lane in range(len(some)):
             numbers[lane] = nearest[some[lane]]
         pack(rows.descriptors, numbers[: len(some)], panel)
-        fold_indexed(columns.descriptors, constants, first, last, panel, best, second, found)
+        fold(columns.descriptors, constants, first, last, panel, best, second, found)
         back[at : at + len(some)] = found[: len(some)]
 
 
-@_compile
+@compiled()
 def _nearest_images_tile(  # type: ignore[no-untyped-def]
     rows, columns, owners, left_out, distances, images, found
 ):
@@ -162,45 +156,35 @@ def _nearest_images_tile(  # type: ignore[no-untyped-def]
         if stop == start:
             continue
         out = left_out[:, g]
-        if sketches_help(rows, start, stop, found):
-            count = _settle_nearest(rows, columns, g, owners, out, distances, images, found)
-            compare_open(rows, columns, start, stop, count, found)
-            if count > WORTH_IT * len(columns.norms):
-                found.pause[0] = min(g, PAUSE)
+        if sketches_help(rows, g):
+            for p in range(len(columns.panels)):
+                fold_sketches(rows, columns, g, p, found)
+                _settle_nearest(rows, columns, g, p, owners, out, distances, found)
+                look_closer(rows, columns, g, p, found)
         else:
-            fold_whole(rows, columns, start, stop, False, found)
-            count = len(columns.norms)
-            for c in range(count):
-                found.open[c] = c
-        for c in found.open[:count]:
+            fold_whole(rows, columns, g, False, found)
+        for c in range(len(owners)):
             if not out[owners[c]]:
                 nearest = np.float32(found.best[c] + columns.norms[c])
                 insert_image(nearest, g, distances[c], images[c])
 
 
-@_compile
+@compiled()
 def _settle_nearest(  # type: ignore[no-untyped-def]
-    rows, columns, g, owners, out, distances, images, found
+    rows, columns, g, p, owners, out, distances, found
 ):
-    """Insert image g where sketches settle its nearest row, or that it is not among the nearest;
-    columns left, whose number it returns, are in `found.open`.
+    """Settle columns by their two lowest keys, or say which rows may be nearer than these and than
+    the last of the columns' images.
+
+    Where image g is left out, or not nearer than the last, any distance from there on will do.
     """
-    start = rows.bounds[g]
-    mask = (1 << INDEX_BITS) - 1
-    count = 0
-    fold_sketches(rows, columns, g, found)
-    for c in range(len(columns.norms)):
-        last = distances[c, -1]
-        if out[owners[c]] or bound(rows, columns, g, c, found.best[c]) >= last:
+    for c in range(p * LANES, min((p + 1) * LANES, len(owners))):
+        key, last = found.best[c], distances[c, -1]
+        if out[owners[c]] or bound(rows, columns, g, c, key) >= last:
+            found.best[c] = FAR
             continue
-        near = np.float32(distance(rows, columns, start + (found.best[c] & mask), c))
-        others = bound(rows, columns, g, c, found.second[c])
-        if others < min(near, last) and rows.bounds[g + 1] - start > 1:
-            other = distance(rows, columns, start + (found.second[c] & mask), c)
-            near = min(near, np.float32(other))
-        if others < min(near, last):
-            found.open[count] = c
-            count += 1
-        else:
-            insert_image(near, g, distances[c], images[c])
-    return count
+        near = distance(rows, columns, rows.bounds[g] + (key & _MASK), c)
+        reach = min(np.float32(near), last)
+        if bound(rows, columns, g, c, found.second[c]) < reach:
+            found.limits[c % LANES] = limit(rows, columns, g, c, reach)
+        found.best[c] = near - columns.norms[c]

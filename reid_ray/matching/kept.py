@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.runs import files
+from reid_ray.errors import StorageError
+from reid_ray.runs import files, seals
 
 Scores = NDArray[np.float32]
 
@@ -24,13 +25,14 @@ def kept_scores(
         return make()
     path = folder / f"{name}.npy"
     try:
-        found = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
+        data = seals.unseal_bytes(files.read_bytes(path), path)
+        found = np.load(io.BytesIO(data), allow_pickle=False)
         if found.shape == shape and found.dtype == np.float32:
             return np.asarray(found)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, StorageError):
         pass
     scores = make()
     buffer = io.BytesIO()
     np.save(buffer, scores)
-    files.write_bytes(path, buffer.getvalue())
+    files.write_bytes(path, seals.seal_bytes(buffer.getvalue()))
     return scores

@@ -7,11 +7,11 @@ features. Out: scores.
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Distance
+from reid_ray.matching.compiled import compiled
 from reid_ray.matching.engine import Packed, nearest_images
 
 LnbnnSetting = tuple[int, Distance]
@@ -60,7 +60,7 @@ def lnbnn_block(
     return scores
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _vote(distances, images, neighbours, owners, groups, votes):  # type: ignore[no-untyped-def]
     """Add each descriptor's votes; the one after the last voter is what they are measured by."""
     for row in range(len(distances)):

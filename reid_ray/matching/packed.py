@@ -60,7 +60,7 @@ class Packed:
         if basis is None:
             count, length = self.descriptors.shape
             whole = self.descriptors.dtype == np.int8
-            if not whole or length < 2 * sketch.LENGTH or count < sketch.LEAST_DESCRIPTORS:
+            if not whole or length % 64 or count < sketch.LEAST_DESCRIPTORS:
                 return self
             basis = Basis.learn(self.descriptors)
         return replace(self, sketches=Sketches.of(self.descriptors, basis))

@@ -11,16 +11,15 @@ is one vector instruction stream; nothing but the best two per column is kept.
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_ray.matching.compiled import compiled
+
 FAR = np.float32(3e38)
 
-_compile = numba.njit(nogil=True, cache=True, error_model="numpy")
 
-
-@_compile
+@compiled()
 def _fold_rows(product, row_norms, start, stop, best, second):  # type: ignore[no-untyped-def]
     """Best and second best of (row norm - 2 product) per column over rows start:stop."""
     columns = product.shape[1]
@@ -63,7 +62,7 @@ def _fold_rows(product, row_norms, start, stop, best, second):  # type: ignore[n
         r += 1
 
 
-@_compile
+@compiled()
 def count_columns(best, second, norms, bounds, thresholds, counts):  # type: ignore[no-untyped-def]
     """Add to counts [images, thresholds] the columns whose ratio is below each threshold.
 
@@ -76,7 +75,7 @@ def count_columns(best, second, norms, bounds, thresholds, counts):  # type: ign
                 counts[s, t] += ratio < thresholds[t]
 
 
-@_compile
+@compiled()
 def count_tile(  # type: ignore[no-untyped-def]
     product, row_norms, column_norms, row_bounds, column_bounds, thresholds, counts, best, second
 ):
@@ -90,7 +89,7 @@ def count_tile(  # type: ignore[no-untyped-def]
             count_columns(best, second, column_norms, column_bounds, thresholds, counts[g])
 
 
-@_compile
+@compiled()
 def count_tile_mutual(  # type: ignore[no-untyped-def]
     product, row_norms, column_norms, row_bounds, column_bounds, thresholds, counts, best, second
 ):
@@ -123,7 +122,7 @@ def count_tile_mutual(  # type: ignore[no-untyped-def]
                         counts[g, s, t] += ratio < thresholds[t]
 
 
-@_compile
+@compiled()
 def _fold_rows_indexed(product, row_norms, start, stop, best, second, nearest):  # type: ignore[no-untyped-def]
     """As `_fold_rows`, and the (first) row of the best."""
     columns = product.shape[1]
@@ -142,7 +141,7 @@ def _fold_rows_indexed(product, row_norms, start, stop, best, second, nearest): 
             best[c] = d if d < old else old
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"})
 def _nearest_column(product, column_norms, row, first, last):  # type: ignore[no-untyped-def]
     """First column of first:last that is nearest to `row`: a vector pass, then a look for it."""
     two = np.float32(2)
@@ -157,7 +156,7 @@ def _nearest_column(product, column_norms, row, first, last):  # type: ignore[no
     return first
 
 
-@_compile
+@compiled()
 def nearest_images_tile(  # type: ignore[no-untyped-def]
     product, row_norms, column_norms, row_bounds, first_image, owners, left_out, distances, images,
     best, second
@@ -176,7 +175,7 @@ def nearest_images_tile(  # type: ignore[no-untyped-def]
                     insert_image(distance, first_image + g, distances[c], images[c])
 
 
-@_compile
+@compiled()
 def insert_image(distance, image, distances, images):  # type: ignore[no-untyped-def]
     """Put an image into a column's list of `kept` nearest, if it is nearer than the last.
 

@@ -100,20 +100,6 @@ def curve_sizes(longest: int) -> list[int]:
     return [*(size for size in steps if size < longest), longest]
 
 
-def reached(
-    candidates_qb: Positions,
-    query_labels: NDArray[np.int64],
-    reference_labels: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Share of queries with a right reference among the first 1, 2, .. B candidates, float64 [b].
-
-    No matching behind a shortlist of that length can be better.
-    """
-    right_qb = reference_labels[candidates_qb] == query_labels[:, None]
-    share: NDArray[np.float64] = np.logical_or.accumulate(right_qb, axis=1).mean(axis=0)
-    return share
-
-
 def behind(
     sizes: Sequence[int],
     same_b: NDArray[np.bool_],

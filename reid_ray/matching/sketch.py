@@ -13,9 +13,10 @@ holds always, and nothing that is left out because of it can change a count.
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from reid_ray.matching.compiled import compiled
 
 LENGTH = 48
 """Of SIFT's 128: three eighths of the work, and enough for ratios of squared distances to 0.6."""
@@ -92,18 +93,18 @@ class Sketches:
         return Sketches(self.basis, self.codes[rows], self.slack[rows])
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _round(shares, step, codes, slack):  # type: ignore[no-untyped-def]
     """Nearest codes that are not too long, and their distance from what they stand for."""
     for k in range(len(shares)):
-        squared = np.float32(0)
+        squared, length = np.float32(0), shares.shape[1]
         for share in shares[k]:
             squared += (share / step) ** 2
         # Rounding adds up to half a step per direction, hence the margin.
-        allowed = np.float32(np.sqrt(LONGEST) - np.sqrt(LENGTH) / 2)
+        allowed = np.float32(np.sqrt(LONGEST) - np.sqrt(length) / 2)
         shrink = min(np.float32(1), allowed / max(np.sqrt(squared), np.float32(1)))
         moved = np.float32(0)
-        for i in range(LENGTH):
+        for i in range(length):
             code = np.round(shares[k, i] / step * shrink)
             code = min(max(code, np.float32(-127)), np.float32(127))
             codes[k, i] = np.int8(code)

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from typing import cast
 
 import cv2
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reid_ray.config.matching import SuperPoint
+from reid_ray.matching.compiled import compiled
 from reid_ray.matching.features import Features, ImageFeatures
 from reid_ray.matching.superpoint_weights import LAYERS, load_weights
 
@@ -111,7 +111,7 @@ def keypoints(
     return np.asarray(kept[inside])
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def _silence(points_xy, height, width, radius):  # type: ignore[no-untyped-def]
     """Which of the points, strongest first, are not within `radius` of a stronger kept one."""
     silent = np.zeros((height + 2 * radius, width + 2 * radius), np.bool_)

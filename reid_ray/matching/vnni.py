@@ -1,7 +1,7 @@
 """Multiply bytes and keep the best two in one go, in AVX-512 VNNI instructions. In: int8. Out: int32.
 
 Products are folded in registers and never written to memory, which is what bounds a separate matrix
-product at a descriptor's short length. numba brings LLVM along, so no compiler is needed: `_block`
+product at a descriptor's short length. numba brings LLVM along, so no compiler is needed: `_sweep`
 writes the instructions, numba compiles and caches them like its own.
 
 Layout: rows (the side that is searched) stay as they are, int8 [K, d]. Columns (the side that
@@ -11,13 +11,13 @@ int32. Four rows are under way at a time, as the instruction takes four cycles. 
 level-1 cache while rows stream past it.
 
 Plus 128 on one side adds 128 sum(row) to a product; `constants_of` takes it back out. The number
-that is folded is (squared row norm - 2 product), exact in int32.
+that is folded is (squared row norm - 2 product), exact in int32; below, a row's value.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -26,6 +26,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from reid_ray.matching.compiled import compiled
 from reid_ray.matching.sketch import INDEX_BITS
 
 LANES = 16
@@ -37,8 +38,7 @@ _I64 = ir.IntType(64)
 _VECTOR = ir.VectorType(_I32, LANES)
 _BYTES = 4 * LANES
 _ANY = ir.Constant(_VECTOR, ir.Undefined)
-
-_compile = numba.njit(nogil=True, cache=True, error_model="numpy")
+_HERE = _I64(0)
 
 
 def supported() -> bool:
@@ -47,18 +47,18 @@ def supported() -> bool:
 
 
 class _Writer:
-    """The few things that `_block` says to LLVM; addresses are int64."""
+    """The few things that are said to LLVM here; addresses are int64."""
 
     def __init__(self, builder: Any) -> None:
         self.builder = builder
 
-    def load(self, address: Any, offset: Any, kind: Any = _VECTOR) -> Any:
+    def load(self, address: Any, offset: Any = _HERE, kind: Any = _VECTOR) -> Any:
         value = self.builder.load(self._pointer(address, offset, kind))
         value.align = 4
         return value
 
-    def store(self, value: Any, address: Any, offset: Any) -> None:
-        self.builder.store(value, self._pointer(address, offset, value.type)).align = 4
+    def store(self, value: Any, address: Any, offset: Any = _HERE) -> None:
+        self.builder.store(value, self._pointer(address, offset, value.type)).align = 2
 
     def _pointer(self, address: Any, offset: Any, kind: Any) -> Any:
         return self.builder.inttoptr(self.builder.add(address, offset), kind.as_pointer())
@@ -68,155 +68,215 @@ class _Writer:
         first = self.builder.insert_element(_ANY, value, _I32(0))
         return self.builder.shuffle_vector(first, _ANY, ir.VectorType(_I32, LANES)([0] * LANES))
 
-    def dot(self, sums: Any, columns: Any, row: Any) -> Any:
-        """sums + the dot products of each lane's four unsigned and four signed bytes."""
-        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        name = "llvm.x86.avx512.vpdpbusd.512"
-        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        return self.builder.call(function, [sums, columns, row])
+    def call(self, name: str, kind: Any, *values: Any) -> Any:
+        """What an intrinsic of LLVM gives."""
+        signature = ir.FunctionType(kind, [value.type for value in values])
+        function = cgutils.get_or_insert_function(self.builder.module, signature, name)
+        return self.builder.call(function, values)
 
-    def products(self, rows: list[Any], panel: Any, groups: Any) -> list[Any]:
-        """Sums of a panel with each row (addresses), over `groups` times four bytes."""
+    def dot(self, sums: Any, unsigned: Any, signed: Any) -> Any:
+        """sums + the dot products of each lane's four unsigned and four signed bytes."""
+        return self.call("llvm.x86.avx512.vpdpbusd.512", _VECTOR, sums, unsigned, signed)
+
+    def repeat(self, count: Any, vectors: int, step: Callable[[Any, list[Any]], list[Any]]) -> Any:
+        """Vectors, zero at first, after `count` >= 1 times `step` (its number, vectors)."""
         builder, before = self.builder, self.builder.block
         loop, after = builder.append_basic_block(), builder.append_basic_block()
         builder.branch(loop)
         builder.position_at_end(loop)
-        group = builder.phi(_I64)
-        sums = [builder.phi(_VECTOR) for _ in rows]
-        columns = self.load(panel, builder.mul(group, _I64(_BYTES)))
-        four = builder.mul(group, _I64(4))
-        added = [
-            self.dot(total, columns, self.splat(self.load(row, four, _I32)))
-            for total, row in zip(sums, rows, strict=True)
-        ]
-        following = builder.add(group, _I64(1))
-        starts, ends = [_I64(0), *[_VECTOR([0] * LANES)] * len(rows)], [following, *added]
-        for phi, start, end in zip([group, *sums], starts, ends, strict=True):
-            phi.add_incoming(start, before)
+        number = builder.phi(_I64)
+        values = [builder.phi(_VECTOR) for _ in range(vectors)]
+        ends = step(number, values)
+        following = builder.add(number, _I64(1))
+        for phi, end in zip([number, *values], [following, *ends], strict=True):
+            phi.add_incoming(phi.type(None), before)
             phi.add_incoming(end, loop)
-        builder.cbranch(builder.icmp_signed("<", following, groups), loop, after)
+        builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
         builder.position_at_end(after)
-        return added
+        return ends
+
+    def products(self, rows: list[Any], panel: Any, groups: Any) -> list[Any]:
+        """Products of a panel with each row (addresses) of `groups` times four bytes."""
+
+        def step(group: Any, sums: list[Any]) -> list[Any]:
+            columns = self.load(panel, self.builder.mul(group, _I64(_BYTES)))
+            four = self.builder.mul(group, _I64(4))
+            lines = [self.splat(self.load(row, four, _I32)) for row in rows]
+            return [self.dot(total, columns, line) for total, line in zip(sums, lines, strict=True)]
+
+        found: list[Any] = self.repeat(groups, len(rows), step)
+        return found
 
     def lower(self, a: Any, b: Any) -> Any:
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
 
 
-def _block(count: int, *, indexed: bool = False, shift: int = 1) -> Any:
-    """A numba function that folds `count` rows into a panel's best, second (and nearest row).
+def _sweep(*, indexed: bool = False, keys: bool = False) -> Any:
+    """A numba function that folds rows into a panel's best and second.
 
-    What is folded is (constant of the row - product * 2^shift), modulo 2^32.
-    Its arguments are addresses and whole numbers, all int64: (first row, bytes per row, the rows'
-    constants, panel, groups of four bytes, best, second, nearest, number of the first row).
+    Its arguments are addresses and whole numbers, all int64: (rows, bytes per row, their constants,
+    first row, end, panel, best, second, more). `more` takes the nearest row (`indexed`), or each
+    row's values (`keys`, of which it folds instead).
     """
+    shift = _VECTOR([1 + (INDEX_BITS if keys else 0)] * LANES)
+
+    def fold(writer: _Writer, arguments: Any, first: Any, count: int) -> None:
+        """Rows first:first + count."""
+        rows, stride, constants, start, _, panel, best, second, more = arguments
+        builder = writer.builder
+        lines = [builder.add(first, _I64(r)) for r in range(count)]
+        sums = writer.products(
+            [builder.add(rows, builder.mul(stride, line)) for line in lines],
+            panel, builder.sdiv(stride, _I64(4)),
+        )  # fmt: skip
+        low, high = writer.load(best), writer.load(second)
+        nearest = writer.load(more) if indexed else None
+        for line, total in zip(lines, sums, strict=True):
+            constant = writer.load(constants, builder.mul(line, _I64(4)), _I32)
+            value = builder.sub(writer.splat(constant), builder.shl(total, shift))
+            nearer = builder.icmp_signed("<", value, low)
+            high = writer.lower(builder.select(nearer, low, value), high)
+            low = builder.select(nearer, value, low)
+            if indexed:
+                own = writer.splat(builder.trunc(line, _I32))
+                nearest = builder.select(nearer, own, nearest)
+            if keys:
+                writer.store(value, more, builder.mul(builder.sub(line, start), _I64(_BYTES)))
+        writer.store(low, best)
+        writer.store(high, second)
+        if indexed:
+            writer.store(nearest, more)
 
     @intrinsic
-    def block(  # type: ignore[no-untyped-def]
-        typing, rows, stride, constants, panel, groups, best, second, nearest, number
+    def sweep(  # type: ignore[no-untyped-def]
+        typing, rows, stride, constants, start, stop, panel, best, second, more
     ):
         def write(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-            rows, stride, constants, panel, groups, best, second, nearest, number = arguments
+            start, stop = arguments[3:5]
             writer = _Writer(builder)
-            lines = [builder.add(rows, builder.mul(stride, _I64(r))) for r in range(count)]
-            sums = writer.products(lines, panel, groups)
-            low, high = writer.load(best, _I64(0)), writer.load(second, _I64(0))
-            row = writer.load(nearest, _I64(0)) if indexed else None
-            for r, total in enumerate(sums):
-                constant = writer.splat(writer.load(constants, _I64(4 * r), _I32))
-                value = builder.sub(constant, builder.shl(total, _VECTOR([shift] * LANES)))
-                nearer = builder.icmp_signed("<", value, low)
-                high = writer.lower(builder.select(nearer, low, value), high)
-                low = builder.select(nearer, value, low)
-                if indexed:
-                    own = builder.trunc(builder.add(number, _I64(r)), _I32)
-                    row = builder.select(nearer, writer.splat(own), row)
-            writer.store(low, best, _I64(0))
-            writer.store(high, second, _I64(0))
-            if indexed:
-                writer.store(row, nearest, _I64(0))
+            tail = builder.sub(stop, builder.srem(builder.sub(stop, start), _I64(ROWS)))
+            with cgutils.for_range_slice(builder, start, tail, _I64(ROWS)) as (first, _):
+                fold(writer, arguments, first, ROWS)
+            with cgutils.for_range_slice(builder, tail, stop, _I64(1)) as (first, _):
+                fold(writer, arguments, first, 1)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 9), write
 
-    return block
+    return sweep
 
 
-_four, _one = _block(ROWS), _block(1)
-_four_indexed, _one_indexed = _block(ROWS, indexed=True), _block(1, indexed=True)
-_four_keys, _one_keys = _block(ROWS, shift=INDEX_BITS + 1), _block(1, shift=INDEX_BITS + 1)
+_sweep_plain, _sweep_indexed, _sweep_keys = _sweep(), _sweep(indexed=True), _sweep(keys=True)
 
 
-@_compile
-def fold(rows, constants, start, stop, panel, best, second):  # type: ignore[no-untyped-def]
-    """Best and second best of (row norm - 2 product) over rows start:stop, per column of a panel.
+@compiled()
+def fold(rows, constants, start, stop, panel, best, second, nearest):  # type: ignore[no-untyped-def]
+    """Best and second best value of rows start:stop, per column of a panel.
 
     Args:
         rows: int8 [K, d], d a multiple of 4.
         constants: int32 [K] of `constants_of(rows)`.
         panel: uint8 [d/4 * 64], from `pack`.
         best, second: int32 [16], written.
+        nearest: int32 [16], the first row that has the best, written; empty where not asked for.
     """
     best[:] = FAR
     second[:] = FAR
-    stride, groups = rows.shape[1], rows.shape[1] // 4
-    row, constant = rows.ctypes.data + start * stride, constants.ctypes.data + 4 * start
-    to, low, high = panel.ctypes.data, best.ctypes.data, second.ctypes.data
-    for _ in range((stop - start) // ROWS):
-        _four(row, stride, constant, to, groups, low, high, 0, 0)
-        row += ROWS * stride
-        constant += 4 * ROWS
-    for _ in range((stop - start) % ROWS):
-        _one(row, stride, constant, to, groups, low, high, 0, 0)
-        row += stride
-        constant += 4
+    row, constant, to = rows.ctypes.data, constants.ctypes.data, panel.ctypes.data
+    low, high, more = best.ctypes.data, second.ctypes.data, nearest.ctypes.data
+    if len(nearest):
+        _sweep_indexed(row, rows.shape[1], constant, start, stop, to, low, high, more)
+    else:
+        _sweep_plain(row, rows.shape[1], constant, start, stop, to, low, high, 0)
 
 
-@_compile
-def fold_keys(rows, constants, start, stop, panel, best, second):  # type: ignore[no-untyped-def]
-    """As `fold`, of keys: (row norm - 2 product) * 2^INDEX_BITS + row number in its image.
+@compiled()
+def fold_keys(rows, constants, start, stop, panel, best, second, keys):  # type: ignore[no-untyped-def]
+    """As `fold`, of keys: value * 2^INDEX_BITS + row number in its image.
 
     Args:
         constants: of `keyed(rows, bounds)`.
+        keys: int32 [>= stop - start, 16], each row's, written.
     """
     best[:] = FAR
     second[:] = FAR
-    stride, groups = rows.shape[1], rows.shape[1] // 4
-    row, constant = rows.ctypes.data + start * stride, constants.ctypes.data + 4 * start
-    to, low, high = panel.ctypes.data, best.ctypes.data, second.ctypes.data
-    for _ in range((stop - start) // ROWS):
-        _four_keys(row, stride, constant, to, groups, low, high, 0, 0)
-        row += ROWS * stride
-        constant += 4 * ROWS
-    for _ in range((stop - start) % ROWS):
-        _one_keys(row, stride, constant, to, groups, low, high, 0, 0)
-        row += stride
-        constant += 4
+    _sweep_keys(
+        rows.ctypes.data, rows.shape[1], constants.ctypes.data, start, stop, panel.ctypes.data,
+        best.ctypes.data, second.ctypes.data, keys.ctypes.data,
+    )  # fmt: skip
 
 
-@_compile
-def fold_indexed(  # type: ignore[no-untyped-def]
-    rows, constants, start, stop, panel, best, second, nearest
-):
-    """As `fold`, and `nearest`, int32 [16]: the first row that has the best."""
-    best[:] = FAR
-    second[:] = FAR
-    stride, groups = rows.shape[1], rows.shape[1] // 4
-    row, constant = rows.ctypes.data + start * stride, constants.ctypes.data + 4 * start
-    to, low, high, at = panel.ctypes.data, best.ctypes.data, second.ctypes.data, nearest.ctypes.data
-    number = start
-    while number + ROWS <= stop:
-        _four_indexed(row, stride, constant, to, groups, low, high, at, number)
-        row += ROWS * stride
-        constant += 4 * ROWS
-        number += ROWS
-    while number < stop:
-        _one_indexed(row, stride, constant, to, groups, low, high, at, number)
-        row += stride
-        constant += 4
-        number += 1
+@intrinsic
+def _value(typing, row, column, words, constant):  # type: ignore[no-untyped-def]
+    """Constant - 2 product of a row and a column (addresses of `words` times 64 bytes)."""
+
+    def write(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        row, column, words, constant = arguments
+        writer = _Writer(builder)
+
+        def step(word: Any, sums: list[Any]) -> list[Any]:
+            at = builder.mul(word, _I64(_BYTES))
+            return [writer.dot(sums[0], writer.load(column, at), writer.load(row, at))]
+
+        (sums,) = writer.repeat(words, 1, step)
+        total = writer.call("llvm.vector.reduce.add.v16i32", _I32, sums)
+        return builder.sub(constant, builder.shl(total, _I32(1)))
+
+    return types.int32(*[types.intp] * 3, types.int32), write
 
 
-@_compile
+@compiled()
+def value_of(rows, constants, row, columns, column):  # type: ignore[no-untyped-def]
+    """A row's value for a column; the columns as uint8 [n, d], bytes plus 128, d of whole 64."""
+    length = rows.shape[1]
+    return _value(
+        rows.ctypes.data + row * length, columns.ctypes.data + column * length,
+        length // _BYTES, constants[row],
+    )  # fmt: skip
+
+
+@intrinsic
+def _write_below(typing, keys, limits, row, to):  # type: ignore[no-untyped-def]
+    """Write 16 row + lane of the lanes in which a key is below its limit; returns how many."""
+
+    def write(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        keys, limits, row, to = arguments
+        writer = _Writer(builder)
+        below = builder.icmp_signed("<", writer.load(keys), writer.load(limits))
+        first = builder.trunc(builder.mul(row, _I64(LANES)), _I32)
+        numbers = builder.add(writer.splat(first), _VECTOR(list(range(LANES))))
+        # Written whole: writing only some lanes takes many times longer.
+        compress = "llvm.x86.avx512.mask.compress.v16i32"
+        found = writer.call(compress, _VECTOR, numbers, numbers, below)
+        short = builder.trunc(found, ir.VectorType(ir.IntType(16), LANES))
+        writer.store(short, to)
+        mask = builder.zext(builder.bitcast(below, ir.IntType(LANES)), _I64)
+        return builder.ctpop(mask)
+
+    return types.int64(*[types.intp] * 4), write
+
+
+@compiled()
+def keys_below(keys, count, limits, hits):  # type: ignore[no-untyped-def]
+    """Write 16 row + lane of the keys of the first `count` rows that are below `limits` [16].
+
+    Args:
+        hits: uint16, written.
+
+    Returns:
+        How many there are, or -1 where there would have to be room for 16 more.
+    """
+    found = 0
+    for row in range(count):
+        if found + LANES > len(hits):
+            return -1
+        found += _write_below(
+            keys.ctypes.data + row * _BYTES, limits.ctypes.data, row, hits.ctypes.data + 2 * found
+        )
+    return found
+
+
+@compiled()
 def constants_of(rows):  # type: ignore[no-untyped-def]
     """Squared norm + 256 sum of each row, int32 [K]."""
     constants = np.empty(len(rows), np.int32)
@@ -228,7 +288,7 @@ def constants_of(rows):  # type: ignore[no-untyped-def]
     return constants
 
 
-@_compile
+@compiled()
 def keyed(rows, bounds):  # type: ignore[no-untyped-def]
     """`constants_of(rows)` for `fold_keys`; images are rows bounds[i]:bounds[i + 1]."""
     constants = constants_of(rows)
@@ -238,7 +298,7 @@ def keyed(rows, bounds):  # type: ignore[no-untyped-def]
     return constants
 
 
-@_compile
+@compiled()
 def pack(source, numbers, panel):  # type: ignore[no-untyped-def]
     """Write up to 16 rows of `source` (int8 [K, d]) into a panel; lanes left over hold old bytes."""
     words, to = source.view(np.uint32), panel.view(np.uint32)
@@ -261,10 +321,10 @@ def right() -> bool:
     panel = np.zeros(132 * LANES, np.uint8)
     pack(columns, np.arange(LANES), panel)
     found = np.zeros((3, LANES), np.int32)
-    fold_indexed(rows, constants_of(rows), 0, 23, panel, *found)
+    fold(rows, constants_of(rows), 0, 23, panel, *found)
     two, nearest = np.sort(expected, axis=0)[:2], expected.argmin(axis=0)
     same = np.array_equal(found, [*two, nearest])
-    fold(rows, constants_of(rows), 0, 23, panel, *found[:2])
+    fold(rows, constants_of(rows), 0, 23, panel, *found[:2], found[2, :0])
     return same and np.array_equal(found[:2], two)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from reid_ray.errors import StorageError
 from reid_ray.on_ray.matching_actors import Arrays, Call, Pool
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
 
 
 def finish(pool: Pool, calls: dict[str, Call], folder: Path) -> Iterator[tuple[str, Arrays, bool]]:
@@ -28,13 +29,14 @@ def finish(pool: Pool, calls: dict[str, Call], folder: Path) -> Iterator[tuple[s
 def _write(path: Path, arrays: Arrays) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    files.write_bytes(path, buffer.getvalue())
+    files.write_bytes(path, seals.seal_bytes(buffer.getvalue()))
 
 
 def _read(path: Path) -> Arrays | None:
     """A finished chunk; None where there is none, or a damaged one, which is then made again."""
     try:
-        with np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False) as stored:
+        data = seals.unseal_bytes(files.read_bytes(path), path)
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, StorageError):
         return None

@@ -22,6 +22,7 @@ from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
 from reid_ray.errors import ReidError
 from reid_ray.on_ray.progress import Display
+from reid_ray.on_ray.room import look, refuse_full_disk
 from reid_ray.splits.assign import assign
 from reid_ray.splits.leaks import settle_leaks
 from reid_ray.splits.near_duplicates import find_near_duplicates
@@ -62,6 +63,13 @@ def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> 
     loaded = load_rows(data, made=made)
     rows, findings = assign(loaded.rows, data.split, data.unseen)
     store = PreparedStore(prepared, data.images)
+    refuse_full_disk(
+        look(prepared),
+        prepared,
+        photos=len(rows),
+        kept=store.nbytes(),
+        short_px=data.images.short_px,
+    )
     with display.phase("photos", len(rows), "prepared") as phase:
         images, kept, bad, reused = prepare_images(rows, store, progress=phase.at)
     if reused:

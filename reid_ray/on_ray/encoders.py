@@ -242,3 +242,21 @@ class Embedder:
                 store=store, device=self.device, about=plan.source, licence=plan.licence,
             )  # fmt: skip
         return self.model
+
+
+def told_of(plans: Sequence[EncoderPlan], study: StudyFolder) -> list[str]:
+    """What was not run and why, and whose licences apply to what was."""
+    results = {plan.name: study.method(plan.key).result() for plan in plans}
+    told = [
+        f"{name} was not run: {result.note}"
+        for name, result in results.items()
+        if result.status == "not_run"
+    ]
+    licences = [
+        f"{plan.name}: {plan.licence}"
+        for plan in plans
+        if plan.licence and results[plan.name].status == "finished"
+    ]
+    if licences:
+        told.append(f"weights have licences of their own. {'; '.join(licences)}")
+    return told

@@ -4,6 +4,8 @@ In: the config. Out: text.
 """
 
 import pandas as pd
+import psutil
+import torch
 
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
@@ -17,6 +19,7 @@ from reid_ray.splits.domains import learned_from, variant_rows
 
 _ASPECT = 1.5  # of a typical photo; sizes are not known before decoding
 _GIB = 2**30
+_ROOM = 0.8  # of a machine's memory; libraries and photos have the rest
 
 
 def forecast(study: Study) -> str:
@@ -132,6 +135,12 @@ def _memory(study: Study, rows: pd.DataFrame) -> list[str]:
     for trial in {trial.backbone: trial for trial in study.trials()}.values():
         need = estimate(trial, workers=max(1, study.scaling.workers))
         lines.append(f"  {trial.backbone}: {_needed(need)}")
+        there = psutil.virtual_memory().total
+        if need.state + need.activations > _ROOM * there and not torch.cuda.is_available():
+            lines.append(
+                f"    too much for this machine, which has {there / _GIB:.1f} GiB and no GPU: raise "
+                "training.accumulation (which divides the batch), or lower training.input_px"
+            )
     return lines
 
 

@@ -83,7 +83,7 @@ def run_fusion(
     *,
     actors: int,
     k: int,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = lambda _done, _total, _detail: None,
 ) -> Joined:
     """Fit on the references of each dataset, then answer its queries.
 
@@ -150,8 +150,8 @@ class _Run:
     fused: dict[str, Fused] = field(default_factory=dict)
     right: dict[str, float] = field(default_factory=dict)
 
-    def tell(self) -> None:
-        self.progress(self.done, self.total)
+    def tell(self, detail: str = "") -> None:
+        self.progress(self.done, self.total, detail)
 
     def look_up(self, sides: Sides) -> None:
         """Score pairs of one dataset's references by all parts."""
@@ -180,7 +180,9 @@ class _Run:
         found = {}
         for name, arrays, _ in finish(self.pool, calls, chunks):
             found[name] = Pairs(**arrays)
-            self.tell()
+            self.tell(
+                f"{min(len(lookups), len(found) * size)} of {len(lookups)} references looked up"
+            )
         pairs = Pairs.concat([found[name] for name in sorted(found)] or [Pairs.none(len(parts))])
         self.datasets.append(
             _Dataset(sides, task, near, parts, tuple(prepared.values()), pairs, chunks)

@@ -15,6 +15,7 @@ import ray
 from numpy.typing import NDArray
 
 from reid_ray.config.identify import IdentifyRun
+from reid_ray.config.matching import Matching
 from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.prepared import PreparedImages
@@ -24,7 +25,15 @@ from reid_ray.errors import DatasetError
 from reid_ray.evaluation import confidence, grouping
 from reid_ray.evaluation.confidence import Candidates, best_per_identity
 from reid_ray.on_ray.data import prepare_images
-from reid_ray.on_ray.looking import Looker, Positions, embedding_looker, local_looker
+from reid_ray.on_ray.looking import (
+    LocalLooker,
+    Looker,
+    Positions,
+    choose_setting,
+    embedding_looker,
+    take_features,
+    tuning_lookups,
+)
 from reid_ray.on_ray.matching_actors import Pool
 from reid_ray.on_ray.nodes import check_storage
 from reid_ray.on_ray.progress import Display
@@ -136,7 +145,8 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
 
 
 def _table(run: IdentifyRun, images: PreparedImages, rows: pd.DataFrame) -> _Table:
-    known = rows["dataset"].eq(run.reference.name) & rows["identity"].ne(UNKNOWN)
+    names_of = [dataset.name for dataset in run.references]
+    known = rows["dataset"].isin(names_of) & rows["identity"].ne(UNKNOWN)
     references = np.flatnonzero(known).astype(np.int64)
     queries = np.flatnonzero(rows["dataset"].eq(run.query.name)).astype(np.int64)
     if not len(references) or not len(queries):
@@ -177,15 +187,27 @@ def _lookers(
                 )
             )  # fmt: skip
     if (matching := run.matching()) is not None:
-        with display.phase(f"{matching.name} features", len(table.rows), "photos") as phase:
-            lookers.append(
-                local_looker(
-                    matching, shared, len(table.rows), table.references, table.identity_g,
-                    table.encounter_n[table.references],
-                    pool=pool, store=storage / "features", progress=phase.at,
-                )
-            )  # fmt: skip
+        lookers.append(_local_looker(matching, table, shared, pool, storage, display))
     return lookers
+
+
+def _local_looker(
+    config: Matching, table: _Table, shared: ray.ObjectRef, pool: Pool, storage: Path,
+    display: Display,
+) -> LocalLooker:  # fmt: skip
+    with display.phase(f"{config.name} features", len(table.rows), "photos") as phase:
+        features = take_features(
+            config, shared, len(table.rows),
+            pool=pool, store=storage / "features", progress=phase.at,
+        )  # fmt: skip
+    known = table.references
+    lookups = len(tuning_lookups(config, len(known)))
+    with display.phase(f"{config.name} settings tried on", lookups, "references") as phase:
+        setting = choose_setting(
+            config, features.take(known), table.identity_g, table.encounter_n[known],
+            pool=pool, progress=phase.at,
+        )  # fmt: skip
+    return LocalLooker(config, pool, features, setting)
 
 
 def _answer(
@@ -215,9 +237,17 @@ def _answer(
         "reliability": confidence.reliability(
             known, unknown, own_q, unknown_share=run.unknown_share
         ),
+        "skill": confidence.skill(known, unknown, own_q, unknown_share=run.unknown_share),
         "unknown_share": run.unknown_share,
         "confidence": vars(model),
     }
+    if (candidates.answer_q == -1).all():
+        first = (known.identity_qc[:, 0] == own_q).mean()
+        notes.append(
+            "no photo could be given a name: of known animals looked up among the others the first "
+            f"candidate is right in {100 * first:.0f} %, too seldom to name anyone; look at the candidates, "
+            "add reference photos, or try another method"
+        )
     if run.cluster_unknown:
         _group(run, table, lookers, found, display)
     return found
@@ -329,17 +359,26 @@ def _group(
         return
     sampled = _pair_sample(table, run.seed)
     display.say(f"grouping {len(unknown)} photos of unknown animals")
-    learnt = grouping.learn(_pairs(lookers, table.references[sampled]), table.identity_g[sampled])
+    theirs = table.encounter_n[found.queries[unknown]]
+    told = bool((theirs >= 0).any())  # else it is learnt without, as it will be used
+    learnt = grouping.learn(
+        _pairs(lookers, table.references[sampled]), table.identity_g[sampled],
+        table.encounter_n[table.references[sampled]] if told else None, seed=run.seed,
+    )  # fmt: skip
     found.groups = np.full(len(found.queries), -1, np.int64)
     if len(unknown):
-        found.groups[unknown] = learnt.groups(_pairs(lookers, found.queries[unknown]))
+        found.groups[unknown] = learnt.groups(_pairs(lookers, found.queries[unknown]), theirs)
     if learnt.ari < POOR_ARI:
         found.notes.append(
             "photos of unknown animals are hard to group here: known animals, grouped in the same way, "
             f"agree with the truth to {learnt.ari:.2f} (1 is perfect, 0 is chance), so take the groups as "
             "hints"
+            + ("" if told else "; which photos were taken together (encounter) would help most")
         )
-    found.learnt["grouping"] = {"ari": learnt.ari, "cut": learnt.cut, "photos": len(sampled)}
+    found.learnt["grouping"] = {
+        "ari": None if np.isnan(learnt.ari) else learnt.ari,
+        "ari_encounters": learnt.ari_encounters, "cut": learnt.cut, "photos": len(sampled),
+    }  # fmt: skip
 
 
 def _pair_sample(table: _Table, seed: int) -> NDArray[np.int64]:

@@ -170,7 +170,7 @@ class Late:
             matched = run_matching(
                 self.materials, self.rows, config, self.folder.method(plan.key),
                 actors=self.actors, k=self.study.top_k, embedded=near,
-                progress=lambda done, _total: phase.at(done),
+                progress=lambda done, _total, detail: phase.at(done, detail),
             )  # fmt: skip
         return matched.predictions, matched.params, matched.metrics
 
@@ -194,6 +194,6 @@ class Late:
             joined = run_fusion(
                 self.materials, self.rows, config, parts, self.folder.method(plan.key),
                 actors=self.actors, k=self.study.top_k,
-                progress=lambda done, _total: phase.at(done),
+                progress=lambda done, _total, detail: phase.at(done, detail),
             )  # fmt: skip
         return joined.predictions, joined.params, answers_calibration(joined.predictions)

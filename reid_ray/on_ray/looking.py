@@ -115,19 +115,16 @@ class LocalLooker:
             yield slice(at, at + len(scores)), even.astype(np.float32)
 
 
-def local_looker(
+def take_features(
     config: Matching,
     shared: ray.ObjectRef,
     photos: int,
-    references: Positions,
-    identities_g: NDArray[np.int64],
-    encounters_g: NDArray[np.int64],
     *,
     pool: Pool,
     store: Path,
     progress: Callable[[int], None],
-) -> LocalLooker:
-    """Take the features of all photos, and choose what the config leaves open on the references."""
+) -> Features:
+    """Of all photos, those kept in `store` from there."""
     calls = {
         f"{at:08d}": Call(
             "extract", (shared, np.arange(at, min(at + PHOTOS_PER_TASK, photos)), config, store)
@@ -138,23 +135,51 @@ def local_looker(
     for name, features in pool.run(calls):
         parts[name] = features
         progress(min(photos, len(parts) * PHOTOS_PER_TASK))
-    features = Features.concat(parts[name] for name in sorted(parts))
+    return Features.concat(parts[name] for name in sorted(parts))
+
+
+def choose_setting(
+    config: Matching,
+    features: Features,
+    identities_g: NDArray[np.int64],
+    encounters_g: NDArray[np.int64],
+    *,
+    pool: Pool,
+    progress: Callable[[int], None],
+) -> Setting:
+    """What the config leaves open, chosen by look-ups of references among each other.
+
+    Args:
+        features: of the references.
+        progress: called with the look-ups done, of those that `tuning_lookups` counts.
+    """
     settings = settings_of(config)
-    setting = settings[0]
-    if len(settings) > 1:
-        lookups = sample(len(references), most=_TUNING_LOOKUPS, seed=config.seed)
-        side = ray.put(_searched(features.take(references), identities_g, encounters_g))
-        few = np.array_split(lookups, max(1, len(lookups) * len(references) // PAIRS_PER_CALL))
-        tuning = {
-            f"{n:08d}": Call("tune", (side, config, part, None, None))
-            for n, part in enumerate(few)
-            if len(part)
-        }
-        ended = sorted(pool.run(tuning), key=lambda of: of[0])
+    lookups = tuning_lookups(config, len(features))
+    if not len(lookups):
+        return settings[0]
+    side = ray.put(_searched(features, identities_g, encounters_g))
+    few = np.array_split(lookups, max(1, len(lookups) * len(features) // PAIRS_PER_CALL))
+    calls = {
+        f"{n:08d}": Call("tune", (side, config, part, None, None))
+        for n, part in enumerate(few)
+        if len(part)
+    }
+    right: dict[str, NDArray[np.float64]] = {}
+    done = 0
+    for name, arrays in pool.run(calls):
         # The second row: without the own encounter, as look-ups are made here.
-        right = np.sum([arrays["right"][1] for _, arrays in ended], axis=0)
-        setting = best_of(settings, right, len(lookups)).setting
-    return LocalLooker(config, pool, features, setting)
+        right[name] = arrays["right"][1]
+        done += len(calls[name].arguments[2])
+        progress(done)
+    total = np.sum([right[name] for name in sorted(right)], axis=0)
+    return best_of(settings, total, len(lookups)).setting
+
+
+def tuning_lookups(config: Matching, references: int) -> Positions:
+    """References that are looked up to choose a setting; none where there is nothing to choose."""
+    if len(settings_of(config)) == 1:
+        return np.zeros(0, np.int64)
+    return sample(references, most=_TUNING_LOOKUPS, seed=config.seed)
 
 
 def _searched(

@@ -32,7 +32,7 @@ from reid_ray.on_ray.vectors import Embedded
 from reid_ray.runs.methods import MethodFolder
 
 Params = dict[str, str | int | float | bool]
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def run_matching(
     *,
     actors: int,
     k: int,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = lambda _done, _total, _detail: None,
     embedded: Embedded | None = None,
     keep_scores: bool = False,
 ) -> Matched:
@@ -69,7 +69,8 @@ def run_matching(
         folder: finished chunks go to `chunks/` in it, features to the study's `features/`.
         actors: matching processes of one CPU each; fewer are used while fewer can be had.
         k: references kept per query.
-        progress: told (query-reference pairs done, all), also while nothing new is done.
+        progress: told (query-reference pairs done, all, what else goes on in a few words), also
+            while nothing new is done.
         embedded: what the config's shortlist goes by, other than `vlad`; its datasets alone are
             answered.
         keep_scores: for fusions, in the study's `scores/`.
@@ -109,8 +110,8 @@ class _Run:
     prepared: list[Prepared] = field(default_factory=list)
     measured: list[Arrays] = field(default_factory=list)
 
-    def tell(self) -> None:
-        self.progress(self.done, self.total)
+    def tell(self, detail: str = "") -> None:
+        self.progress(self.done, self.total, detail)
 
     def search(
         self,
@@ -210,19 +211,22 @@ class _Run:
 
     def curves(self, datasets: list[str]) -> dict[str, float]:
         """`shortlist/<dataset>/among_<B>`: share of queries whose animal is among the first B;
-        `top1_<B>`: share answered rightly behind a shortlist of B.
+        `top1_<B>`: share answered rightly behind a shortlist of B; of animals that have a reference.
         """
         found = {}
         for name, curve in zip(datasets, self.measured, strict=False):
+            if not curve["known"].any():
+                continue
+            among, right = (curve[what][curve["known"]].mean(axis=0) for what in ("among", "right"))
             for place, size in enumerate(curve["sizes"]):
-                found[f"shortlist/{name}/among_{size}"] = float(curve["among"][:, place].mean())
-                found[f"shortlist/{name}/top1_{size}"] = float(curve["right"][:, place].mean())
+                found[f"shortlist/{name}/among_{size}"] = float(among[place])
+                found[f"shortlist/{name}/top1_{size}"] = float(right[place])
         return found
 
 
 def ranked_of(arrays: Arrays) -> Ranked:
     """The answers in a chunk, whatever else is in it."""
-    measured = ("among", "right")
+    measured = ("among", "right", "known")
     return Ranked.of_arrays({name: one for name, one in arrays.items() if name not in measured})
 
 

@@ -178,7 +178,8 @@ def rank_shortlisted(
     k: int,
 ) -> Arrays:
     """The flattened `Ranked` of a block of queries, each matched with its own candidates, and what
-    shorter lists would do: `among`, `right`, bool [q, sizes].
+    shorter lists would do: `among`, `right`, bool [q, sizes]; `known`, bool [q]: whether the query's
+    animal has a reference at all.
 
     Candidates without the query's own encounter would be others, to be matched once more, so
     `other_encounter` is None: ask for it by `exclude_same_encounter`. Equal scores, and the
@@ -206,7 +207,8 @@ def rank_shortlisted(
             same = references.identities_g[longest_q[row]] == label
             curves.append(behind(sizes, same, scores_of))
     among, right = (np.array([one[side] for one in curves]) for side in (0, 1))
-    return {**concat(found).arrays(), "among": among, "right": right}
+    known = np.isin(looking.labels_q[block], references.identities_g)
+    return {**concat(found).arrays(), "among": among, "right": right, "known": known}
 
 
 def measured_sizes(config: Matching, references: int) -> list[int]:

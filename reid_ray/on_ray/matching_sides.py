@@ -94,7 +94,7 @@ class Preparer:
         folder: of the method; its chosen settings are kept below `chunks/`.
         embedded: what a shortlist goes by; None with VLAD and without a shortlist.
         keep: keep scores of all pairs, for other methods.
-        told: called whenever something went on.
+        told: called with a few words whenever something went on.
         describe: make VLAD vectors also without a shortlist of the method's own.
     """
 
@@ -106,7 +106,7 @@ class Preparer:
     k: int
     embedded: Embedded | None
     keep: bool
-    told: Callable[[], None]
+    told: Callable[[str], None]
     describe: bool = False
 
     def __call__(self, queries: Positions, references: Positions, labels: Labels) -> Prepared:
@@ -201,7 +201,8 @@ class Preparer:
         parts: dict[str, Features] = {}
         for name, features in self.pool.run(calls):
             parts[name] = features
-            self.told()
+            taken = min(len(positions), len(parts) * PHOTOS_PER_TASK)
+            self.told(f"features of {taken} of {len(positions)} photos")
         return Features.concat(parts[name] for name in sorted(parts))
 
     def _tune(
@@ -227,16 +228,14 @@ class Preparer:
             )
             for at in range(0, len(lookups), size)
         }
-        right = np.zeros((2, len(settings)))
-        for _, arrays, _ in sorted(finish(self.pool, calls, chunks), key=_by_name):
-            right += arrays["right"]
-            self.told()
+        ended: dict[str, Any] = {}
+        for name, arrays, _ in finish(self.pool, calls, chunks):
+            ended[name] = arrays["right"]
+            tried = min(len(lookups), len(ended) * size)
+            self.told(f"settings tried on {tried} of {len(lookups)} references")
+        right = sum((ended[name] for name in sorted(ended)), np.zeros((2, len(settings))))
         first, second = (best_of(settings, one, len(lookups)) for one in right)
         return first, second
-
-
-def _by_name(ended: tuple[str, Any, bool]) -> str:
-    return ended[0]
 
 
 def chunk_size(config: Matching, references: int) -> int:

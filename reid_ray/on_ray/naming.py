@@ -27,12 +27,14 @@ def run_of(arguments: argparse.Namespace) -> IdentifyRun:
     if arguments.config:
         path = find("identify", arguments.config)
         where, raw = str(path), read_yaml(path)
-    for part, named in (("reference", True), ("query", False)):
-        if folder := getattr(arguments, part):
-            found = understand(Path(folder).expanduser(), named=named).dataset
-            raw[part] = found.model_dump(mode="json") | {"name": part}
-            if found.detections:
-                raw["images"] = {**raw.get("images", {}), "crop": "bbox"}
+    if arguments.query:
+        raw["query"] = _collection(arguments.query, "query", raw)
+    if folders := arguments.reference:
+        raw["reference"] = _collection(folders[0], "reference", raw)
+        raw["more_references"] = [
+            _collection(folder, f"reference-{number}", raw)
+            for number, folder in enumerate(folders[1:], 2)
+        ]
     if missing := [part for part in ("reference", "query") if part not in raw]:
         raise ConfigError(
             f"no {' and no '.join(missing)}; give --{missing[0]} DIR, or a config that names it"
@@ -41,6 +43,14 @@ def run_of(arguments: argparse.Namespace) -> IdentifyRun:
     if not raw.get("model") and not raw.get("local"):
         raw["local"] = "lnbnn"
     return build(IdentifyRun, raw, arguments.set, where=where)
+
+
+def _collection(folder: str, name: str, raw: dict[str, Any]) -> dict[str, Any]:
+    """A folder or table as a dataset; what it asks of images goes into `raw`."""
+    found = understand(Path(folder).expanduser(), named=name != "query").dataset
+    if found.detections:
+        raw["images"] = {**raw.get("images", {}), "crop": "bbox"}
+    return found.model_dump(mode="json") | {"name": name}
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:

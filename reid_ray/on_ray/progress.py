@@ -79,7 +79,12 @@ class Display:
     """Where a run tells what it does; one phase at a time."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stdout, soft_wrap=True)
+        # A notebook keeps all that is written: plain lines, as on no terminal.
+        notebook = "ipykernel" in sys.modules
+        self.console = console or Console(
+            file=sys.stdout, soft_wrap=True, force_jupyter=False,
+            force_terminal=False if notebook else None,
+        )  # fmt: skip
         self.started = time.monotonic()
 
     def say(self, text: str) -> None:

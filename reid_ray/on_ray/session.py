@@ -5,8 +5,10 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+
+from reid_ray.config.tune import Scaling
 
 _QUIET_ENVIRONMENT = {
     # Train's watcher for spot preemption polls a metadata server that a laptop does not have.
@@ -32,15 +34,17 @@ class Cluster:
     """What there is to work with.
 
     Attributes:
-        cpus, gpus: of all nodes.
+        cpus, gpus: of all nodes, or what an autoscaling cluster was asked to grow to.
         nodes: how many are alive.
         embedded: started here and ended with the command.
+        memory: bytes that processes may use, of all nodes; 0 where it is not known.
     """
 
     cpus: int
     gpus: int
     nodes: int
     embedded: bool
+    memory: int = 0
 
     def __str__(self) -> str:
         kind = "this machine" if self.embedded else f"cluster of {self.nodes} node(s)"
@@ -48,15 +52,23 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
     """A running Ray.
 
     Where RAY_ADDRESS is set (a submitted job sets it), that cluster is joined; else a Ray of our own is
     started. A bare `ray.init()` would join any cluster it finds, also a stranger's.
+
+    Args:
+        scaling: may ask an autoscaling cluster to grow; what it asks for is given back at the end.
+
+    Raises:
+        ResourceError: what was asked for did not come.
     """
     for name, value in _QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
+
+    from reid_ray.on_ray.growth import grown
 
     running, joined = ray.is_initialized(), "RAY_ADDRESS" in os.environ
     _quiet()
@@ -75,14 +87,19 @@ def cluster() -> Iterator[Cluster]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+    asked = scaling if joined and scaling is not None else Scaling()
     try:
-        resources = ray.cluster_resources()
-        yield Cluster(
-            cpus=int(resources.get("CPU", 0)),
-            gpus=int(resources.get("GPU", 0)),
-            nodes=sum(node["Alive"] for node in ray.nodes()),
-            embedded=not joined,
-        )
+        with grown(asked) if asked.ask_cpus or asked.ask_gpus else nullcontext():
+            resources = ray.cluster_resources()
+            cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+            more_to_come = cpus < asked.ask_cpus or gpus < asked.ask_gpus
+            yield Cluster(
+                cpus=max(cpus, asked.ask_cpus),
+                gpus=max(gpus, asked.ask_gpus),
+                nodes=sum(node["Alive"] for node in ray.nodes()),
+                embedded=not joined,
+                memory=0 if more_to_come else int(resources.get("memory", 0)),
+            )
     finally:
         if not running:
             ray.shutdown()

@@ -20,7 +20,7 @@ from reid_ray.evaluation.background import background_scores, background_warning
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.baselines import score_chance
 from reid_ray.on_ray.data import load_photos
-from reid_ray.on_ray.encoders import EncoderPlan, score_encoders
+from reid_ray.on_ray.encoders import EncoderPlan, score_encoders, told_of
 from reid_ray.on_ray.halving import left_to_do, start_halving
 from reid_ray.on_ray.late import Late, plan_late
 from reid_ray.on_ray.matching import run_matching
@@ -39,13 +39,14 @@ from reid_ray.on_ray.session import Cluster, cluster
 from reid_ray.on_ray.training import check_fits, train_distributed
 from reid_ray.on_ray.transfer import adopt, plan_transfer, refuse_empty, search_of
 from reid_ray.on_ray.trial import Materials, Plan
-from reid_ray.on_ray.tuning import gpus_per_worker, run_trials
+from reid_ray.on_ray.tuning import gpus_per_worker, look_for_room, run_trials
 from reid_ray.on_ray.winner import choose_winner, export_winner
 from reid_ray.reporting.closing import summary_text
 from reid_ray.reporting.gallery import make_gallery, panels
 from reid_ray.reporting.page import write_report
 from reid_ray.reporting.tracking import Tracking
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
+from reid_ray.runs.lock import only_one
 from reid_ray.runs.methods import Result
 from reid_ray.runs.provenance import provenance
 from reid_ray.runs.storage import address
@@ -94,8 +95,16 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
 
     Args:
         fresh: put earlier results of this study aside and do everything again.
+
+    Raises:
+        StorageError: another process is at it.
     """
     storage = results_folder(study.storage)
+    with only_one(storage / study.name):
+        return _run_study(study, storage, display, fresh=fresh)
+
+
+def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) -> Outcome:
     folder = StudyFolder(storage / study.name)
     if fresh:
         aside = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -104,7 +113,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name)
     )
     _look_for_weights(run)
-    with cluster() as resources:
+    with cluster(study.scaling) as resources:
         display.say(f"Ray on {resources}")
         if not resources.embedded:
             check_storage(storage)
@@ -192,8 +201,9 @@ def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) ->
         "reserved": run.reserved,
         "leaks": run.leaks,
         "background": run.background,
+        "rows_sha256": run.folder.rows_sha256(),
     }
-    files.write_json(run.folder.study_path, study)
+    files.write_json(run.folder.study_path, seals.sealed(study))
 
 
 def _baselines(
@@ -209,22 +219,8 @@ def _baselines(
             _match(run, matcher, materials, rows, resources)
     for key in plan.baseline_keys():
         run.tracking.sync(run.folder.method(key))
-    _tell_of_models(run, plan.encoders)
-
-
-def _tell_of_models(run: _Run, plans: list[EncoderPlan]) -> None:
-    """What was not run and why, and whose licences apply to what was."""
-    results = {plan.name: run.folder.method(plan.key).result() for plan in plans}
-    for name, result in results.items():
-        if result.status == "not_run":
-            run.warn(f"{name} was not run: {result.note}")
-    licences = [
-        f"{plan.name}: {plan.licence}"
-        for plan in plans
-        if plan.licence and results[plan.name].status == "finished"
-    ]
-    if licences:
-        run.warn(f"weights have licences of their own. {'; '.join(licences)}")
+    for sentence in told_of(plan.encoders, run.folder):
+        run.warn(sentence)
 
 
 def _score_encoders(
@@ -255,7 +251,7 @@ def _match(
     with run.display.phase(plan.config.name, pair_count(rows), "pairs matched") as phase:
         matched = run_matching(
             materials, rows, plan.config, folder, actors=actors, k=run.study.top_k,
-            progress=lambda done, _total: phase.at(done),
+            progress=lambda done, _total, detail: phase.at(done, detail),
             keep_scores=any(
                 plan.config.name in fusion.parts and fusion.shortlist is None
                 for fusion in run.study.fusion
@@ -310,18 +306,22 @@ def _trials(
         run.folder.method(plan.key).forget()  # a trial takes a result for one of this start
     if kept := len(plans) - len(waiting):
         run.display.say(f"{kept} of {len(plans)} trials have a result already and are kept")
+    for note in look_for_room(waiting, run.study.scaling, resources, run.folder):
+        run.warn(note)
     halving = start_halving(plans, run.study.asha, run.folder) if search == "asha" else None
     epochs: dict[str, int] = {}
     ended: set[str] = set()
-    total = sum(plan.trial.epochs for plan in waiting)
+    done, total = 0, sum(plan.trial.epochs for plan in waiting)
     with run.display.phase(f"{len(waiting)} trials", total, "epochs") as phase:
 
         def follow(plan: Plan, epoch: int, end: bool) -> None:
+            nonlocal done
+            done += epoch - epochs.get(plan.key, 0)
             epochs[plan.key] = epoch
             if end:
                 ended.add(plan.key)
                 run.tracking.sync(run.folder.method(plan.key))
-            phase.at(sum(epochs.values()), f"{len(ended)} trials ended, {plan.trial.label}")
+            phase.at(done, f"{len(ended)} trials ended, {plan.trial.label}")
 
         errors = run_trials(
             waiting, materials, run.folder, run.study.scaling, resources, progress=follow,
@@ -377,12 +377,9 @@ def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Clust
         try:
             gpus = gpus_per_worker(scaling, resources)
             check_fits(
-                scaling,
-                workers=scaling.winner_workers,
-                gpus_per_worker=gpus,
-                cpus=resources.cpus,
-                gpus=resources.gpus,
-            )
+                scaling, workers=scaling.winner_workers, gpus_per_worker=gpus,
+                cpus=resources.cpus, gpus=resources.gpus,
+            )  # fmt: skip
             with run.display.phase("winner under DDP", scaling.winner_workers, "workers") as _:
                 train_distributed(
                     plan,

@@ -1,5 +1,6 @@
 """Place one training on the cluster: inside the calling process, or as Ray Train DDP on several workers."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,9 @@ def train_distributed(
         ),
         torch_config=NodeAddresses(timeout_s=PROCESS_GROUP_TIMEOUT_S),
         run_config=ray.train.RunConfig(
-            # Train resumes silently whenever a name comes again, so the name is the trial's key.
-            name=plan.key,
+            # Train resumes silently whenever a name comes again, from what a killed start may have half
+            # written. Our own checkpoint is what training goes on from, so no name comes again.
+            name=f"{plan.key}-{time.time_ns():x}",
             storage_path=storage,
             failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=3),
             callbacks=callbacks,

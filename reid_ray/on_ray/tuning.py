@@ -6,6 +6,7 @@ the others are kept.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ import torch
 from ray import tune
 from ray.tune.callback import Callback
 
+from reid_ray.config.training import Trial
 from reid_ray.config.tune import Scaling
+from reid_ray.embedding.memory import estimate
+from reid_ray.errors import ResourceError
 from reid_ray.on_ray.halving import Halving, write_stopped
+from reid_ray.on_ray.room import check_trainings, look
 from reid_ray.on_ray.session import Cluster
 from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.on_ray.trial import Plan
-from reid_ray.runs.storage import address
+from reid_ray.runs.storage import address, remote
 from reid_ray.runs.study import StudyFolder
 
 Progress = Callable[[Plan, int, bool], None]
@@ -45,7 +50,7 @@ def run_trials(
         The last error of each trial that was given up, by key.
 
     Raises:
-        ResourceError: one trial needs more than the whole cluster has.
+        ResourceError: one trial needs more than the whole cluster has, or memory ran out.
     """
     if not plans:
         return {}
@@ -56,8 +61,8 @@ def run_trials(
     )  # fmt: skip
     by_key = {plan.key: plan for plan in plans}
     trainable = tune.with_parameters(
-        _trainable, plans=by_key, materials=[materials], study=str(study.path), scaling=scaling,
-        gpus=gpus,
+        _trainable, plans=[ray.put(by_key)], materials=[materials], study=str(study.path),
+        scaling=scaling, gpus=gpus,
     )  # fmt: skip
     nested = scaling.workers > 0
     follow = _Follow(by_key, progress, study, halving)
@@ -66,7 +71,9 @@ def run_trials(
         tune.with_resources(trainable, resources),
         param_space={"key": tune.grid_search(list(by_key))},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=concurrent_trials(scaling, cluster, gpus),
+            max_concurrent_trials=concurrent_trials(
+                scaling, cluster, gpus, host_bytes=0 if gpus else _host_bytes(plans, scaling)
+            ),
             reuse_actors=not nested,
             scheduler=halving,
             trial_name_creator=lambda trial: trial.config["key"],
@@ -74,7 +81,16 @@ def run_trials(
         ),
         run_config=_run_config(study, follow),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except RuntimeError as error:  # Ray's monitor ends processes before the machine stands still
+        if "low on memory" not in str(error):
+            raise
+        raise ResourceError(
+            "trials were ended because a machine ran out of memory; raise "
+            "training.accumulation (which divides the batch), lower training.input_px or "
+            "scaling.max_concurrent, then run the same again: what is finished is kept"
+        ) from error
     return follow.errors
 
 
@@ -96,32 +112,65 @@ def gpus_per_worker(scaling: Scaling, cluster: Cluster) -> float:
     return 1.0 if cluster.gpus else 0.0
 
 
-def concurrent_trials(scaling: Scaling, cluster: Cluster, gpus: float) -> int:
-    """How many trials run side by side without waiting for each other's resources for ever."""
+def _host_bytes(plans: Sequence[Plan], scaling: Scaling) -> int:
+    """Memory of the largest trial on CPUs, all its workers together."""
+    workers = max(1, scaling.workers)
+    kinds: dict[tuple[object, ...], Trial] = {}
+    for trial in (plan.trial for plan in plans):
+        kinds[trial.backbone, trial.input_px, trial.batch_size, trial.accumulation] = trial
+    needs = (estimate(trial, workers=workers) for trial in kinds.values())
+    return workers * max(need.state + need.activations for need in needs)
+
+
+def concurrent_trials(
+    scaling: Scaling, cluster: Cluster, gpus: float, *, host_bytes: int = 0
+) -> int:
+    """How many trials run side by side without waiting for each other's resources for ever, or
+    filling the memory: on CPUs each takes about `host_bytes`.
+    """
     workers = max(1, scaling.workers)
     fit = cluster.cpus // (workers * scaling.cpus_per_worker)
     if gpus:
         fit = min(fit, int(cluster.gpus / (workers * gpus)))
+    if host_bytes and cluster.memory:
+        fit = min(fit, cluster.memory // host_bytes)
     return max(1, min(fit, scaling.max_concurrent or fit))
+
+
+def look_for_room(
+    plans: Sequence[Plan], scaling: Scaling, cluster: Cluster, study: StudyFolder
+) -> list[str]:
+    """Whether trainings fit on this machine, if it is all there is; see `check_trainings`."""
+    if not plans or not cluster.embedded:
+        return []
+    gpus = gpus_per_worker(scaling, cluster)
+    return check_trainings(
+        look(study.path),
+        [plan.trial for plan in plans],
+        workers=scaling.workers,
+        at_once=min(len(plans), concurrent_trials(scaling, cluster, gpus)),
+        on_gpu=gpus > 0,
+        on_disk=remote(study.path) is None,
+    )
 
 
 def _trainable(
     config: dict[str, Any],
     *,
-    plans: dict[str, Plan],
+    plans: list[ray.ObjectRef],
     materials: list[ray.ObjectRef],
     study: str,
     scaling: Scaling,
     gpus: float,
 ) -> None:
     """One Tune trial."""
-    plan = plans[config["key"]]
+    plan: Plan = _kept(plans[0])[config["key"]]
     folder = StudyFolder(Path(study)).method(plan.key)
     if folder.done():  # an earlier try wrote its result and was lost right after
         return
     torch.set_num_threads(scaling.cpus_per_worker)
     if scaling.workers == 0:
-        train_here(plan, ray.get(materials[0]), folder, tune.report)
+        train_here(plan, _kept(materials[0]), folder, tune.report)
         return
     from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -135,6 +184,12 @@ def _trainable(
         storage=address(Path(study) / "ray" / "train"),
         callbacks=[TuneReportCallback()],
     )
+
+
+@lru_cache(maxsize=2)
+def _kept(ref: ray.ObjectRef) -> Any:
+    """Fetched once by an actor, not by each of its trials: thousands of plans take long to unpack."""
+    return ray.get(ref)
 
 
 def last_error(trial: Any) -> str:

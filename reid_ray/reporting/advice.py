@@ -1,5 +1,6 @@
 """Tell someone what their photos hold and what to do next. In: a path. Out: plain lines, perhaps a config."""
 
+import shutil
 import sys
 import textwrap
 import time
@@ -14,6 +15,28 @@ from reid_ray.errors import ConfigError
 from reid_ray.reporting.text import visible
 from reid_ray.splits.checkup import Checkup, check_up
 
+_ON_GPU = """\
+grid:
+  backbones: [efficientnet_b3.ra2_in1k]
+  lrs: [0.01]
+training: {epochs: 30}
+baselines:
+  matching:
+    - {name: SIFT}
+    - {name: LNBNN, extractor: {kind: sift, root: true}, score: lnbnn}
+"""
+_ON_CPU = """\
+grid:                                       # what a computer without a GPU carries;
+  backbones: [test_resnet.r160_in1k]        # with one: [efficientnet_b3.ra2_in1k]
+  lrs: [0.05]                               # [0.01]
+  arcface: {margins_rad: [0.1, 0.25], scales: [16.0]}     # leave out, for the paper's margins
+  triplet: {minings: [semi, all], margins: [0.2]}         # leave out
+training: {epochs: 20, input_px: 96, batch_size: 32, augment: {magnitude: 9}}     # {epochs: 30}
+baselines:
+  matching:
+    - {name: SIFT}
+    - {name: LNBNN, extractor: {kind: sift, root: true}, score: lnbnn}
+"""
 _WIDTH = 110
 _EVERY_S = 0.5
 
@@ -100,11 +123,7 @@ def starter(understood: Understood) -> str:
         "data:\n"
         "  datasets:\n"
         f"    - {understood.yaml()}\n"
-        f"{crop}"
-        "grid:\n"
-        "  backbones: [efficientnet_b3.ra2_in1k]\n"
-        "  lrs: [0.01]\n"
-        "training: {epochs: 30}\n"
+        f"{crop}" + (_ON_GPU if shutil.which("nvidia-smi") else _ON_CPU)
     )
 
 

@@ -18,8 +18,11 @@ from typing import Any
 import pandas as pd
 
 from reid_ray.reporting.answers import Answers, answers_of
+from reid_ray.reporting.tables import to_csv
 from reid_ray.runs import files
 
+CONFIRMED = "confirmed.csv"
+"""All decisions, beside the batches, so that the paths in it hold and it serves as `--reference`."""
 BATCH = re.compile(r"[0-9]{8}-[0-9]{6}(-[0-9]+)?")
 _LINES = 12
 
@@ -80,6 +83,11 @@ class Batches:
             folder / "cards.json"
         )
 
+    def refused(self, name: str) -> list[str]:
+        """Why files that were sent with a batch were not taken."""
+        path = self.folder / name / "refused.txt"
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
     def decisions(self, name: str) -> dict[str, str]:
         """By path: `is:<animal>` or `unknown`."""
         path = self.folder / name / "decisions.json"
@@ -92,6 +100,8 @@ class Batches:
             self.folder / name / "decisions.json",
             {path: what for path, what in kept.items() if what},
         )
+        table = to_csv(self.confirmed(self.names()))
+        files.write_bytes(self.folder / CONFIRMED, table.encode("utf-8", "replace"))
 
     def confirmed(self, names: Sequence[str]) -> pd.DataFrame:
         """What was decided, as a table that `--reference` takes: path, identity, batch."""

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from reid_ray.errors import TrackingError
-from reid_ray.reporting.mlflow_store import CHECKSUMS, KEY, KIND, Store
+from reid_ray.reporting.mlflow_store import CHECKSUMS, KEY, KIND, SYNCED, Store
 from reid_ray.runs import files
 from reid_ray.runs.methods import REPORTED
 from reid_ray.runs.study import StudyFolder, StudyRecord
@@ -51,7 +51,9 @@ def fetch_study(uri: str, study: str | None, to: Path) -> Fetched:
     store = Store.existing(uri, study)
     folder = StudyFolder(to)
     try:
-        runs = {run.data.tags.get(KEY, ""): run.info.run_id for run in _ours(store)}
+        # Of a run that was made twice, the whole one comes last.
+        ours = sorted(_ours(store), key=lambda run: SYNCED in run.data.tags)
+        runs = {run.data.tags.get(KEY, ""): run.info.run_id for run in ours}
     except Exception as error:  # MLflow raises many kinds
         raise TrackingError(f"MLflow at {uri}: {error}") from error
     summary = runs.pop(f"summary-{store.study}", None)

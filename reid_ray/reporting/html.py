@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from reid_ray.reporting.text import duration, percent, shorten, visible
+from reid_ray.reporting.text import duration, hours, percent, score, shorten, visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -44,7 +44,14 @@ def environment() -> jinja2.Environment:
         finalize=_finalize,
     )
     made.filters.update(
-        percent=percent, points=_points, duration=duration, shorten=shorten, slug=_slug
+        percent=percent,
+        points=_points,
+        duration=duration,
+        hours=hours,
+        score=score,
+        shorten=shorten,
+        slug=_slug,
+        code=_code,
     )
     made.tests["measured"] = _is_measured
     return made
@@ -65,6 +72,18 @@ def _points(share: float) -> str:
         return "\u2013"
     text = f"{100 * share:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\u2212")
+
+
+def _code(text: str) -> Markup:
+    """What stands `between backticks` as code; everything is escaped."""
+    parts = [Markup.escape(part) for part in visible(text).split("`")]
+    if len(parts) % 2 == 0:
+        return Markup("`").join(parts)
+    marked = [
+        Markup("<code>{}</code>").format(part) if place % 2 else part
+        for place, part in enumerate(parts)
+    ]
+    return Markup("").join(marked)
 
 
 def _slug(text: str) -> str:

@@ -57,6 +57,8 @@ class Store:
     """Inputs of every run: name, digest, source, context."""
     revision: str = ""
     """Commit of the code, for new runs."""
+    copied: dict[str, tuple[str, str]] | None = None
+    """Run and version of each method that is there, once it was asked for."""
 
     @classmethod
     def open(cls, uri: str, *, study: str, artifacts: Path) -> "Store":
@@ -130,13 +132,35 @@ class Store:
         """
         result = folder.result()
         try:
-            run = self._find(result.key) or self._create(result)
-            if run.data.tags.get(SYNCED) == _version(folder):
-                return str(run.info.run_id)
-            self._copy(run.info.run_id, result, folder)
-            return str(run.info.run_id)
+            if self.copied is None:
+                # One by one they would be looked for the longer, the more there are.
+                self.copied = self._what_is_there()
+            version = _version(folder)
+            run_id, copied = self.copied.get(result.key, ("", ""))
+            if not run_id:
+                run_id = str(self._create(result).info.run_id)
+                self.copied[result.key] = run_id, ""
+            if copied != version:
+                self._copy(run_id, result, folder)
+                self.copied[result.key] = run_id, version
+            return run_id
         except Exception as error:
+            self.copied = None  # what was given up may be done late
             raise _told(self.uri, error) from error
+
+    def _what_is_there(self) -> dict[str, tuple[str, str]]:
+        """Run and version by key; of several runs of a key all but one are deleted.
+
+        A server that answers late has made a run that this side gave up, and asked for again.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for run in sorted(self.runs(), key=_whole_first):
+            key, copied = _copied(run)
+            if key in found:
+                self.client.delete_run(run.info.run_id)
+            else:
+                found[key] = copied
+        return found
 
     def sync_study(self, folder: StudyFolder) -> str:
         """Copy what is known of the study besides its methods as the summary run; returns its id."""
@@ -178,10 +202,8 @@ class Store:
         return f"/#/compare-runs?runs={runs}&experiments={quote(json.dumps([self.experiment_id]))}"
 
     def _find(self, key: str) -> Any:
-        runs = self.client.search_runs(
-            [self.experiment_id], f"tags.`{KEY}` = '{key}'", max_results=1
-        )
-        return runs[0] if runs else None
+        runs = self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'")
+        return min(runs, key=_whole_first, default=None)
 
     def _create(self, result: Result) -> Any:
         return self.client.create_run(
@@ -216,8 +238,10 @@ class Store:
             self.client.log_inputs(run_id, used)
         self._copy_files(run_id, folder.path, folder.reported())
         self.client.set_tag(run_id, STATUS, result.status)
-        # Empty again where a later start trained it to its end.
-        self.client.set_tag(run_id, STOPPED_AT, str(result.stopped_at or ""))
+        if result.stopped_at:
+            self.client.set_tag(run_id, STOPPED_AT, str(result.stopped_at))
+        elif STOPPED_AT in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, STOPPED_AT)  # a later start trained it to its end
         self.client.set_tag(run_id, "mlflow.note.content", said.description(result))
         finished = "FINISHED" if result.status in ("finished", "diverged", "stopped") else "FAILED"
         ended = said.ms(result.started_at + result.seconds)
@@ -282,6 +306,15 @@ def _pages(search: Any) -> Iterator[Any]:
 def _version(folder: MethodFolder) -> str:
     """Changes when the result is written anew."""
     return hashlib.sha256(files.read_bytes(folder.path / "result.json")).hexdigest()[:16]
+
+
+def _whole_first(run: Any) -> tuple[bool, str]:
+    return SYNCED not in run.data.tags, str(run.info.run_id)
+
+
+def _copied(run: Any) -> tuple[str, tuple[str, str]]:
+    tags = run.data.tags
+    return tags.get(KEY, ""), (str(run.info.run_id), tags.get(SYNCED, ""))
 
 
 def _told(uri: str, error: Exception, advice: str = "") -> TrackingError:

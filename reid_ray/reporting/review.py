@@ -54,6 +54,8 @@ def review_page(
     *,
     decisions: Mapping[str, str] | None = None,
     exports: Sequence[tuple[str, str]] = EXPORTS,
+    decided: tuple[int, int] | None = None,
+    refused: Sequence[str] = (),
 ) -> str:
     """One page as text.
 
@@ -62,6 +64,8 @@ def review_page(
         decisions: what was decided on photos by path, for a page with a form to decide; None: a page
             to look at.
         exports: (address, name) of what can be fetched.
+        decided: (photos decided on, all photos) of this batch.
+        refused: why files were not taken.
     """
     css = style_sheet()
     return (
@@ -78,6 +82,8 @@ def review_page(
             number=number,
             decisions=decisions,
             exports=exports,
+            decided=decided,
+            refused=refused,
         )
     )
 

@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from reid_ray.datasets.folder import SUFFIXES
 from reid_ray.errors import StorageError
-from reid_ray.reporting.batches import BATCH, Batches
+from reid_ray.reporting.batches import BATCH, CONFIRMED, Batches
 from reid_ray.reporting.html import environment, policy, style_sheet
 from reid_ray.reporting.review import pages_of, review_page
 from reid_ray.reporting.tables import to_csv
@@ -70,7 +70,14 @@ def app(batches: Batches) -> FastAPI:
     def start() -> Response:
         shown = [(name, batches.state(name), _count(batches, name)) for name in batches.names()]
         return HTMLResponse(
-            _render("server.html.j2", batches=shown, forms=True, refresh=0, most=MOST_FILES)
+            _render(
+                "server.html.j2",
+                batches=shown,
+                forms=True,
+                refresh=0,
+                most=MOST_FILES,
+                kept=str(batches.folder / CONFIRMED),
+            )
         )
 
     @made.post("/photos")
@@ -101,7 +108,8 @@ def app(batches: Batches) -> FastAPI:
         names = [f"?page={place + 1}" for place in range(len(pages))]
         exports = [("confirmed.csv", "confirmed.csv"), ("../../", "all batches")]
         return HTMLResponse(review_page(
-            answers, pages, number, names, decisions=batches.decisions(name), exports=exports
+            answers, pages, number, names, decisions=batches.decisions(name), exports=exports,
+            decided=_count(batches, name), refused=batches.refused(name),
         ))  # fmt: skip
 
     @made.post("/batches/{name}/decisions")

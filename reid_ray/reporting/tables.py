@@ -211,10 +211,17 @@ def dataset_audit(record: StudyRecord) -> pd.DataFrame:
                 "reference": int((part["split"] == "reference").sum()),
                 "train": int((part["split"] == "train").sum()),
                 "validation": int(validation.sum()), "query": int((part["split"] == "query").sum()),
+                "new": int((part["split"] == "query").sum()) - known_queries(part),
                 "put_aside": int(aside.get(name, 0)),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def known_queries(part: pd.DataFrame) -> int:
+    """Query photos, of one collection's rows, that show an animal with a reference."""
+    references = part.loc[part["split"] == "reference", "identity"]
+    return int(part.loc[part["split"] == "query", "identity"].isin(references).sum())
 
 
 def shown(value: Any) -> str:

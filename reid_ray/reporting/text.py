@@ -34,6 +34,18 @@ def percent(share: float, digits: int = 1) -> str:
     return "\u2013" if share is None or share != share else f"{100 * share:.{digits}f}"
 
 
+def hours(number: float) -> str:
+    """Hours to two digits; a dash where they are not known."""
+    return "\u2013" if number != number else f"{number:.2f}"
+
+
+def score(number: float) -> str:
+    """A similarity, whatever its scale: `0.9523`, `343.8`, `1\u202f379\u202f000` (thin spaces)."""
+    if abs(number) < 10_000:
+        return f"{number:.4g}"
+    return f"{float(f'{number:.4g}'):,.0f}".replace(",", "\u202f")
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: `8.4 s`, `2 min 05 s`, `3 h 20 min`."""
     if seconds < 60:

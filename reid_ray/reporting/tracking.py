@@ -3,12 +3,13 @@
 In: method folders as they finish. Out: MLflow runs; what could not be copied is copied by the next try.
 """
 
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from reid_ray.errors import StorageError, TrackingError
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.storage import remote
@@ -16,6 +17,9 @@ from reid_ray.runs.study import StudyFolder
 
 if TYPE_CHECKING:
     from reid_ray.reporting.mlflow_store import Store
+
+PATIENCE_S = 600.0
+"""For one call of many; a large model may take minutes to upload."""
 
 
 class Tracking:
@@ -36,7 +40,11 @@ class Tracking:
         self._revision = ""
         self._run_ids: dict[str, str] = {}
         self._store: Store | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
+        self._jobs: Queue[Callable[[], None] | None] = Queue()
+        self._moved_at = time.monotonic()
+        # A daemon: a server that never ends its answer must not keep the command from ending.
+        self._thread = Thread(target=self._serve, name="mlflow", daemon=True)
+        self._thread.start()
         # Importing MLflow takes seconds, so it starts at once, beside Ray's own start.
         self._later(self._open)
 
@@ -56,12 +64,18 @@ class Tracking:
         self._later(self._sync, folder)
 
     def finish(self, folder: StudyFolder, report: Path, description: str) -> None:
-        """Copy all that is left and the summary, and wait for it."""
-        self._thread.submit(self._retry)
+        """Copy all that is left and the summary, and wait for it, as long as anything moves."""
+        self._moved_at = time.monotonic()
+        self._jobs.put(self._retry)
         for method in folder.load().methods:
             self.sync(folder.method(method.result.key))
         self._later(self._summary, folder, report, description)
-        self._thread.shutdown(wait=True)
+        self._jobs.put(None)
+        while self._thread.is_alive():
+            self._thread.join(0.1)
+            if time.monotonic() - self._moved_at > PATIENCE_S:
+                self.problem = f"MLflow at {self.uri}: no answer for {PATIENCE_S:.0f} s"
+                return
 
     def compare_path(self, keys: list[str]) -> str:
         """The UI's address, after its host, that compares these methods; "" if nothing was copied.
@@ -77,13 +91,21 @@ class Tracking:
                 return
             try:
                 work(*arguments)
-            except (TrackingError, StorageError) as error:
-                self.problem = str(error)
+            except Exception as error:  # whatever it is, no study ends for it
+                self.problem = str(error) or type(error).__name__
 
-        self._thread.submit(attempt)
+        self._jobs.put(attempt)
+
+    def _serve(self) -> None:
+        for job in iter(self._jobs.get, None):
+            self._moved_at = time.monotonic()
+            job()
 
     def _retry(self) -> None:
+        """From the start, with what the store really has by now."""
         self.problem = ""
+        if self._store is not None:
+            self._store.copied = None
 
     def _open(self) -> "Store":
         if self._store is None:

@@ -61,9 +61,13 @@ def write_bytes(path: Path, *parts: bytes | memoryview, keep: bool = False) -> N
         if at is not None:
             _put(at, *parts)
     except OSError as error:
-        raise StorageError(
-            f"{address(path)}: cannot be written ({error}); check space and permissions"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{address(path)}: cannot be written ({error}); check space and permissions"
+    )
 
 
 def _write(path: Path, *parts: bytes | memoryview) -> None:
@@ -133,9 +137,12 @@ def append(path: Path, text: str) -> None:
     """Add to the end of a text file that one process writes; parent folders are made."""
     at = remote(path)
     if at is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         return
     before = b""
     with suppress(FileNotFoundError):

@@ -15,13 +15,14 @@ from typing import Any, Literal
 import pandas as pd
 
 from reid_ray.errors import StorageError
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
 
 SCHEMA = 2
 """Raised when the meaning of results changes, so that old ones are not mixed with new."""
 
 REPORTED = ("result.json", "predictions.parquet", "history.jsonl", "fusion.json")
 """Files of a method that a report is made from."""
+_ANSWERS = "predictions_sha256"
 
 Kind = Literal["trial", "baseline", "confirmation", "transfer"]
 """`transfer`: a training that some datasets were withheld from, or its counterpart with all of them."""
@@ -93,9 +94,10 @@ class MethodFolder:
         return [name for name in REPORTED if files.exists(self.path / name)]
 
     def finished(self) -> bool:
-        """Whether a readable result of this method is there; a damaged one counts as unfinished."""
+        """Whether a whole result of this method is there; a damaged one counts as unfinished."""
         try:
-            return self.result().key == self.path.name
+            told = self._told()
+            return self._result(told).key == self.path.name and self._answers_whole(told)
         except StorageError:
             return False
 
@@ -104,11 +106,22 @@ class MethodFolder:
         return self.finished() and self.result().status not in ("failed", "not_run")
 
     def result(self) -> Result:
-        raw = files.read_json(self.path / "result.json")
+        return self._result(self._told())
+
+    def _told(self) -> dict[str, Any]:
+        """What the result file says, as it was written."""
+        path = self.path / "result.json"
+        return seals.unsealed(files.read_json(path), path)
+
+    def _result(self, told: dict[str, Any]) -> Result:
         try:
-            return Result(**raw)
+            return Result(**{name: value for name, value in told.items() if name != _ANSWERS})
         except TypeError as error:
             raise StorageError(f"{self.path / 'result.json'}: not a result ({error})") from None
+
+    def _answers_whole(self, told: dict[str, Any]) -> bool:
+        expected = told.get(_ANSWERS)
+        return expected is None or expected == seals.sha256_of(self.path / "predictions.parquet")
 
     def predictions(self) -> pd.DataFrame | None:
         """One row per query (see `reid_ray.evaluation.predictions`), or None where there are none."""
@@ -118,7 +131,7 @@ class MethodFolder:
     def history(self) -> list[dict[str, float]]:
         """Epochs so far, each once: as it was run last, where a resumed run went over it again.
 
-        A line that was cut short by a crash is left out.
+        A line that was cut short by a crash, or cannot be read, is left out.
         """
         try:
             text = files.read_bytes(self.history_path).decode("utf-8", "replace")
@@ -126,8 +139,8 @@ class MethodFolder:
             return []
         rows: dict[float, dict[str, float]] = {}
         for line in text.splitlines():
-            with suppress(ValueError, KeyError, TypeError):
-                row = json.loads(line)
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                row = {name: float(value) for name, value in json.loads(line).items()}
                 rows[row["epoch"]] = row
         return [rows[epoch] for epoch in sorted(rows)]
 
@@ -143,6 +156,9 @@ class MethodFolder:
 
     def finish(self, result: Result, predictions: pd.DataFrame | None = None) -> None:
         """Write predictions, then the result: whoever sees the result sees all of it."""
+        told = asdict(result)
         if predictions is not None:
-            files.write_table(self.path / "predictions.parquet", predictions)
-        files.write_json(self.path / "result.json", asdict(result))
+            path = self.path / "predictions.parquet"
+            files.write_table(path, predictions)
+            told[_ANSWERS] = seals.sha256_of(path)
+        files.write_json(self.path / "result.json", seals.sealed(told))

@@ -8,8 +8,8 @@ import pandas as pd
 from pyarrow import fs
 
 from reid_ray.config.named import results_folder
-from reid_ray.errors import ConfigError
-from reid_ray.runs import files
+from reid_ray.errors import ConfigError, StorageError
+from reid_ray.runs import files, seals
 from reid_ray.runs.methods import MethodFolder, Result
 from reid_ray.runs.storage import address, remote
 
@@ -50,9 +50,18 @@ class StudyFolder:
         there = [path.name for path in tables if files.exists(path)]
         return there + [f"{self.gallery_path.name}/{n}" for n in files.entries(self.gallery_path)]
 
+    def rows_sha256(self) -> str:
+        """Of the table of photos, which the study's file keeps; "" where it is not there."""
+        return seals.sha256_of(self.rows_path)
+
     def load(self) -> "StudyRecord":
         """Read everything a report needs."""
-        study = files.read_json(self.study_path)
+        study = seals.unsealed(files.read_json(self.study_path), self.study_path)
+        if study.get("rows_sha256", self.rows_sha256()) != self.rows_sha256():
+            raise StorageError(
+                f"{self.rows_path}: damaged, or of another start; run the study's command again, which "
+                "writes it anew and keeps every result"
+            )
         methods = [
             MethodRecord(folder.result(), folder.predictions(), folder.history())
             for folder in map(self.method, study["methods"])

@@ -28,6 +28,11 @@ _EXAMPLES = 3
 _THREADS = 4
 
 
+_ALL_BUT_THE_LAST_PART = r"([^/]+)[_-][^/_-]*$"
+_OF_ONE_ANIMAL = 0.95
+"""Share of encounters that show one animal alone, at least."""
+
+
 @dataclass
 class Checkup:
     """What was found.
@@ -125,8 +130,27 @@ def _facts(name: str, part: pd.DataFrame, found: Checkup) -> None:
     elif "encounter" not in part or part["encounter"].eq("").all():
         found.notes.append(
             f"{name}: neither dates nor encounters, so photos of one moment on both sides of the split "
-            "cannot be told; add a column `encounter` if you know them"
+            f"cannot be told; {_encounter_advice(part)}"
         )
+
+
+def _encounter_advice(part: pd.DataFrame) -> str:
+    """How to name encounters; a pattern where all but the last part of file names seems to do it."""
+    paths = part["path"].astype(str)
+    first = paths.str.extract(_ALL_BUT_THE_LAST_PART, expand=False).fillna("")
+    groups = part.assign(first=first)[first.ne("")].groupby("first")
+    sizes, animals = groups.size(), groups["identity"].nunique()
+    if (
+        sizes[sizes > 1].sum() * 2 < len(part)
+        or animals.eq(1).mean() < _OF_ONE_ANIMAL
+        or len(sizes) < 1.5 * part["identity"].nunique()  # then it is the animal, or a camera
+    ):
+        return "add a column `encounter` if you know them"
+    shared = sorted(paths[first.eq(sizes[sizes > 1].index[0])].str.rpartition("/")[2])
+    return (
+        f"file names such as {shared[0]} and {shared[1]} seem to belong together: if they "
+        f"do, add `encounter_from: {{pattern: '{_ALL_BUT_THE_LAST_PART}'}}` to the dataset"
+    )
 
 
 def _names(name: str, part: pd.DataFrame, found: Checkup) -> None:

@@ -3,8 +3,8 @@
 In: prepared photos. Out: pairs (query, other), each the closest found. Three steps, each for what
 the one before left over: perceptual hashes (signs of low DCT frequencies, as in pHash) that differ
 in few of 64 bits; small grey pictures that correlate; and these once more, one laid over the other
-at the offset and scale where both agree best, because a crop shifts everything. Legend: q queries,
-o others.
+at the offset and scale where both agree best, because a crop shifts everything. There they must
+agree in their fine detail, too: seals on ice are all dark before light. Legend: q queries, o others.
 """
 
 from collections.abc import Iterator
@@ -30,8 +30,15 @@ to 90 % of their sides, or all of it at once, none by less than 0.934. Of 300 co
 all three steps find all that were scaled, encoded anew, brightened or darkened, 298 cut to 95 %, 231
 cut to 90 %, and 283 with all of it at once.
 """
+FINE_AGREEMENT = 0.8
+"""The same of what is finer than about four of 64 pixels.
+
+Measured as above, and on ringed seals of the herd: of different photos that agree by more than 0.85, none
+by more than 0.71; of 60 to 100 copies of each kind none by less than 0.90.
+"""
 
 _SMALL_PX = 64
+_FINE_PX = 2.0  # deviation of the blur that leaves the coarse
 _HASHED_PX = 32
 _TINY_PX = 16
 _BLOCK = 1 << 22  # hash pairs compared at once
@@ -62,8 +69,8 @@ def find_near_duplicates(
     looks_q, looks_o = looks_of(images, queries), looks_of(images, others)
     best: dict[int, tuple[float, int]] = {}
     for q, o in _correlating(looks_q, looks_o):
-        found = agreement(looks_q.small[q], looks_o.small[o])
-        if found >= AGREEMENT:
+        found, fine = agreement(looks_q.small[q], looks_o.small[o])
+        if found >= AGREEMENT and fine >= FINE_AGREEMENT:
             best[q] = max(best.get(q, (0.0, 0)), (found, o))
     return [(int(queries[q]), int(others[o])) for q, (_, o) in sorted(best.items())]
 
@@ -79,8 +86,10 @@ def looks_of(images: PreparedImages, positions: NDArray[np.int64]) -> Looks:
     )
 
 
-def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Highest correlation of a part of one small picture with the other as a whole, -1..1."""
+def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
+    """Highest correlation of a part of one small picture with the other as a whole, and that of their
+    fine detail in the same place, both -1..1.
+    """
     return max(
         _inside(whole, part, height, width)
         for whole, part in ((one, other), (other, one))
@@ -92,10 +101,19 @@ def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 def _inside(
     whole: NDArray[np.float32], part: NDArray[np.float32], height: float, width: float
-) -> float:
+) -> tuple[float, float]:
     size = (round(width * _SMALL_PX), round(height * _SMALL_PX))
     shrunk = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-    return float(cv2.matchTemplate(whole, shrunk, cv2.TM_CCOEFF_NORMED).max())
+    _, best, _, (left, top) = cv2.minMaxLoc(cv2.matchTemplate(whole, shrunk, cv2.TM_CCOEFF_NORMED))
+    if best < AGREEMENT:
+        return best, -1.0  # the detail decides nothing
+    covered = whole[top : top + size[1], left : left + size[0]]
+    details = (_fine(covered), _fine(shrunk))
+    return best, float(cv2.matchTemplate(*details, cv2.TM_CCOEFF_NORMED)[0, 0])
+
+
+def _fine(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(picture - cv2.GaussianBlur(picture, (0, 0), _FINE_PX), np.float32)
 
 
 def _look(pixels: NDArray[np.uint8]) -> tuple[int, NDArray[np.float32], NDArray[np.float32]]:

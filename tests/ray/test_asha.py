@@ -104,4 +104,4 @@ def tag(outcome: Outcome, key: str) -> str:
     client = MlflowClient(tracking_uri=outcome.tracking_uri)
     experiment = client.get_experiment_by_name("raced")
     (found,) = client.search_runs([experiment.experiment_id], f"tags.`reid_ray.trial` = '{key}'")
-    return str(found.data.tags["reid_ray.stopped_at_epoch"])
+    return str(found.data.tags.get("reid_ray.stopped_at_epoch", ""))

@@ -84,7 +84,7 @@ def test_a_second_start_repeats_nothing_and_gives_the_same_table(
     for module in (fusion, matching_sides):
         monkeypatch.setattr(module, "PAIRS_PER_CHUNK", 60)
     rows, told = table(), []
-    first = run(tmp_path, BOTH, rows, progress=lambda done, total: told.append((done, total)))
+    first = run(tmp_path, BOTH, rows, progress=lambda done, total, _: told.append((done, total)))
     assert told[-1] == (10 * 20 + 8 * 16,) * 2
     kept = sorted(tmp_path.glob("methods/fused/chunks/*/*.npz"))
     ranked = [path for path in kept if path.name.startswith("ranked-")]

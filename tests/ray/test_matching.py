@@ -108,7 +108,7 @@ def test_answers_are_those_of_a_plain_loop_and_progress_reaches_the_total(
     started: None, tmp_path: Path, expected: pd.DataFrame
 ) -> None:
     told: list[tuple[int, int]] = []
-    found, params = run(tmp_path, progress=lambda done, total: told.append((done, total)))
+    found, params = run(tmp_path, progress=lambda done, total, _: told.append((done, total)))
     same_answers(found, expected)
     assert found["correct"].mean() > 0.5
     assert told[-1] == (10 * 20 + 8 * 16, 10 * 20 + 8 * 16)

@@ -9,7 +9,7 @@ from reid_ray.reporting.pooled import confirmations
 from reid_ray.reporting.sections.section import Section, Subject
 
 _KINDS = {
-    "local features": "matching", "untrained": "encoder", "pre-trained": "encoder",
+    "local features": "matching", "fusion": "matching", "untrained": "encoder", "pre-trained": "encoder",
     "ArcFace": "trial", "Triplet": "trial", "confirmation": "confirmation",
 }  # fmt: skip
 _COLUMNS = ("family", "methods", "total", "median", "longest", "cpu_hours", "gpu_hours")
@@ -24,7 +24,7 @@ def cost(subject: Subject) -> pd.DataFrame:
     """A row per family; `total`, `median`, `longest` in seconds; hours are missing if not known."""
     seconds: dict[str, list[float]] = {}
     for method in subject.methods:
-        if method.family != "chance":
+        if method.family != "chance" and method.seconds:  # what could not be run cost nothing
             seconds.setdefault(method.family, []).append(method.seconds)
     for again in confirmations(subject.record):
         seconds.setdefault("confirmation", []).append(again.seconds)

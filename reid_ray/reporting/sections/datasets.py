@@ -5,6 +5,7 @@ from typing import Any
 from reid_ray.reporting import tables
 from reid_ray.reporting.pooled import standing
 from reid_ray.reporting.sections.section import Section, Subject
+from reid_ray.reporting.tables import known_queries
 
 _COLUMNS = 5
 
@@ -23,7 +24,7 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
             for method in shown
         ]
         if any(cells):
-            queries = int((part["split"] == "query").sum())
+            queries = known_queries(part)
             domain = part["domain"].iloc[0]
             rows.append({"dataset": name, "domain": domain, "queries": queries, "cells": cells})
     return {"names": [method.name for method in shown], "rows": rows} if len(rows) > 1 else None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from sklearn.metrics import brier_score_loss
 
 from reid_ray.errors import DatasetError
 from reid_ray.evaluation import confidence
@@ -148,3 +149,22 @@ def test_too_few_look_ups_are_refused() -> None:
     scores, own = scores_of(0, 5, 4, 2.0)
     with pytest.raises(DatasetError, match=r"only 5 reference photos .* at least 10"):
         confidence.fit(scores, own, unknown_share=0.2, most=3)
+
+
+def test_the_brier_score_is_scikit_learns_and_better_than_saying_the_average() -> None:
+    scores, own = scores_of(3, 300, 12, 2.0)
+    known, unknown = confidence.cross_fitted(scores, own, unknown_share=0.3, most=3, seed=0)
+    found = confidence.skill(known, unknown, own, unknown_share=0.3)
+    said = np.concatenate([known.probability_qc[:, 0], unknown.probability_qc[:, 0]])
+    right = np.concatenate([known.identity_qc[:, 0] == own, np.zeros(300, bool)])
+    weight = np.repeat([0.7, 0.3], 300)
+    assert found["brier"] == pytest.approx(brier_score_loss(right, said, sample_weight=weight))
+    assert found["brier"] < 0.8 * found["constant"]
+    assert found["said"] == pytest.approx(found["right"], abs=0.05)
+    noise, own = scores_of(3, 300, 12, 0.0)
+    none = confidence.skill(
+        *confidence.cross_fitted(noise, own, unknown_share=0.3, most=3, seed=0),
+        own,
+        unknown_share=0.3,
+    )
+    assert none["brier"] == pytest.approx(none["constant"], abs=0.01)

@@ -207,6 +207,13 @@ def test_figures_without_the_own_encounter_and_by_side_stand_beside_the_others()
     assert "unseen/top1_same_side" not in figures
 
 
+def test_new_animals_do_not_count_among_those_without_a_reference_of_another_encounter():
+    table = answer_queries(met(), by_encounter)
+    table["known"] = [False, True, True]  # as if the first query's animal were new
+    table["other_encounter_first_correct"] = [0, 2, -1]
+    assert summarise(table)["other_encounter/test/zebra/answerable"] == 1.0
+
+
 def test_a_method_that_is_not_asked_again_has_no_figures_without_the_own_encounter():
     def once(*given):
         return replace(by_encounter(*given), other_encounter=None)

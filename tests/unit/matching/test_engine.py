@@ -5,6 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import threadpoolctl
 from feature_images import byte_images, image_of
 from numpy.typing import NDArray
 
@@ -204,7 +205,7 @@ def test_wrong_or_missing_products_are_noticed(monkeypatch: pytest.MonkeyPatch) 
 
     def wrong_fold(*arguments: Any) -> None:
         fold(*arguments)
-        arguments[-1][0] += 1
+        arguments[5][0] += 1
 
     def missing(a: Any, b: Any) -> Any:
         raise RuntimeError("not implemented")
@@ -215,6 +216,16 @@ def test_wrong_or_missing_products_are_noticed(monkeypatch: pytest.MonkeyPatch) 
     for product in (lambda a, b: right(a, b) + 1, missing):
         monkeypatch.setattr(engine.torch, "_int_mm", product)
         assert engine.fastest_product.__wrapped__() == "float32"
+
+
+def test_one_thread_is_numpys_too() -> None:
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+
+    with threadpoolctl.threadpool_limits(2):
+        assert 2 in threads()
+        engine.use_one_thread()
+        assert threads() == {1}
 
 
 def test_without_vnni_the_kernel_is_never_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

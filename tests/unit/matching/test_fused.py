@@ -81,7 +81,7 @@ def versions(features: Features) -> list[tuple[Product, Packed]]:
     ways: list[tuple[Product, Packed]] = [("float32", packed), ("int8", packed)]
     if vnni.supported():
         ways.append(("fused", packed))
-        if packed.descriptors.shape[1] >= 96 and len(packed.descriptors) > 1:
+        if packed.descriptors.shape[1] % 64 == 0 and len(packed.descriptors) > 1:
             ways.append(("fused", packed.sketched(Basis.learn(packed.descriptors))))
     return ways
 
@@ -150,11 +150,11 @@ def test_sketches_never_claim_more_than_the_distance(learned: str, kind: str, se
     assert (claimed <= np.sqrt(squared_distances(bytes_, bytes_))).all()
 
 
-def near_images(seed: int) -> Packed:
-    """Ten images of 300 descriptors that vary in 40 directions, like real ones in few."""
+def near_images(seed: int, count: int = 10, size: int = 300) -> Packed:
+    """Images of descriptors that vary in 40 directions, like real ones in few."""
     rng = np.random.default_rng(seed)
     shape = np.random.default_rng(0).normal(size=(40, 128)) * 12
-    images = [rng.normal(size=(300, 40)) @ shape + 100 for _ in range(10)]
+    images = [rng.normal(size=(size, 40)) @ shape + 100 for _ in range(count)]
     return Packed.of(
         Features.pack(image_of(np.clip(one, 0, 255).astype(np.uint8)) for one in images)
     )
@@ -168,14 +168,21 @@ def test_sketches_settle_nearly_all_columns_at_a_low_limit_and_not_at_a_high_one
     rows = best_two.rows_of(searched.sketched(basis))
     tile = next(tiles(looking.offsets, fused.TILE_COLUMNS, whole=False))
     columns = best_two.columns_of(looking.sketched(basis), slice(tile.first, tile.last))
-    found = best_two.found_for(columns, np.zeros(1, np.int64))
-    low, high = (best_two._settle(rows, columns, 0, np.float32(t), found) for t in (0.3, 1.0))
-    assert low < 0.05 * tile.width < 0.5 * tile.width < high
+    found = best_two.found_for(rows, columns)
+    left = []
+    for highest in (0.3, 1.0):
+        count = 0
+        for p in range(len(columns.panels)):
+            best_two.fold_sketches(rows, columns, 0, p, found)
+            best_two._settle(rows, columns, 0, p, np.float32(highest), found)
+            count += int((found.limits > best_two._NONE).sum())
+        left.append(count)
+    assert left[0] < 0.05 * tile.width < 0.5 * tile.width < left[1]
 
 
 @needs_vnni
 @pytest.mark.parametrize("mutual", [False, True])
-def test_sketches_and_pauses_change_no_count_over_many_images(mutual: bool) -> None:
+def test_sketches_change_no_count_over_many_images(mutual: bool) -> None:
     searched, looking = near_images(3), near_images(4)
     sketched = searched.sketched(Basis.learn(searched.descriptors))
     for limits in ((0.3,), (0.6,), LIMITS):
@@ -185,6 +192,23 @@ def test_sketches_and_pauses_change_no_count_over_many_images(mutual: bool) -> N
         )
         assert plain.sum() > 0 or limits == (0.3,)
         np.testing.assert_array_equal(fast, plain)
+
+
+@needs_vnni
+def test_the_largest_image_that_keys_have_room_for_is_counted_by_sketches() -> None:
+    many, few = near_images(6, count=1, size=4096), near_images(7, count=2, size=40)
+    # The nearest two of some are the last rows.
+    many.descriptors[-2:] = few.descriptors[:2]
+    many = Packed(
+        many.descriptors, np.einsum("kd,kd->k", many.descriptors, many.descriptors, dtype=np.float32),
+        many.offsets,
+    )  # fmt: skip
+    plain, fast = (
+        count_block(few, 0, 2, side, LIMITS, direction="query_to_reference", product="fused")
+        for side in (many, many.sketched(Basis.learn(many.descriptors)))
+    )
+    assert plain[0, 0, 0] >= 2
+    np.testing.assert_array_equal(fast, plain)
 
 
 @needs_vnni

@@ -25,12 +25,6 @@ def test_candidates_that_must_not_answer_make_room_for_the_next() -> None:
     assert [chosen.tolist() for chosen in found] == [[3, 0], [3]]
 
 
-def test_a_shortlist_reaches_as_many_queries_as_have_a_right_candidate_so_far() -> None:
-    candidates = np.array([[2, 0, 1], [0, 1, 2], [0, 1, 2], [0, 2, 1]])
-    share = shortlist.reached(candidates, np.array([7, 7, 8, 9]), np.array([7, 8, 7]))
-    assert share.tolist() == [0.5, 0.75, 0.75]
-
-
 def test_lengths_are_measured_at_round_numbers_and_at_the_longest() -> None:
     assert shortlist.curve_sizes(60) == [1, 2, 5, 10, 20, 50, 60]
     assert shortlist.curve_sizes(10) == [1, 2, 5, 10]

@@ -1,5 +1,7 @@
 """What can never be placed is refused, in place of waiting for ever."""
 
+from dataclasses import replace
+
 import pytest
 
 from reid_ray.config.tune import Scaling
@@ -48,3 +50,9 @@ def test_as_many_trials_run_side_by_side_as_fit(
     scaling: Scaling, there: Cluster, expected: int
 ) -> None:
     assert concurrent_trials(scaling, there, gpus_per_worker(scaling, there)) == expected
+
+
+@pytest.mark.parametrize(("host_gib", "expected"), [(4, 2), (11, 1), (30, 1), (0, 2)])
+def test_trials_on_cpus_do_not_fill_the_memory(host_gib: int, expected: int) -> None:
+    there = replace(cluster(2, 0), memory=16 << 30)
+    assert concurrent_trials(Scaling(), there, 0.0, host_bytes=host_gib << 30) == expected

@@ -33,7 +33,9 @@ def answers() -> Answers:
     )
     learnt = {"lookups": 20, "found_again": 0.5, "unknown_noticed": 0.75, "unknown_share": 0.2,
               "reliability": [{"low": 0.9, "high": 1.0, "answers": 7.0, "said": 0.95, "right": 0.9}],
-              "looked_by": ["LNBNN"], "grouping": {"ari": 0.31, "cut": 0.5, "photos": 9}}  # fmt: skip
+              "skill": {"brier": 0.12, "constant": 0.21, "right": 0.3, "said": 0.31},
+              "looked_by": ["LNBNN"],
+              "grouping": {"ari": 0.31, "ari_encounters": 0.2, "cut": 0.5, "photos": 9}}  # fmt: skip
     return Answers("trip", rows(), pd.DataFrame(), told, learnt, ("a note",))
 
 

@@ -58,6 +58,10 @@ def test_both_figures_stand_side_by_side_for_methods_that_stand_for_themselves(
 def test_the_page_says_so_only_where_it_is_known(record: StudyRecord, tmp_path: Path) -> None:
     page = write_report(with_encounters(record), tmp_path / "known").read_text(encoding="utf-8")
     assert 'id="encounters"' in page
+    rows = encounters_table(Subject(with_encounters(record)))
+    best = rows[rows["domain"] == "seen"].sort_values("other_encounter_top1").iloc[-1]
+    verdict = page.partition('id="verdict"')[2].partition("</section>")[0]
+    assert f"{100 * best['other_encounter_top1']:.1f}&nbsp;%</strong>" in verdict
     assert "without those of the query’s own encounter" in page
     assert "by the other" in page
     plain = write_report(record, tmp_path / "plain").read_text(encoding="utf-8")

@@ -126,3 +126,13 @@ def test_photos_for_training_alone_are_counted_by_themselves(record, tmp_path):
     assert audit.loc["ZebraHerd", "train"] == 14
     assert "Training only" in page_of(apart, tmp_path / "a")
     assert "Training only" not in page_of(record, tmp_path / "b")
+
+
+def test_query_photos_of_new_animals_are_counted_by_themselves(record, tmp_path):
+    rows = record.rows.copy()
+    new = (rows["identity"] == "zebra-00") & (rows["split"] == "query")
+    rows.loc[new, "identity"] = "stranger"
+    apart = replace(record, rows=rows)
+    assert dataset_audit(apart).set_index("dataset")["new"].to_dict()["ZebraHerd"] == new.sum() > 0
+    assert dataset_audit(record)["new"].sum() == 0
+    assert "without a reference" in page_of(apart, tmp_path / "a")

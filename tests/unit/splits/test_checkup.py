@@ -43,6 +43,29 @@ def test_sound_photos_have_facts_and_no_problems(root: Path) -> None:
     assert "shorter sides from 160 to 160 px, half 160 px or more" in found.facts
 
 
+def advice(root: Path) -> str:
+    return next(note for note in look(root).notes if "neither dates nor encounters" in note)
+
+
+def test_file_names_that_tell_encounters_are_shown_with_the_pattern_to_use(tmp_path: Path) -> None:
+    for place in range(12):
+        put(tmp_path / f"animal {place % 2}" / f"{place // 4}{place % 2}_{place}.png", place)
+    assert "such as 00_0.png and 00_2.png seem to belong together" in advice(tmp_path)
+    pattern = advice(tmp_path).partition("pattern: '")[2].partition("'")[0]
+    found = look(tmp_path, encounter_from={"pattern": pattern})
+    assert any(fact.startswith("d: 6 encounters (") for fact in found.facts)
+
+
+@pytest.mark.parametrize("name", ["IMG_{n}", "{animal}-{n}", "{n}"])
+def test_file_names_that_tell_nothing_are_not_taken_for_encounters(
+    tmp_path: Path, name: str
+) -> None:
+    for n in range(12):
+        file = name.format(n=n, animal=f"a{n % 3}") + ".png"
+        put(tmp_path / f"animal {n % 3}" / file, n)
+    assert advice(tmp_path).endswith("add a column `encounter` if you know them")
+
+
 def test_photos_that_cannot_be_opened_are_named_with_the_reason(root: Path) -> None:
     whole = (root / "animal 0" / "0.png").read_bytes()
     (root / "animal 0" / "0.png").write_bytes(whole[: len(whole) // 2])

@@ -1,0 +1,244 @@
+"""How work spreads over nodes: measured from one to two, and a model of 8, 64 and 512 GPUs.
+
+    python benchmarks/scaling.py measure     one node of one CPU, then two
+    python benchmarks/scaling.py model       where a study stops scaling, and why
+
+`measure` runs each kind of work (matching, embedding, trials) on Ray nodes of one CPU each and prints the
+rate on two nodes as a share of twice the rate on one. `model` adds up what a study's parts take:
+
+    wall = start + photos to every node + waves of trials + driver's own work + matching + report
+
+The inputs were measured (see reports/scaling.md), but for those of GPUs and networks, which are
+assumptions and are printed as such.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+KINDS = ("matching", "embedding", "trials")
+
+
+def study(folder: str, photos: int) -> Any:
+    from reid_ray.config.tune import Study
+
+    herd = {"source": "herd", "identities": 16, "photos": photos // 16, "size_px": 128}
+    raw = {
+        "name": "scaling",
+        "data": {"datasets": [{**herd, "name": "zebra", "species": "zebra"}],
+                 "images": {"short_px": 128}},
+        "grid": {"backbones": ["test_resnet"], "lrs": [0.05, 0.02, 0.01, 0.005],
+                 "arcface": {"margins_rad": [0.25, 0.5], "scales": [16.0]}, "triplet": None},
+        "training": {"weights": "random", "input_px": 96, "epochs": 8, "batch_size": 32,
+                     "checkpoint_every_s": 5},
+        "baselines": {"random_init": False, "matching": [{"name": "SIFT"}]},
+        "storage": folder,
+    }  # fmt: skip
+    return Study.parse(raw, where="scaling")
+
+
+def work(nodes: int, photos: int) -> dict[str, float]:
+    """Seconds of each kind of work on so many nodes of one CPU, start-up of processes left out."""
+    import numpy as np
+    import ray
+    from ray.cluster_utils import Cluster as LocalCluster
+
+    from reid_ray.on_ray.session import _QUIET_ENVIRONMENT
+
+    os.environ |= _QUIET_ENVIRONMENT
+    local = LocalCluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(nodes):
+        local.add_node(num_cpus=1)
+    ray.init(address=local.address, log_to_driver=False, logging_level="ERROR")
+    from reid_ray.on_ray.data import load_photos
+    from reid_ray.on_ray.encoders import EncoderPlan, score_encoders
+    from reid_ray.on_ray.matching import run_matching
+    from reid_ray.on_ray.planning import pair_count, plan_study
+    from reid_ray.on_ray.progress import Display
+    from reid_ray.on_ray.session import cluster
+    from reid_ray.on_ray.trial import Materials
+    from reid_ray.on_ray.tuning import run_trials
+    from reid_ray.runs.study import StudyFolder
+
+    took: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="sc-") as name, cluster() as resources:
+        chosen, folder = study(name, photos), Path(name)
+        loaded = load_photos(chosen.data, made=folder / "herd", prepared=folder / "prepared",
+                             display=Display())  # fmt: skip
+        materials = ray.put(Materials(loaded.images, loaded.rows))
+        plan = plan_study(chosen, loaded.rows)
+        home = StudyFolder(folder / "scaling")
+        matcher = plan.matchers[0]
+        matched = run_matching(materials, loaded.rows, matcher.config, home.method(matcher.key),
+                               actors=nodes, k=10)  # fmt: skip
+        rate = float(matched.params["pairs_per_second"])
+        took["matching"] = pair_count(loaded.rows) / rate
+        took["pairs_per_second"] = rate / nodes
+        encoder = EncoderPlan("scalingencoder00", "resnet18 untrained", "untrained", "resnet18",
+                              "random", 160, 0, 10)  # fmt: skip
+        told: list[tuple[float, int]] = []
+        score_encoders([encoder], materials, loaded.rows, home, actors=nodes, gpus=0.0,
+                       progress=lambda done: told.append((time.perf_counter(), done)))  # fmt: skip
+        # From the first call's end to the last's: actors and models are there by then.
+        (first, before), (last, after) = told[nodes - 1], told[-1]
+        took["embedding"] = (last - first) / (after - before) * len(loaded.rows)
+        began = time.perf_counter()
+        errors = run_trials(plan.trials, materials, home, chosen.scaling, resources,
+                            progress=lambda *_: None)  # fmt: skip
+        assert not errors
+        took["trials"] = time.perf_counter() - began
+        took["trial_s"] = float(np.mean([home.method(p.key).result().seconds for p in plan.trials]))
+        took["photo_bytes"] = loaded.images.nbytes / len(loaded.images)
+    ray.shutdown()
+    local.shutdown()
+    return took
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    runs: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    for _ in range(arguments.repeats):
+        for nodes in runs:
+            command = [sys.executable, __file__, "work", str(nodes), str(arguments.photos)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs[nodes].append(json.loads(done.stdout.splitlines()[-1]))
+    best = {nodes: {name: min(run[name] for run in found) for name in found[0]}
+            for nodes, found in runs.items()}  # fmt: skip
+    print("| work | s on one node | s on two | share of twice the rate |\n|---|---|---|---|")
+    for kind in KINDS:
+        one, two = best[1][kind], best[2][kind]
+        print(f"| {kind} | {one:.1f} | {two:.1f} | {one / two / 2:.2f} |")
+    rates = {
+        name: round(best[1][name], 1) for name in ("pairs_per_second", "trial_s", "photo_bytes")
+    }
+    print(f"on one node: {rates}")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the model adds up."""
+
+    # The study: the paper's grid, half of it Swin-B, on a collection of this size.
+    trials: int = 72
+    epochs: int = 100
+    photos: int = 10_000
+    queries: int = 2_000
+    batch: int = 128
+    # Measured on two cores, see reports/scaling.md.
+    start_s: float = 25.0
+    trial_start_s: float = 3.0
+    ddp_start_s: float = 45.0
+    driver_s_per_trial: float = 0.03
+    report_s: float = 30.0
+    decoded_per_cpu_s: float = 120.0
+    pairs_per_cpu_s: float = 1_500.0
+    photo_bytes: float = 256 * 340 * 3
+    # Assumptions: a GPU's published throughput, networks and machines as they are rented.
+    images_per_s: float = 350.0
+    gradient_gb: float = 0.2
+    network_gb_per_s: float = 3.0
+    within_node_gb_per_s: float = 50.0
+    store_gb_per_s: float = 5.0
+    gpus_per_node: int = 8
+    cpus_per_gpu: int = 8
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Seconds of a study's parts."""
+
+    start: float
+    photos: float
+    trials: float
+    driver: float
+    matching: float
+    report: float
+
+    @property
+    def total(self) -> float:
+        return float(sum(asdict(self).values()))
+
+
+def trial_s(workers: int, inputs: Inputs) -> float:
+    """One trial on so many GPUs; gradients go around the ring once a step, hidden behind nothing."""
+    photos = inputs.epochs * inputs.photos
+    start = inputs.trial_start_s if workers == 1 else inputs.ddp_start_s
+    within = workers <= inputs.gpus_per_node
+    speed = inputs.within_node_gb_per_s if within else inputs.network_gb_per_s
+    around = 2 * (workers - 1) / workers * inputs.gradient_gb / speed
+    return start + photos / inputs.images_per_s / workers + photos / inputs.batch * around
+
+
+def wall(gpus: int, workers: int, inputs: Inputs) -> Wall:
+    """With so many GPUs, of which each trial takes `workers`."""
+    nodes, cpus = math.ceil(gpus / inputs.gpus_per_node), gpus * inputs.cpus_per_gpu
+    gigabytes = inputs.photos * inputs.photo_bytes / 1e9
+    fetched = max(gigabytes / inputs.network_gb_per_s, nodes * gigabytes / inputs.store_gb_per_s)
+    pairs = inputs.queries * (inputs.photos - inputs.queries)
+    return Wall(
+        start=inputs.start_s,
+        photos=inputs.photos / inputs.decoded_per_cpu_s / cpus + fetched,
+        trials=math.ceil(inputs.trials / (gpus // workers)) * trial_s(workers, inputs),
+        driver=inputs.driver_s_per_trial * inputs.trials,
+        matching=pairs / inputs.pairs_per_cpu_s / cpus,
+        report=inputs.report_s,
+    )
+
+
+def model(arguments: argparse.Namespace) -> None:
+    changes = dict(one.split("=") for one in arguments.set)
+    inputs = replace(Inputs(), **{name: float(value) for name, value in changes.items()})
+    print(", ".join(f"{name} {value:g}" for name, value in asdict(inputs).items()))
+    alone = wall(1, 1, inputs).total
+    print("\n| GPUs | of a trial | start | photos | trials | driver | matching | report | hours "
+          "| share of perfect | what holds it |\n|" + "---|" * 11)  # fmt: skip
+    for gpus in (1, 8, 64, 512):
+        for workers in (w for w in (1, 2, 4, 8, 16) if w <= gpus):
+            parts = wall(gpus, workers, inputs)
+            seconds = " | ".join(f"{value:.0f} s" for value in asdict(parts).values())
+            print(f"| {gpus} | {workers} | {seconds} | {parts.total / 3600:.2f} "
+                  f"| {alone / parts.total / gpus:.2f} | {held_by(gpus, workers, inputs)} |")  # fmt: skip
+
+
+def held_by(gpus: int, workers: int, inputs: Inputs) -> str:
+    """What loses most GPU time against perfect scaling."""
+    places, parts = gpus // workers, asdict(wall(gpus, workers, inputs))
+    one = asdict(wall(1, 1, inputs))
+    lost = {name: parts[name] - one[name] / gpus for name in parts if name != "trials"}
+    waves = math.ceil(inputs.trials / places)
+    together = trial_s(workers, inputs)
+    lost["places without a trial"] = (waves - inputs.trials / places) * together
+    lost["gradients and start of workers"] = (
+        inputs.trials / places * together - inputs.trials * trial_s(1, inputs) / gpus
+    )
+    worst = max(lost, key=lambda name: lost[name])
+    return f"{worst}, {lost[worst]:.0f} s" if lost[worst] > 0.5 else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parts = parser.add_subparsers(required=True)
+    measuring = parts.add_parser("measure")
+    measuring.add_argument("--photos", type=int, default=320)
+    measuring.add_argument("--repeats", type=int, default=2)
+    measuring.set_defaults(act=measure)
+    working = parts.add_parser("work")
+    working.add_argument("nodes", type=int)
+    working.add_argument("photos", type=int)
+    working.set_defaults(act=lambda a: print(json.dumps(work(a.nodes, a.photos))))
+    modelling = parts.add_parser("model")
+    modelling.add_argument("--set", action="append", default=[], metavar="INPUT=NUMBER")
+    modelling.set_defaults(act=model)
+    arguments = parser.parse_args()
+    arguments.act(arguments)
+
+
+if __name__ == "__main__":
+    main()

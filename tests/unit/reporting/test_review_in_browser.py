@@ -1,0 +1,106 @@
+"""The review server as people use it: drop photos, look, decide, take the names along, without a script.
+
+Skipped where Chromium is not installed (`apt-get install chromium`).
+"""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import uvicorn
+from PIL import Image
+from some_answers import answers, cards
+from test_browser import CHROMIUM, RULES, axe, browser  # noqa: F401  (a fixture)
+
+from reid_ray.datasets.understand import understand
+from reid_ray.reporting.answers import write_answers
+from reid_ray.reporting.batches import Batches
+from reid_ray.reporting.review_server import app
+from reid_ray.runs import files
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (apt-get install chromium)")
+
+
+class Quick(Batches):
+    """Answers that were made beforehand stand in for the process that names, which is tested apart."""
+
+    async def _name(self, name: str) -> None:
+        folder = self.folder / name
+        (folder / "log.txt").write_text("looking\n")
+        write_answers(answers(), folder / "answers")
+        files.write_json(folder / "answers" / "cards.json", cards(answers()))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, Batches]]:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        batches = Quick(tmp_path / "review", [])
+        server = uvicorn.Server(uvicorn.Config(app(batches), log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", batches
+        server.should_exit = True
+        thread.join(20)
+
+
+def violations(page) -> list[object]:
+    found = axe.Axe().run(page, options=RULES).response
+    return [(v["id"], [n["html"][:200] for n in v["nodes"][:3]]) for v in found["violations"]]
+
+
+def test_photos_are_dropped_looked_at_decided_and_taken_along(browser, served, tmp_path) -> None:  # noqa: F811
+    address, batches = served
+    photos = [tmp_path / name for name in ("p2.jpg", "notes.txt")]
+    Image.new("RGB", (60, 50)).save(photos[0])
+    photos[1].write_text("not a photo")
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(address)
+    assert violations(page) == []
+    page.set_input_files("input[type=file]", [str(path) for path in photos])
+    page.click("button")
+    page.wait_for_selector("text=Save decisions", timeout=30_000)  # the waiting page renews itself
+    assert "notes.txt: not a photo" in page.inner_text("main")
+    assert violations(page) == []
+    assert page.evaluate("document.scripts.length") == 0
+
+    card = page.locator(".review-card").first
+    card.get_by_label("leo").check()
+    page.click("text=Save decisions")
+    assert page.locator(".review-card").first.get_by_label("leo").is_checked()
+    assert "1 of 1 decided" in page.inner_text("main")
+    page.locator(".review-card").first.get_by_label("Nobody known").check()  # rejected after all
+    page.click("text=Save decisions")
+    (name,) = batches.names()
+    assert batches.decisions(name) == {"p2.jpg": "unknown"}
+    page.locator(".review-card").first.get_by_label("Another").fill("nia")
+    page.click("text=Save decisions")
+    with page.expect_download() as download:
+        page.evaluate("location.href = 'confirmed.csv'")
+    assert download.value.path().read_text().splitlines() == [
+        "path,identity,batch", f"{name}/photos/p2.jpg,nia,{name}",
+    ]  # fmt: skip
+    assert said == []
+    page.close()
+
+    kept = batches.folder / "confirmed.csv"  # stands where its paths hold
+    assert understand(kept).dataset.root == str(batches.folder)
+    assert (batches.folder / kept.read_text().splitlines()[1].split(",")[0]).is_file()
+
+
+def test_it_listens_on_loopback_alone(monkeypatch, tmp_path) -> None:
+    from reid_ray import review
+
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(uvicorn, "run", lambda _app, **options: asked.update(options))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "known" / "leo").mkdir(parents=True)
+    Image.new("RGB", (60, 50)).save(tmp_path / "known" / "leo" / "1.jpg")
+    given = review.arguments().parse_args(["--reference", "known", "--port", "8123"])
+    assert review.act(given) == 0
+    assert (asked["host"], asked["port"]) == ("127.0.0.1", 8123)
