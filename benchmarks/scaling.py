@@ -8,8 +8,8 @@ rate on two nodes as a share of twice the rate on one. `model` adds up what a st
 
     wall = start + photos to every node + waves of trials + driver's own work + matching + report
 
-The inputs were measured (see reports/scaling.md), but for those of GPUs and networks, which are
-assumptions and are printed as such.
+Inputs of GPUs and networks are assumptions and are printed as such; the others are round figures of the
+size that runs had (see reports/scaling.md).
 """
 
 import argparse
