@@ -18,8 +18,9 @@ HERE = Path(__file__).parent
 LOST = ("epochs", "pairs", "trials", "doubled")
 HEAD = """# Faults
 
-Each line is measured by a test in `tests/faults`, which fails where anything is lost that was finished:
-`python tests/faults/table.py` runs them and writes this file. Work lost is what had to be done again:
+Each line is recorded by a test (most in `tests/faults`) after it has seen that nothing was lost that should
+have stayed: `python tests/faults/table.py` runs them and writes this file. Work lost is what had to be done
+again:
 epochs of trainings, pairs of photos matched; finished trials that were lost or run twice; rows of MLflow
 that were missing or doubled. A dash: this fault has nothing to do with it.
 
