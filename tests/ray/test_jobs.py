@@ -56,6 +56,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     home = tmp_path_factory.mktemp("home")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {
+        # `ray start` leaves the `uv run` that it was called from behind; one that a test holds does not.
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HOME": str(home),
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }  # fmt: skip
