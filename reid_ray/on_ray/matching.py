@@ -33,6 +33,7 @@ from reid_ray.runs.methods import MethodFolder
 
 Params = dict[str, str | int | float | bool]
 Progress = Callable[[int, int, str], None]
+_MEASURED = ("among", "right", "known")  # in a chunk beside the answers, behind a shortlist
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class _Run:
         )
         self.seconds += time.monotonic() - began
         if "among" in chunks[0]:
-            joined = {n: np.concatenate([c[n] for c in chunks]) for n in ("among", "right")}
+            joined = {name: np.concatenate([one[name] for one in chunks]) for name in _MEASURED}
             sizes = np.array(measured_sizes(self.config, references))
             self.measured.append({**joined, "sizes": sizes})
         return concat([ranked_of(arrays) for arrays in chunks])
@@ -226,8 +227,7 @@ class _Run:
 
 def ranked_of(arrays: Arrays) -> Ranked:
     """The answers in a chunk, whatever else is in it."""
-    measured = ("among", "right", "known")
-    return Ranked.of_arrays({name: one for name, one in arrays.items() if name not in measured})
+    return Ranked.of_arrays({name: one for name, one in arrays.items() if name not in _MEASURED})
 
 
 def chosen(ready: Prepared, tuned: Tuned) -> Params:

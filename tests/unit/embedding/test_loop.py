@@ -114,8 +114,9 @@ def test_a_killed_run_ends_with_the_weights_and_figures_of_an_undisturbed_one(
     assert timeless[0] == timeless[1]
 
 
-def run_until_killed(setting: Trial, folder: Path, step: int) -> None:
+def run_until_killed(setting: Trial, folder: Path, step: int, threads: int) -> None:
     """In a process of its own, which a SIGKILL ends in the middle of `step`, counted from 1."""
+    torch.set_num_threads(threads)  # another number adds in another order
     steps = itertools.count(1)
 
     def killing(*arguments: Any, **named: Any) -> torch.Tensor:
@@ -132,7 +133,7 @@ def test_a_run_killed_in_any_step_ends_as_an_undisturbed_one(tmp_path: Path) -> 
     whole, rows = run(setting)
     step = int(np.random.default_rng().integers(1, 11))
     process = mp.get_context("spawn").Process(
-        target=run_until_killed, args=(setting, tmp_path, step)
+        target=run_until_killed, args=(setting, tmp_path, step, torch.get_num_threads())
     )
     process.start()
     process.join()
