@@ -35,7 +35,7 @@ def cosine_knn(
     *,
     k: int,
     encounters: Encounters | None = None,
-    block: tuple[int, int] = (1024, 4096),
+    block: tuple[int, int] = (4096, 2048),
     device: torch.device | str = "cpu",
 ) -> Ranked:
     """Rank references by cosine similarity in float32.
