@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,20 +130,19 @@ class Disturbed:
         )
         if not choice:
             return
-        kind = choice[int(self.rng.integers(len(choice)))]
+        # What is there for long would otherwise take all hits.
+        rare = np.array([1 / (1 + self._hits_of(kind)) ** 2 for kind in choice])
+        kind = choice[int(self.rng.choice(len(choice), p=rare / rare.sum()))]
         victim = kinds[kind][int(self.rng.integers(len(kinds[kind])))]
-        try:
+        with suppress(psutil.NoSuchProcess):  # it ended by itself: no hit
             if self.rng.random() < 0.25:
-                victim.suspend()
-                assert victim.status() == psutil.STATUS_STOPPED
-                time.sleep(HALTED_S)
-                victim.resume()
-                self.hits[f"SIGSTOP of {kind}"] += 1
+                self.hits[f"SIGSTOP of {kind}"] += halt(victim)
             else:
                 victim.kill()
                 self.hits[f"SIGKILL of {kind}"] += 1
-        except psutil.NoSuchProcess:
-            pass  # it ended by itself: no hit
+
+    def _hits_of(self, kind: str) -> int:
+        return sum(times for hit, times in self.hits.items() if hit.endswith(f" of {kind}"))
 
     def _look(self) -> None:
         """No whole result that was there may be gone or written anew."""
@@ -164,6 +164,15 @@ def alive(processes: list[psutil.Process]) -> Iterator[psutil.Process]:
                 yield process
         except psutil.NoSuchProcess:
             continue
+
+
+def halt(process: psutil.Process) -> bool:
+    """Stop a process for a while; whether it was seen to stand still."""
+    process.suspend()
+    time.sleep(HALTED_S)
+    stood = process.status() == psutil.STATUS_STOPPED
+    process.resume()
+    return stood
 
 
 def kind_of(process: psutil.Process) -> str:
