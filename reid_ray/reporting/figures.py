@@ -119,7 +119,9 @@ def _forest_legend(domains: Sequence[str], guess: bool) -> list[Line2D]:
         )  # fmt: skip
         if guess:
             label = f"guessing, {domain}"
-            handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=_GUESS_DASHES[domain], label=label))
+            handles.append(
+                Line2D([], [], color=MUTED, lw=1.2, ls=_GUESS_DASHES[domain], label=label)
+            )
     return handles
 
 
@@ -150,7 +152,10 @@ def cmc_curves(
 def training_curves(
     methods: Sequence[Method], *, name: str = "training", width_px: float = WIDE_PX, most: int = 5
 ) -> str:
-    """Loss and validation top-1 per epoch of the trials that validated best."""
+    """Loss and validation top-1 per epoch of the trials that validated best.
+
+    Losses of different kinds have different scales, so each is shown as a share of where it began.
+    """
     trials = [m for m in methods if m.is_trial and m.finished and m.records[0].history]
     trials.sort(key=lambda m: -m.figures.get("val/top1", 0.0))
     trials = trials[:most]
@@ -169,10 +174,11 @@ def training_curves(
             line: dict[str, Any] = {"color": SERIES[number % 6], "ls": _DASHES[number % 4]}
             history = pd.DataFrame(method.records[0].history)
             label = shorten(method.name, _legend_chars(width_px))
-            left.plot(*_epochs(history, "loss"), **line)
+            epochs, loss = _epochs(history, "loss")
+            left.plot(epochs, 100 * loss / loss[:1], **line)
             epochs, top1 = _epochs(history, "val/top1")
             right.plot(epochs, 100 * top1, label=label, **line)
-        left.set_title("Training loss", color=MUTED, pad=10)
+        left.set_title("Training loss (% of the first epoch's)", color=MUTED, pad=10)
         right.set_title("Top-1 on validation photos (%)", color=MUTED, pad=10)
         for axes in (left, right):
             axes.set_xlabel("Epoch")
