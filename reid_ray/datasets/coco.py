@@ -32,6 +32,8 @@ _FROM = {
 COLUMNS = ("image_id", "identity", "path", "bbox", "species", *_FROM)
 """What every row may have; empty columns are left out."""
 
+_TWICE = "an image of this id is listed before it and kept"
+
 Entry = Mapping[str, Any]
 
 
@@ -39,7 +41,7 @@ def read_coco(dataset: CocoDataset, root: Root) -> tuple[pd.DataFrame, list[sche
     """A row per annotation of an animal; images without annotations are photos of unknown animals.
 
     Returns:
-        The rows, and faults for annotations of images that are not listed.
+        The rows, and faults for annotations of images that are not listed, and images listed twice.
 
     Raises:
         DatasetError: not such a JSON, or nothing in it names individuals.
@@ -47,9 +49,15 @@ def read_coco(dataset: CocoDataset, root: Root) -> tuple[pd.DataFrame, list[sche
     where, data = read_listed(
         dataset.name, dataset.annotations, root, what="annotations", kinds="a COCO .json file"
     )
-    images, annotations, categories = _lists(parse_json(data, where), where)
+    listed, annotations, categories = _lists(parse_json(data, where), where)
+    images = {str(image.get("id")): image for image in reversed(listed)}
     field = _identity_field(dataset, annotations, images, where)
-    rows, faults = [], []
+    rows: list[dict[str, str]] = []
+    faults = [
+        (dataset.name, str(image.get("id")), str(image.get("file_name", "")), _TWICE)
+        for image in listed
+        if images[str(image.get("id"))] is not image
+    ]
     used: set[str] = set()
     annotated = {str(entry.get("image_id")) for entry in annotations}
     for entry in annotations:
@@ -66,11 +74,11 @@ def read_coco(dataset: CocoDataset, root: Root) -> tuple[pd.DataFrame, list[sche
             used.add(name)
             identity = species if field == CATEGORY else _text(entry, image, (field,))
             rows.append(_row(name, identity, entry, image, species))
-    rows += [
-        _row(image_id, "", {}, image, "")
-        for image_id, image in images.items()
-        if image_id not in annotated
-    ]
+    for image_id, image in images.items():
+        if image_id not in annotated:
+            # Images and annotations are often both numbered from 1.
+            name = f"image-{image_id}" if image_id in used else image_id
+            rows.append(_row(name, "", {}, image, ""))
     table = pd.DataFrame(rows, columns=list(COLUMNS), dtype="str")
     empty = [name for name in COLUMNS[3:] if table[name].eq("").all()]
     return table.drop(columns=empty).rename(columns={"split": schema.SPLIT_GIVEN}), faults
@@ -88,8 +96,8 @@ def _row(name: str, identity: str, entry: Entry, image: Entry, species: str) -> 
     }
 
 
-def _lists(raw: Any, where: str) -> tuple[dict[str, Entry], list[Entry], dict[str, str]]:
-    """Images by id, annotations, names of categories by id."""
+def _lists(raw: Any, where: str) -> tuple[list[Entry], list[Entry], dict[str, str]]:
+    """Images, annotations, names of categories by id."""
     parts = [raw.get(name, []) if isinstance(raw, dict) else None for name in
              ("images", "annotations", "categories")]  # fmt: skip
     entries = [item for part in parts if isinstance(part, list) for item in part]
@@ -102,11 +110,8 @@ def _lists(raw: Any, where: str) -> tuple[dict[str, Entry], list[Entry], dict[st
     images, annotations, categories = (list(part) for part in parts if part is not None)
     if not images:
         raise DatasetError(f"{where}: its list of images is empty")
-    return (
-        {str(image.get("id")): image for image in images},
-        annotations,
-        {str(kind.get("id")): str(kind.get("name", "")) for kind in categories},
-    )
+    names = {str(kind.get("id")): str(kind.get("name", "")) for kind in categories}
+    return images, annotations, names
 
 
 def _identity_field(

@@ -38,11 +38,14 @@ def read_folder(dataset: FolderDataset, root: Root) -> tuple[pd.DataFrame, list[
     """Photos below each identity's folder; those beside the folders are of unknown animals.
 
     Returns:
-        The rows, and faults for files whose name is no valid text.
+        The rows, and faults for files whose name is no valid text and folders that are not entered.
     """
     rows, faults, unread = [], [], []
     for path in root.files():
-        if not path.isprintable() and _is_broken(path):
+        if path.endswith("/"):
+            reason = "a folder that is a link, or may not be read, is not entered"
+            faults.append((dataset.name, "", path, reason))
+        elif not path.isprintable() and _is_broken(path):
             shown = path.encode("utf-8", "backslashreplace").decode()
             faults.append((dataset.name, "", shown, "file name is not valid UTF-8; rename it"))
         elif _suffix(path) in SUFFIXES:

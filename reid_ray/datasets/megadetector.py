@@ -21,6 +21,7 @@ from reid_ray.config.datasets import Detections
 from reid_ray.datasets import schema
 from reid_ray.datasets.listed import parse_json, read_listed
 from reid_ray.datasets.roots import Root
+from reid_ray.datasets.table import has_bbox
 from reid_ray.errors import DatasetError
 
 ANIMAL = "animal"
@@ -60,8 +61,8 @@ def add_boxes(
     for row, found, box, nameless in zip(
         rows.assign(bbox=own).to_dict("records"), named, own, unknown, strict=True
     ):
-        if box or not found:
-            if not box and detections.without == "aside":
+        if has_bbox(box) or not found:
+            if not has_bbox(box) and detections.without == "aside":
                 reason = "no animal was detected" if found is not None else "not in the detections"
                 faults.append((dataset, row["image_id"], row["path"], reason))
             else:
@@ -82,16 +83,15 @@ def read_boxes(raw: Any, where: str, *, min_confidence: float) -> dict[str, list
     """
     try:
         pairs = _shares(raw) if isinstance(raw, dict) else _corners(raw)
-        found = {
-            str(file): sorted((b for b in boxes if b.confidence >= min_confidence), reverse=True)
-            for file, boxes in pairs
-        }
+        found: dict[str, list[Box]] = defaultdict(list)
+        for file, boxes in pairs:  # a file may be listed by each of several runs
+            found[str(file)] += (box for box in boxes if box.confidence >= min_confidence)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DatasetError(
             f"{where}: not MegaDetector's results ({type(error).__name__}: {error}); expected a map "
             "with `images`, or a list, each item with `file` and `detections`"
         ) from None
-    return found
+    return {file: sorted(boxes, reverse=True) for file, boxes in found.items()}
 
 
 def _shares(raw: dict[str, Any]) -> Iterator[tuple[str, list[Box]]]:

@@ -35,7 +35,10 @@ class Root(Protocol):
     def exists(self) -> bool: ...
 
     def files(self) -> Iterator[str]:
-        """Relative POSIX paths of all files that are not hidden, sorted within each folder."""
+        """Relative POSIX paths of all files that are not hidden, sorted within each folder.
+
+        A folder that is not entered, as it is a link or may not be read, is given with a `/` at its end.
+        """
         ...
 
     def fault(self, path: str) -> str | None:
@@ -99,15 +102,19 @@ class LocalRoot:
         return os.path.isdir(self.text)
 
     def files(self) -> Iterator[str]:
-        for folder, folders, names in os.walk(self.text):
+        closed: list[str] = []
+        walk = os.walk(self.text, onerror=lambda error: closed.append(error.filename))
+        for folder, folders, names in walk:
+            folders[:] = sorted(name for name in folders if not hidden(name))
             linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-            folders[:] = sorted(
-                set(folders) - set(linked) - {name for name in folders if hidden(name)}
-            )
-            base = os.path.relpath(folder, self.text)
-            # A linked folder is given like a file, so that it is put aside and not silently lost.
-            for name in sorted(name for name in names + linked if not hidden(name)):
-                yield name if base == "." else f"{base}/{name}"
+            closed += [os.path.join(folder, name) for name in linked]
+            for name in sorted(name for name in names if not hidden(name)):
+                yield self._relative(os.path.join(folder, name))
+        for folder in closed:
+            yield self._relative(folder) + "/"
+
+    def _relative(self, full: str) -> str:
+        return os.path.relpath(full, self.text)
 
     def fault(self, path: str) -> str | None:
         if fault := path_fault(path):

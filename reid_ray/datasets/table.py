@@ -48,18 +48,26 @@ def read_table(dataset: TableDataset, root: Root) -> tuple[pd.DataFrame, list[sc
     return rows, faults
 
 
+def has_bbox(cell: str) -> bool:
+    """Whether anything is written there, good or bad."""
+    return cell.strip().lower() not in ("", "null", "nan", "none")
+
+
 def parse_bbox(cell: str) -> list[float] | None:
     """`[x, y, w, h]` as JSON, in pixels or (all within 0..1) in shares; None for an empty cell.
 
     Raises:
         ValueError: not four finite numbers, or no area.
     """
-    if cell.strip().lower() in ("", "null", "nan", "none"):
+    if not has_bbox(cell):
         return None
     if len(cell) > _BBOX_CHARACTERS:
         raise ValueError(f"bbox text has {len(cell)} characters; expected [x, y, width, height]")
     try:
-        box = [float(side) for side in json.loads(cell)]
+        sides = json.loads(cell)
+        if not isinstance(sides, list):  # text and maps can be gone through as well
+            raise TypeError
+        box = [float(side) for side in sides]
     except (ValueError, TypeError, RecursionError, OverflowError):
         raise ValueError(f"bbox is {cell[:40]!r}; expected [x, y, width, height]") from None
     if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
@@ -97,7 +105,7 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
 
     try:
         # Checked as a whole: where a line is ragged, pyarrow would print a traceback of its own.
-        text = data.removeprefix(b"\xef\xbb\xbf").decode()
+        text = data.removeprefix(b"\xef\xbb\xbf").decode().lstrip("\r\n")
         first = text.splitlines()[0]
         delimiter = max(",;\t", key=lambda mark: first.count(mark))
         parse = pyarrow.csv.ParseOptions(
@@ -110,7 +118,10 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
             column_types={column: pa.string() for column in names}, strings_can_be_null=False
         )
         read = pyarrow.csv.ReadOptions(use_threads=False, block_size=1 << 24)
-        return pyarrow.csv.read_csv(io.BytesIO(data), read, parse, convert)
+        table = pyarrow.csv.read_csv(io.BytesIO(data), read, parse, convert)
+        if unread := set(table.column_names) - set(names):
+            raise ValueError(f"its header line can be read in two ways, see {sorted(unread)}")
+        return table
     except (ValueError, LookupError, StopIteration, csv.Error, pa.ArrowException) as error:
         raise DatasetError(
             f"{where}: not a readable table ({error}); expected UTF-8 text with a header line"

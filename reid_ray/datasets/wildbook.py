@@ -45,11 +45,16 @@ def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, l
         raise DatasetError(f"{where}: columns are given twice: {twice}; rename one of each")
     sheet = cells.to_pandas().fillna("").astype("str")
     lower = {str(name).strip().lower(): name for name in sheet.columns}
-    media = {
-        int(found[1]): name
+    numbered = [
+        (int(found[1]), name)
         for name in sheet.columns
         if (found := MEDIA.fullmatch(str(name).strip()))
-    }
+    ]
+    media = dict(numbered)
+    if len(media) < len(numbered):
+        raise DatasetError(
+            f"{where}: a media asset has two columns: {[name for _, name in numbered]}; rename one"
+        )
     if not media:
         raise DatasetError(
             f"{where}: no column Encounter.mediaAsset0; found {list(sheet.columns)[:12]}; expected a "
@@ -64,8 +69,8 @@ def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, l
             "location": _first(sheet, lower, _LOCATION),
         }
     )
-    numbered = pd.Series([f"row {number + 2}" for number in range(len(sheet))], sheet.index)
-    shared["encounter"] = shared["encounter"].where(shared["encounter"].ne(""), numbered)
+    lines = pd.Series([f"row {number + 2}" for number in range(len(sheet))], sheet.index)
+    shared["encounter"] = shared["encounter"].where(shared["encounter"].ne(""), lines)
     parts = [
         shared.assign(
             path=sheet[name].str.strip(),

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reid_ray.errors import StorageError
 from reid_ray.evaluation.calibration import Calibrator, Kind, calibrate
+from reid_ray.evaluation.open_set import Lookups
 
 Combine = Literal["mean", "log_odds"]
 FOLDS = 5
@@ -97,8 +98,10 @@ class Fused:
         curves: one per part.
         weights: of the parts; they sum to 1.
         combine: whether probabilities or their log-odds are averaged.
-        final: from that average to a probability: of two true probabilities the mean is none, as
-            where one part is sure and the other has no idea. None leaves the average as it is.
+        final: from that average to the probability that an answer is right. The mean of two true
+            probabilities is none, as where one part is sure and the other has no idea; and what is
+            the best of a hundred is right more often than any pair that scored as high. None
+            leaves the average as it is.
     """
 
     curves: tuple[Calibrator, ...]
@@ -113,7 +116,7 @@ class Fused:
         return joined(each, self.weights, self.combine)
 
     def probability(self, scores_np: ArrayLike) -> NDArray[np.float64]:
-        """P(same animal) [...] of scores [..., p]; it never falls where `average` rises."""
+        """P(right, if it is a query's best) [...] of scores [..., p]; never falls where `average` rises."""
         average = self.average(scores_np)
         return average if self.final is None else self.final.probability(average)
 
@@ -156,14 +159,25 @@ def joined(
     return np.asarray(1 / (1 + np.exp(-(np.log(sure / (1 - sure)) @ np.array(weights)))))
 
 
-def fit(pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool) -> tuple[Fused, float]:
+@dataclass(frozen=True)
+class Fitted:
+    """A fusion, and how it does on the look-ups it was fitted on.
+
+    Attributes:
+        top1: 0..1.
+        said: float64 [n], what it says of each pair.
+    """
+
+    fused: Fused
+    top1: float
+    said: NDArray[np.float64]
+
+
+def fit(pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool) -> Fitted:
     """Fit curves on all pairs, and weights if they are to be chosen.
 
-    Weights, the final curve (isotonic) and the figure come from look-ups each fifth of which was
-    answered with curves fitted on the others.
-
-    Returns:
-        The fusion, and its top-1 (0..1) on the look-ups.
+    Weights, the final curve (isotonic, on each look-up's best pair) and the figures come from
+    look-ups each fifth of which was answered with curves fitted on the others.
 
     Raises:
         ValueError: no pair is of one animal.
@@ -175,8 +189,13 @@ def fit(pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool) -> 
     right = [right_share(joined(crossed, weights, combine), pairs) for weights in offered]
     best = int(np.argmax(np.round(right, 9)))
     average = joined(crossed, offered[best], combine)
-    final = calibrate(average, pairs.same, kind="isotonic", weights=pairs.weight)
-    return Fused(curves, offered[best], combine, final), right[best]
+    top, _ = _best_of_each(average, pairs.lookup)
+    if not pairs.same[top].any():  # no answer was right: what pairs say is all there is
+        top = np.ones(len(pairs), bool)
+    final = calibrate(average[top], pairs.same[top], kind="isotonic", weights=pairs.weight[top])
+    return Fitted(
+        Fused(curves, offered[best], combine, final), right[best], final.probability(average)
+    )
 
 
 def weightings(parts: int) -> list[tuple[float, ...]]:
@@ -196,11 +215,34 @@ def weightings(parts: int) -> list[tuple[float, ...]]:
 
 def right_share(probability: NDArray[np.float64], pairs: Pairs) -> float:
     """Share of look-ups whose best pair is of one animal; where several are best, in proportion."""
-    _, which = np.unique(pairs.lookup, return_inverse=True)
+    best, which = _best_of_each(probability, pairs.lookup)
+    return float((np.bincount(which, best & pairs.same) / np.bincount(which, best)).mean())
+
+
+def _best_of_each(
+    probability: NDArray[np.float64], lookup: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which pairs are the best, or equally good ones, of their look-up; and a number per look-up."""
+    _, which = np.unique(lookup, return_inverse=True)
     highest = np.full(int(which.max()) + 1, -np.inf)
     np.maximum.at(highest, which, probability)
-    best = probability == highest[which]
-    return float((np.bincount(which, best & pairs.same) / np.bincount(which, best)).mean())
+    return probability == highest[which], which
+
+
+def as_lookups(said: NDArray[np.float64], pairs: Pairs, identities_g: NDArray[np.int64]) -> Lookups:
+    """What `open_set` chooses a threshold from: each look-up's best answer with and without its own
+    animal.
+
+    Args:
+        said: float64 [n], of the pairs.
+        identities_g: of all references; `pairs.lookup` are places among them.
+    """
+    places, which = np.unique(pairs.lookup, return_inverse=True)
+    own, withheld = (np.full(len(places), -np.inf, np.float32) for _ in range(2))
+    np.maximum.at(own, which[pairs.same], said[pairs.same].astype(np.float32))
+    np.maximum.at(withheld, which[~pairs.same], said[~pairs.same].astype(np.float32))
+    present = np.where(np.isneginf(own), np.float32(np.nan), np.maximum(own, withheld))
+    return Lookups(present, own > withheld, withheld, identities_g[places])
 
 
 def _curves(pairs: Pairs, kind: Kind) -> tuple[Calibrator, ...]:

@@ -17,7 +17,8 @@ from reid_ray.config.fusion import VLAD, Fusion
 from reid_ray.config.matching import Matching
 from reid_ray.datasets.encounters import encounter_codes
 from reid_ray.errors import DatasetError
-from reid_ray.evaluation.fusion import Fused, Pairs, fit
+from reid_ray.evaluation.fusion import Fitted, Fused, Pairs, as_lookups, fit
+from reid_ray.evaluation.open_set import choose_threshold
 from reid_ray.evaluation.predictions import Sides, dataset_sides, pool, predictions_table
 from reid_ray.evaluation.ranking import Ranked, concat
 from reid_ray.matching.extract import check_weights
@@ -106,10 +107,7 @@ def run_fusion(
         for sides in dataset_sides(rows):
             run.look_up(sides)
         run.fit()
-        answers = [
-            predictions_table(rows, one.sides.queries, one.sides.references, run.answer(one))
-            for one in run.datasets
-        ]
+        answers = [run.answers(one) for one in run.datasets]
     fitted = {name: fused.as_json() for name, fused in run.fused.items()}
     files.write_json(folder.path / "fusion.json", {"parts": list(config.parts), "datasets": fitted})
     return Joined(pool(answers), run.params(), run.fused)
@@ -149,6 +147,7 @@ class _Run:
     datasets: list[_Dataset] = field(default_factory=list)
     fused: dict[str, Fused] = field(default_factory=dict)
     right: dict[str, float] = field(default_factory=dict)
+    threshold: dict[str, float] = field(default_factory=dict)
 
     def tell(self, detail: str = "") -> None:
         self.progress(self.done, self.total, detail)
@@ -236,20 +235,31 @@ class _Run:
 
     def fit(self) -> None:
         """Curves and weights of each dataset; of all together where one has too few pairs."""
+        everyone = None
         for one in self.datasets:
-            pairs = one.pairs if one.usable() else self._everyone()
-            try:
-                fused, right = fit(
-                    pairs, kind=self.config.calibration, combine=self.config.combine,
-                    choose_weights=self.config.weights == "chosen",
-                )  # fmt: skip
-            except ValueError as error:
-                raise DatasetError(
-                    f"{self.config.name}: nothing to fit on in the reference photos of "
-                    f"{one.sides.dataset}: {error}; are there animals with several reference "
-                    "photos, and validation photos where a trained model is a part?"
-                ) from None
-            self.fused[one.sides.dataset], self.right[one.sides.dataset] = fused, right
+            name = one.sides.dataset
+            if one.usable():
+                fitted = self._fit(one.pairs, name)
+                said = fitted.said
+            else:
+                fitted = everyone = everyone or self._fit(self._everyone(), name)
+                said = fitted.said[self._place_among_everyone(one)]
+            self.fused[name], self.right[name] = fitted.fused, fitted.top1
+            lookups = as_lookups(said, one.pairs, one.sides.reference_labels)
+            self.threshold[name] = choose_threshold(lookups)
+
+    def _fit(self, pairs: Pairs, dataset: str) -> Fitted:
+        try:
+            return fit(
+                pairs, kind=self.config.calibration, combine=self.config.combine,
+                choose_weights=self.config.weights == "chosen",
+            )  # fmt: skip
+        except ValueError as error:
+            raise DatasetError(
+                f"{self.config.name}: nothing to fit on in the reference photos of "
+                f"{dataset}: {error}; are there animals with several reference "
+                "photos, and validation photos where a trained model is a part?"
+            ) from None
 
     def _everyone(self) -> Pairs:
         """Pairs of all datasets; look-ups are numbered anew, so that they stay apart."""
@@ -258,6 +268,19 @@ class _Run:
             parts.append(replace(one.pairs, lookup=one.pairs.lookup + first))
             first += len(one.sides.references)
         return Pairs.concat(parts)
+
+    def _place_among_everyone(self, wanted: _Dataset) -> slice:
+        before = self.datasets[: self.datasets.index(wanted)]
+        start = sum(len(one.pairs) for one in before)
+        return slice(start, start + len(wanted.pairs))
+
+    def answers(self, one: _Dataset) -> pd.DataFrame:
+        """Predictions of one dataset, with a threshold where it has queries of new animals."""
+        sides = one.sides
+        table = predictions_table(self.rows, sides.queries, sides.references, self.answer(one))
+        if not table["known"].all():
+            table["threshold"] = self.threshold[sides.dataset]
+        return table
 
     def answer(self, one: _Dataset) -> Ranked:
         """Rank one dataset's references for each of its queries."""

@@ -28,6 +28,10 @@ def params(result: Result) -> list[Any]:
     return [entities.Param(name, str(value)[:6000]) for name, value in result.params.items()]
 
 
+def tags(values: dict[str, str]) -> list[Any]:
+    return [entities.RunTag(name, value) for name, value in values.items()]
+
+
 def figures(result: Result) -> list[Any]:
     """Final figures; the comparison page starts from whichever comes first."""
     values = {**result.metrics, "seconds": result.seconds}

@@ -41,7 +41,7 @@ KEY, KIND, STUDY, STATUS = "reid_ray.trial", "reid_ray.kind", "reid_ray.study", 
 SYNCED, CHOSEN = "reid_ray.synced", "reid_ray.chosen"
 STOPPED_AT = "reid_ray.stopped_at_epoch"
 CHECKSUMS = "files.json"
-_BATCH = 900  # one call takes at most 1000 metrics
+_BATCH = 800  # one call takes at most 1000 metrics, parameters and tags together
 _PAGE = 1000  # runs per search
 
 
@@ -140,6 +140,8 @@ class Store:
             if not run_id:
                 run_id = str(self._create(result).info.run_id)
                 self.copied[result.key] = run_id, ""
+            elif copied != version and not result.stopped_at:
+                self._forget_stop(run_id)
             if copied != version:
                 self._copy(run_id, result, folder)
                 self.copied[result.key] = run_id, version
@@ -229,20 +231,23 @@ class Store:
         tags = {"mlflow.source.name": "reid_ray", "mlflow.source.type": "LOCAL"}
         return tags | ({"mlflow.source.git.commit": self.revision} if self.revision else {})
 
+    def _forget_stop(self, run_id: str) -> None:
+        """Of a trial that was stopped early and that a later start trained to its end."""
+        if STOPPED_AT in self.client.get_run(run_id).data.tags:
+            self.client.delete_tag(run_id, STOPPED_AT)
+
     def _copy(self, run_id: str, result: Result, folder: MethodFolder) -> None:
-        self.client.log_batch(run_id, params=said.params(result))
+        tags = {STATUS: result.status, "mlflow.note.content": said.description(result)}
+        if result.stopped_at:
+            tags[STOPPED_AT] = str(result.stopped_at)
+        # In few calls: each is a request, and with SQLite a write that waits for the disk.
         metrics = [*said.figures(result), *said.epochs(result, folder.history())]
-        for start in range(0, len(metrics), _BATCH):
+        self.client.log_batch(run_id, metrics[:_BATCH], said.params(result), said.tags(tags))
+        for start in range(_BATCH, len(metrics), _BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
         if used := said.inputs(self.datasets, result.scope):
             self.client.log_inputs(run_id, used)
         self._copy_files(run_id, folder.path, folder.reported())
-        self.client.set_tag(run_id, STATUS, result.status)
-        if result.stopped_at:
-            self.client.set_tag(run_id, STOPPED_AT, str(result.stopped_at))
-        elif STOPPED_AT in self.client.get_run(run_id).data.tags:
-            self.client.delete_tag(run_id, STOPPED_AT)  # a later start trained it to its end
-        self.client.set_tag(run_id, "mlflow.note.content", said.description(result))
         finished = "FINISHED" if result.status in ("finished", "diverged", "stopped") else "FAILED"
         ended = said.ms(result.started_at + result.seconds)
         self.client.set_terminated(run_id, finished, ended)

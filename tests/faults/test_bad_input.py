@@ -222,6 +222,9 @@ METADATA: dict[str, tuple[Callable[[Path], dict[str, Any]], int, str]] = {
     "Parquet that is none": (table(b"PAR1" + bytes(99) + b"PAR1", "t.parquet"), 2, "not a readable Parquet"),
     "a Wildbook sheet with a column twice": (
         wildbook("Encounter.mediaAsset0,Encounter.year,encounter.Year\n0.jpg,1,2\n"), 2, "given twice"),
+    "a Wildbook sheet with two columns of one asset": (
+        wildbook("Encounter.mediaAsset0,Encounter.mediaAsset.0\n0.jpg,1.jpg\n"), 2, "has two columns"),
+    "a box of text": (table('identity,path,bbox\nleo,0.jpg,"""1234"""\n'), 0, USED),
     "a Wildbook sheet without photos": (wildbook("Encounter.year\n1\n"), 2, "no column Encounter.mediaAsset0"),
     "JSON that is none": (coco("{"), 2, "not readable as JSON"),
     "JSON nested 100 000 deep": (coco("[" * 100_000), 2, "not readable as JSON"),
