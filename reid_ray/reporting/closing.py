@@ -33,7 +33,9 @@ def closing_words(
             lines.append(f"          in MLflow models:/{record.study['name']}@winner")
     served = tracking_uri.startswith(("http://", "https://"))
     if not served:
-        lines.append(f"MLflow:   mlflow ui --port {UI_PORT} --backend-store-uri {tracking_uri}")
+        lines.append(
+            f"MLflow:   uv run mlflow ui --port {UI_PORT} --backend-store-uri {tracking_uri}"
+        )
     if compare:
         host = tracking_uri.rstrip("/") if served else f"http://127.0.0.1:{UI_PORT}"
         lines.append(f"Compare:  {host}{compare}")

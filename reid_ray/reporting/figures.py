@@ -29,6 +29,7 @@ from reid_ray.reporting.text import percent, shorten, visible
 
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.8)), (0, (6, 2, 1.5, 2)))
 _DOMAIN_OFFSET = {"seen": 0.07, "unseen": 0.28}
+_GUESS_DASHES = {"seen": (0, (4, 3)), "unseen": (0, (1, 2))}
 
 
 def forest(
@@ -55,8 +56,12 @@ def forest(
         for domain in domains:
             if guess is None:
                 break
-            dashes = (0, (4, 3)) if domain == "seen" else (0, (1, 2))
-            axes.axvline(100 * guess[f"{domain}_top1"], color=MUTED, lw=1.2, ls=dashes, zorder=1)
+            # Beside the dots alone: a line from top to bottom would cross the names.
+            axes.vlines(
+                np.full(len(shown), 100 * guess[f"{domain}_top1"]),
+                np.arange(len(shown)) - 0.06, np.arange(len(shown)) + 0.42,
+                color=MUTED, lw=1.2, ls=_GUESS_DASHES[domain], zorder=1,
+            )  # fmt: skip
         axes.set(xlim=(0, 100), ylim=(len(shown) - 0.42, -0.6), yticks=[])
         axes.set_xlabel("Queries answered rightly, top-1 (%)")
         axes.grid(axis="y", visible=False)
@@ -107,14 +112,16 @@ def _forest_row(
 def _forest_legend(domains: Sequence[str], guess: bool) -> list[Line2D]:
     handles = []
     for domain in domains:
-        fill, dashes = (MUTED, (0, (4, 3))) if domain == "seen" else (PAPER, (0, (1, 2)))
+        fill = MUTED if domain == "seen" else PAPER
         handles.append(
             Line2D([], [], ls="", marker="o", ms=7.5, mec=MUTED, mew=1.8, mfc=fill,
                    label=f"{domain} species")
         )  # fmt: skip
         if guess:
             label = f"guessing, {domain}"
-            handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=dashes, label=label))
+            handles.append(
+                Line2D([], [], color=MUTED, lw=1.2, ls=_GUESS_DASHES[domain], label=label)
+            )
     return handles
 
 
@@ -145,7 +152,10 @@ def cmc_curves(
 def training_curves(
     methods: Sequence[Method], *, name: str = "training", width_px: float = WIDE_PX, most: int = 5
 ) -> str:
-    """Loss and validation top-1 per epoch of the trials that validated best."""
+    """Loss and validation top-1 per epoch of the trials that validated best.
+
+    Losses of different kinds have different scales, so each is shown as a share of where it began.
+    """
     trials = [m for m in methods if m.is_trial and m.finished and m.records[0].history]
     trials.sort(key=lambda m: -m.figures.get("val/top1", 0.0))
     trials = trials[:most]
@@ -164,10 +174,11 @@ def training_curves(
             line: dict[str, Any] = {"color": SERIES[number % 6], "ls": _DASHES[number % 4]}
             history = pd.DataFrame(method.records[0].history)
             label = shorten(method.name, _legend_chars(width_px))
-            left.plot(*_epochs(history, "loss"), **line)
+            epochs, loss = _epochs(history, "loss")
+            left.plot(epochs, 100 * loss / loss[:1], **line)
             epochs, top1 = _epochs(history, "val/top1")
             right.plot(epochs, 100 * top1, label=label, **line)
-        left.set_title("Training loss", color=MUTED, pad=10)
+        left.set_title("Training loss (% of the first epoch's)", color=MUTED, pad=10)
         right.set_title("Top-1 on validation photos (%)", color=MUTED, pad=10)
         for axes in (left, right):
             axes.set_xlabel("Epoch")

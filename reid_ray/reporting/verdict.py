@@ -50,9 +50,11 @@ class Comparison:
 
     @property
     def outcome(self) -> str:
-        """What follows the names of both: `by 12.5 points (p = 0.03, 96 query photos)`."""
+        """What follows the names of both: `by 12.5 points (95 % interval 1.0 to 24.0, p = 0.03, 96
+        query photos)`."""
         points = f"{100 * self.difference:.1f}"
-        where = f"({self.odds}, {self.queries} query photos)"
+        low, high = (f"{100 * end:.1f}".replace("-", "\u2212") for end in (self.low, self.high))
+        where = f"(95 % interval {low} to {high}, {self.odds}, {self.queries} query photos)"
         if self.told_apart:
             return f"by {points} points {where}"
         return f"{points} points apart {where}"

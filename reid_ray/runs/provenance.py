@@ -17,12 +17,18 @@ def provenance(**facts: Any) -> dict[str, Any]:
     """Versions and revision, with any other facts of the run."""
     return {
         "git": git_revision(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([_program(Path(sys.argv[0])), *sys.argv[1:]]),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "libraries": libraries(),
         **facts,
     }
+
+
+def _program(path: Path) -> str:
+    """How to start it again; a command of this package is started by its name as a module."""
+    ours = path.parent.name == "reid_ray" and path.suffix == ".py"
+    return f"python -m reid_ray.{path.stem}" if ours else path.name
 
 
 def libraries() -> dict[str, str]:

@@ -16,8 +16,12 @@ _COLUMNS = ("family", "methods", "total", "median", "longest", "cpu_hours", "gpu
 
 
 def _contents(subject: Subject) -> dict[str, Any]:
-    reserved = bool(subject.record.study.get("reserved"))
-    return {"cost": cost(subject).to_dict("records"), "reserved": reserved}
+    table = cost(subject)
+    return {
+        "cost": table.to_dict("records"),
+        "reserved": bool(subject.record.study.get("reserved")),
+        "on_gpus": bool(table["gpu_hours"].gt(0).any()),
+    }
 
 
 def cost(subject: Subject) -> pd.DataFrame:

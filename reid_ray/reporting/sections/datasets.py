@@ -27,7 +27,8 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
             queries = known_queries(part)
             domain = part["domain"].iloc[0]
             rows.append({"dataset": name, "domain": domain, "queries": queries, "cells": cells})
-    return {"names": [method.name for method in shown], "rows": rows} if len(rows) > 1 else None
+    names = ["Guessing" if method.family == "chance" else method.name for method in shown]
+    return {"names": names, "rows": rows} if len(rows) > 1 else None
 
 
 SECTION = Section(

@@ -41,6 +41,12 @@ def encounters_table(subject: Subject) -> pd.DataFrame:
     return table[known].reset_index(drop=True)
 
 
+def changed(table: pd.DataFrame) -> pd.Series:
+    """Of each row, whether its domain has a method whose figure is another without references of the
+    query's own encounter."""
+    return table["difference"].fillna(0).ne(0).groupby(table["domain"]).transform("any")
+
+
 def _other(domain: str) -> str:
     return f"{OTHER_ENCOUNTER_SECTION}/{domain}"
 
@@ -50,10 +56,14 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
     if table.empty:
         return None
     shown = table.groupby("domain", sort=False).head(_SHOWN)
+    asked = bool(table["other_encounter_top1"].notna().any())
+    same = asked and not changed(table).any()
+    sides = bool(table["top1_same_side"].notna().any())
     return {
         "rows": shown.to_dict("records"),
-        "encounters": bool(table["other_encounter_top1"].notna().any()),
-        "sides": bool(table["top1_same_side"].notna().any()),
+        "encounters": asked and not same,
+        "same": same,
+        "sides": sides,
         "answerable": table.groupby("domain", sort=False)["answerable"].first().to_dict(),
     }
 

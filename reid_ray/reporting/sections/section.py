@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from reid_ray.evaluation.metrics import DOMAINS
 from reid_ray.reporting import tables
-from reid_ray.reporting.pooled import Method, chosen_trial, pooled_methods, standing
+from reid_ray.reporting.pooled import Method, pooled_methods, standing
 from reid_ray.reporting.svg import NARROW_PX, WIDE_PX
 from reid_ray.runs.study import StudyRecord
 
@@ -39,8 +39,8 @@ class Subject:
 
     @property
     def best(self) -> Method | None:
-        """The chosen trial; of a study without trials the best baseline."""
-        return chosen_trial(self.methods) or next(iter(standing(self.methods)), None)
+        """The verdict's best: the first of all baselines and the chosen trial."""
+        return next(iter(standing(self.methods)), None)
 
     @property
     def domains(self) -> list[str]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from reid_ray.reporting import verdict
-from reid_ray.reporting.sections.encounters import encounters_table
+from reid_ray.reporting.sections.encounters import changed, encounters_table
 from reid_ray.reporting.sections.section import Section, Subject
 
 
@@ -20,9 +20,10 @@ def _contents(subject: Subject) -> dict[str, Any]:
 
 
 def _afield(subject: Subject) -> dict[str, dict[str, Any]]:
-    """Per domain, the best method where references of the query's own encounter may not answer."""
+    """Per domain, the best method where references of the query's own encounter may not answer;
+    nothing where that changes no figure."""
     table = encounters_table(subject)
-    known = table[table["other_encounter_top1"].notna()]
+    known = table[table["other_encounter_top1"].notna() & changed(table)]
     best = known.sort_values("other_encounter_top1", ascending=False, kind="stable")
     rows: list[dict[str, Any]] = best.drop_duplicates("domain").to_dict("records")  # type: ignore[assignment]
     return {str(row["domain"]): row for row in rows}

@@ -20,3 +20,8 @@ def test_hours_are_what_was_held_times_the_time(record, tmp_path) -> None:
     assert table.loc["ArcFace"].isna().sum() == 2  # not known, and not taken as 0
     page = write_report(replace(record, study=study), tmp_path).read_text(encoding="utf-8")
     assert '<td class="num">nan' not in page
+    assert "GPU hours" in page
+    held["confirmation"]["gpus"] = 0.0
+    page = write_report(replace(record, study=study), tmp_path).read_text(encoding="utf-8")
+    assert "CPU hours" in page
+    assert "GPU hours" not in page  # nobody wants a column of zeros

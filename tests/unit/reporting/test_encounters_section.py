@@ -67,3 +67,24 @@ def test_the_page_says_so_only_where_it_is_known(record: StudyRecord, tmp_path: 
     plain = write_report(record, tmp_path / "plain").read_text(encoding="utf-8")
     assert 'id="encounters"' not in plain
     assert pd.read_csv(tmp_path / "plain" / "encounters.csv").empty
+
+
+def test_where_no_figure_changes_the_page_says_so_once_and_the_verdict_not_at_all(
+    record: StudyRecord, tmp_path: Path
+) -> None:
+    methods = []
+    for one in record.methods:
+        table = one.predictions
+        if table is not None:
+            table = table.assign(
+                other_encounter_first_correct=table["first_correct"],
+                other_encounter_average_precision=table["average_precision"],
+            )
+        methods.append(replace(one, predictions=table))
+    page = write_report(replace(record, methods=methods), tmp_path).read_text(encoding="utf-8")
+    section = page.partition('id="encounters"')[2].partition("</section>")[0]
+    assert "every figure is the same" in section
+    assert "<table" not in section
+    assert (
+        "Asked for another day" not in page.partition('id="verdict"')[2].partition("</section>")[0]
+    )

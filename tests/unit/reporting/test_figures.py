@@ -82,6 +82,21 @@ def test_hostile_names_are_drawn_as_plain_text(hostile_study):
     assert any("\u27e8U+202E\u27e9" in text for text in texts)
 
 
+def test_lines_of_guessing_stand_beside_the_dots_and_cross_no_name(record):
+    board = tables.leaderboard(record)
+    svg = ElementTree.fromstring(figures.forest(board))
+    names = [float(e.get("y")) for e in svg.iter() if e.get("y") and "lr=" in (e.text or "")]
+    lines = [e.get("d").split() for e in svg.iter() if e.get("stroke-dasharray") and e.get("d")]
+    spans = [(float(d[2]), float(d[5])) for d in lines if d[1] == d[4]]  # M x y L x y, upright
+    assert len(names) > 5
+    assert len(spans) > 2 * len(names)  # seen and unseen, and those of baselines
+    letters_px = 12
+    assert not [
+        (name, span) for name in names for span in spans
+        if span[0] < name + 3 and span[1] > name - letters_px
+    ]  # fmt: skip
+
+
 def test_a_forest_of_many_trials_keeps_every_baseline_and_the_chosen_trial(record):
     board = tables.leaderboard(record)
     forest = figures.forest(board, most=5)

@@ -116,6 +116,17 @@ def test_the_verdict_says_what_the_tables_say(record, page):
     assert "2 photos could not be used" in text
 
 
+def test_single_animals_are_those_of_the_method_that_the_verdict_calls_best(record, tmp_path):
+    trials = {m.result.key: m.result.metrics.get("seen/top1") for m in record.methods
+              if m.result.kind == "trial" and m.result.status == "finished"}  # fmt: skip
+    worst = min(trials, key=lambda key: trials[key])
+    text = write_report(
+        replace(record, study={**record.study, "winner": worst}), tmp_path
+    ).read_text(encoding="utf-8")
+    assert "<strong><bdi>SIFT</bdi></strong>\nnames the right animal" in text
+    assert "Top-1 per animal of SIFT, worst to best" in text
+
+
 def test_the_manifest_names_every_file_with_its_checksum(report):
     manifest = files.read_json(report.parent / "manifest.json")["files"]
     there = {path.name for path in report.parent.iterdir()} - {"manifest.json"}

@@ -114,7 +114,10 @@ def test_the_verdict_names_the_gap_and_the_published_p_value(record):
     )
     (found,) = verdict.domain_verdicts(pooled_methods(study))
     (pair,) = found.comparisons
-    assert str(pair) == "ArcFace beats SIFT by 30.0 points (p = 0.039, 20 query photos)"
+    ends = f"{100 * pair.low:.1f} to {100 * pair.high:.1f}"
+    assert str(pair) == (
+        f"ArcFace beats SIFT by 30.0 points (95 % interval {ends}, p = 0.039, 20 query photos)"
+    )
     assert 0 < pair.low < 0.3 < pair.high
 
 
@@ -128,7 +131,9 @@ def test_small_differences_cannot_be_told_apart(record):
         winner="w",
     )
     (found,) = verdict.domain_verdicts(pooled_methods(study))
-    assert "cannot be told apart: 10.0 points apart (p = 0.5, 10" in str(found.comparisons[0])
+    said = str(found.comparisons[0])
+    assert "cannot be told apart: 10.0 points apart (95 % interval 0.0 to " in said
+    assert said.endswith(", p = 0.5, 10 query photos)")
 
 
 def test_a_comparison_names_the_better_first_whatever_the_order(record):
