@@ -1,6 +1,6 @@
 """Measure who-is-it: photo by photo and by encounter, by the best photo of an animal and by two.
 
-    python benchmarks/identify.py --data ../shared/data [--keep near/]
+    python benchmarks/identify.py --data ../shared/data [--keep near/] [--unknown-share 0.46]
 
 NyalaDev is divided ten times: of 58 animals 43 are known, and a quarter of their sightings is new, as
 are all photos of the other 15. LNBNN looks; its votes per descriptor, and what a score is worth, are
@@ -22,7 +22,7 @@ from reid_ray.evaluation.calibration import brier
 from reid_ray.evaluation.confidence import Candidates, per_identity, together
 
 SIGHTING = r"(\d+)_[^/]*$"
-KNOWN, NEW_SHARE, UNKNOWN_SHARE, MOST = 43, 0.25, 0.2, 5
+KNOWN, NEW_SHARE, MOST = 43, 0.25, 5
 VOTERS = (1, 2, 3, 5, 10)
 DIVISIONS = 10
 
@@ -54,7 +54,10 @@ def measured(found: Candidates, own_q: Numbers) -> dict[str, float]:
     }  # fmt: skip
 
 
-def division(votes: Votes, identities: Numbers, sightings: Numbers, seed: int) -> list[dict]:
+def division(
+    votes: Votes, identities: Numbers, sightings: Numbers, *, unknown_share: float, seed: int
+) -> list[dict]:
+    """A row per way to score an animal and to answer."""
     known, new = divided(identities, sightings, seed)
     names, own_g = np.unique(identities[known], return_inverse=True)
     place = np.full(identities.max() + 1, -1)
@@ -74,7 +77,7 @@ def division(votes: Votes, identities: Numbers, sightings: Numbers, seed: int) -
             _, first, of = np.unique(groups[known][able], return_index=True, return_inverse=True)
             learning = together(lookups[voters][kept][:, able], of)
             model = confidence.fit(
-                learning, own_g[able][first], unknown_share=UNKNOWN_SHARE, most=MOST
+                learning, own_g[able][first], unknown_share=unknown_share, most=MOST
             )
             _, of = np.unique(groups[new], return_inverse=True)
             found = model.candidates(together(asked[kept], of), most=MOST)
@@ -89,13 +92,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--keep", type=Path, help="folder for the comparison of all photos")
+    parser.add_argument("--unknown-share", type=float, default=0.2, help="the prior of strangers")
     given = parser.parse_args()
     votes = Votes(given.data / "NyalaDev", given.keep)
     identities = pd.factorize(votes.table["identity"])[0].astype(np.int64)
     met = votes.table["identity"] + "/" + votes.table["path"].str.extract(SIGHTING, expand=False)
     sightings = pd.factorize(met)[0].astype(np.int64)
     rows = [
-        row for seed in range(DIVISIONS) for row in division(votes, identities, sightings, seed)
+        row
+        for seed in range(DIVISIONS)
+        for row in division(
+            votes, identities, sightings, unknown_share=given.unknown_share, seed=seed
+        )
     ]
     grouped = pd.DataFrame(rows).groupby(["an animal's", "answer per"], sort=False)
     mean, spread = grouped.mean(), grouped.std()

@@ -139,7 +139,8 @@ def _summary(answers: Answers) -> list[dict[str, Any]]:
         {"label": "Named", "value": found.get("named", 0), "more": "probability 90 % or more"},
         {"label": "To be looked at", "value": found.get("look", 0), "more": "someone known, less sure"},
         {"label": "Not recognised", "value": found.get("unknown", 0),
-         "more": f"perhaps {len(groups)} unknown animals" if groups else "no known animal"},
+         "more": f"perhaps {len(groups)} unknown {'animal' if len(groups) == 1 else 'animals'}"
+         if groups else "no known animal"},
     ]  # fmt: skip
 
 
@@ -151,13 +152,17 @@ def _card(
     drawn: int,
 ) -> Card:
     answer, *others = sighting
+    first = _photo(answers, answer, images, QUERY_PX)
+    more = [_photo(answers, other, images, CANDIDATE_PX) for other in others]
+    for other in more:  # what is the same for all need not be read again
+        other["facts"] = [fact for fact in other["facts"] if fact not in first["facts"]]
     return {
         "text": answer.text,
         "identity": answer.identity,
         "probability": answer.probability,
         "unknown": answer.unknown,
-        **_photo(answers, answer, images, QUERY_PX),
-        "more": [_photo(answers, other, images, CANDIDATE_PX) for other in others],
+        **first,
+        "more": more,
         "candidates": [
             _candidate(answers, answer, candidate, images, matching if place < drawn else None)
             for place, candidate in enumerate(answer.candidates)

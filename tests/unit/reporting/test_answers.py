@@ -100,7 +100,7 @@ def test_photos_that_were_answered_together_share_a_card(tmp_path: Path) -> None
     page = Page(path.read_text(encoding="utf-8"))
     assert page.tags.count("ol") == 2
     assert "One answer for 2 photos of one encounter" in page.words
-    assert "2 photos, answered in 1 group by encounter" in page.words
+    assert "2 photos, 1 answer, as photos of one encounter are answered together" in page.words
     assert HOSTILE in page.words
     assert page.words.count("Named beforehand: leo ✓") == page.words.count("mia ✗") == 1
 
