@@ -1,5 +1,7 @@
 """Settings of all tests."""
 
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         on_ray = "ray" in Path(item.path).parts
         item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.path.stem))
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Address of a real server of the S3 protocol on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    yield f"http://127.0.0.1:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(
+    s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """URI of an empty bucket; this process is a machine with an empty cache."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "REID_RAY_CACHE": str(tmp_path_factory.mktemp("cache")),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    from reid_ray.runs import storage
+
+    storage.open_filesystem.cache_clear()
+    urllib.request.urlopen(f"{s3_server}/moto-api/reset", data=b"")
+    import boto3
+
+    boto3.client("s3").create_bucket(Bucket="results")
+    return "s3://results"

@@ -29,7 +29,7 @@ class Pretrained(Config):
     `weights` is a timm folder."""
     weights: str = "auto"
     """`auto`: from the local cache, else downloaded; `cached`: never downloaded; `random`; a timm folder
-    (a study's `winner`), or a safetensors file of `model`."""
+    (a study's `winner`), or a safetensors file of `model`; of this machine or `s3://...`."""
     hub: str = ""
     """Repository of the weights; none: timm's own for `model`."""
     input_px: Annotated[int, Field(ge=32, le=1024)] | None = None

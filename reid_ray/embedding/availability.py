@@ -56,7 +56,7 @@ def find(model: Pretrained) -> Found:
     if model.weights.startswith("hf-hub:"):
         hub = model.weights.removeprefix("hf-hub:")
         return _on_hub(model.model_copy(update={"hub": hub, "weights": "auto"}))
-    return _on_disk(model, Path(model.weights).expanduser().absolute())
+    return _on_disk(model, backbones.local(model.weights))
 
 
 def _check_name(name: str) -> None:

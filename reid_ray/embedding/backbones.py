@@ -17,8 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
 
+from reid_ray.config.named import results_folder
 from reid_ray.embedding import miewid
 from reid_ray.errors import ConfigError, WeightsError
+from reid_ray.runs import files
 
 HUB_TIMEOUT_S = 3.0
 _WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -70,8 +72,8 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
 
     Args:
         name: a timm model name, optionally with a tag (`name.tag`).
-        weights: `hub` (timm's own), `random`, a safetensors file, a timm folder, or an `hf-hub:`
-            id.
+        weights: `hub` (timm's own), `random`, a safetensors file or a timm folder (of this machine,
+            or s3://...), or an `hf-hub:` id.
         input_px: side of the square input; fixed-size models are made for it.
 
     Raises:
@@ -85,7 +87,7 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
         return _describe(_create(name, pretrained=False, **options), "random weights")
     if weights.startswith("hf-hub:"):
         return _describe(_create(weights, pretrained=True, **options), f"pre-trained {weights}")
-    path = Path(weights)
+    path = local(weights)
     if name == miewid.NAME:
         network = miewid.MiewId()
         _load_safetensors(network, weights_file(path) if path.is_dir() else path)
@@ -95,6 +97,13 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
     module = _create(name, pretrained=False, **options)
     _load_safetensors(module, path)
     return _describe(module, f"local file {path.name}")
+
+
+def local(weights: str) -> Path:
+    """A file or folder of weights on this machine; from object storage it is fetched once."""
+    if "://" in weights:
+        return files.kept(results_folder(weights))
+    return files.kept(Path(weights).expanduser().absolute())
 
 
 def weights_file(folder: Path) -> Path:

@@ -21,6 +21,10 @@ _CHUNK = 256
 _FEW = 48
 """With more right references than this, a score is looked up among them instead of compared with each."""
 _LOWEST = np.float32(-np.inf)
+_INFINITY, _NAN = 0x7F800000, 0x7FC00000
+"""Bits of a float32."""
+
+Positions = NDArray[np.int64]
 
 _compile: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 # Sums may be reordered, so that dot products use the vector unit; NaN is kept.
@@ -92,35 +96,88 @@ def exact_scores(queries_qd, references_nd, query_of, row_of, scores):  # type: 
 
 
 @_compile
-def fold(first, scores_qg, queries_qd, references_gd, slack, start, best, rights):  # type: ignore[no-untyped-def]
+def fold(first, bits_qg, shift, queries_qd, references_gd, slack, start, best, rights):  # type: ignore[no-untyped-def]
     """Take the scores of queries start... with references first... into account.
 
-    `scores_qg` is overwritten where exact scores were needed. Blocks must come in ascending order.
+    Blocks must come in ascending order.
+
+    Args:
+        bits_qg: the upper bits of float32 scores, as int32 (all) or int16 (bfloat16).
+        shift: how many bits they lack: 0 or 16.
+        slack: how far scores may be from the exact ones: so much, and so many times the score more.
+
+    Returns:
+        How many scores had to be made exact.
     """
     known = np.zeros(_CHUNK, np.bool_)
-    for i in range(scores_qg.shape[0]):
+    widened = np.empty(_CHUNK, np.int32)
+    exact = 0
+    for i in range(bits_qg.shape[0]):
         q = start + i
         query, top, where = queries_qd[q], best.score[q], best.position[q]
         begin, end = rights.offsets[q], rights.offsets[q + 1]
-        for at in range(0, scores_qg.shape[1], _CHUNK):
-            chunk = scores_qg[i, at : at + _CHUNK]
+        for at in range(0, bits_qg.shape[1], _CHUNK):
+            bits = bits_qg[i, at : at + _CHUNK]
+            highest = _highest(bits, shift)
+            keeps = top.shape[0] > 0 and highest >= _from(top[-1], slack)
+            near = end
+            if end - begin <= _FEW:  # ascending: no score of this chunk comes near the last ones
+                while near > begin and _from(rights.score[near - 1], slack) > highest:
+                    near -= 1
+            if not keeps and near == begin:
+                continue
+            for g in range(bits.shape[0]):
+                widened[g] = np.int32(bits[g]) << shift
+            chunk = widened[: bits.shape[0]].view(np.float32)
             rows = references_gd[at : at + _CHUNK]
             known[:] = False
-            if top.shape[0] > 0:
+            if keeps:
                 _keep(chunk, first + at, query, rows, slack, known, top, where)
             if end - begin <= _FEW:
-                _compare(chunk, first + at, query, rows, slack, known, begin, end, rights)
+                _compare(chunk, first + at, query, rows, slack, known, begin, near, rights)
             else:
                 _look_up(chunk, first + at, query, rows, slack, known, q, rights)
+            exact += known.sum()
+    return exact
 
 
 @_compile
-def clear_nan(scores_qg):  # type: ignore[no-untyped-def]
+def _from(score, slack):  # type: ignore[no-untyped-def]
+    """The lowest that a score may really be."""
+    return score - (slack[0] + slack[1] * abs(score)) if score > _LOWEST else score
+
+
+@_compile
+def _to(score, slack):  # type: ignore[no-untyped-def]
+    """The highest."""
+    return score + (slack[0] + slack[1] * abs(score)) if score > _LOWEST else score
+
+
+@_compile
+def _highest(bits, shift):  # type: ignore[no-untyped-def]
+    """The highest score of some, infinity where their bits do not tell.
+
+    Whole numbers order like the floats that have the same bits, if these are not negative; a maximum of
+    floats takes several times longer, as NaN must be looked for.
+    """
+    most = bits[0]
+    for g in range(1, bits.shape[0]):
+        most = max(most, bits[g])
+    wide = np.int32(most) << shift
+    if wide < 0 or wide > _INFINITY:  # none is positive, or some are NaN
+        return np.float32(np.inf)
+    return np.int32(wide).view(np.float32)
+
+
+def hide(bits_qg: NDArray[np.integer], shift: int, at: tuple[Positions, Positions]) -> None:
+    """Leave these out."""
+    bits_qg[at] = _NAN >> shift
+
+
+def clear_nan(bits_qg: NDArray[np.integer], shift: int) -> None:
     """Scores of embeddings that are not numbers become minus infinity, so that these rank last."""
-    for row in scores_qg:
-        for g in range(row.shape[0]):
-            if row[g] != row[g]:
-                row[g] = _LOWEST
+    magnitude_qg = bits_qg & np.iinfo(bits_qg.dtype).max
+    bits_qg[magnitude_qg > _INFINITY >> shift] = _LOWEST.view(np.int32) >> shift
 
 
 @_compile
@@ -145,11 +202,11 @@ def _make_exact(chunk, g, query, rows, known):  # type: ignore[no-untyped-def]
 def _keep(chunk, first, query, rows, slack, known, top, where):  # type: ignore[no-untyped-def]
     """Insert what is better than the last of the best."""
     last = top.shape[0] - 1
-    candidates, _ = _count_from(chunk, top[last] - slack, top[last])
+    candidates, _ = _count_from(chunk, _from(top[last], slack), top[last])
     if candidates == 0:
         return
     for g in range(chunk.shape[0]):
-        if not chunk[g] >= top[last] - slack:
+        if not chunk[g] >= _from(top[last], slack):
             continue
         score = _make_exact(chunk, g, query, rows, known)
         # Positions ascend, so that an equal score is behind those that are there.
@@ -165,7 +222,7 @@ def _keep(chunk, first, query, rows, slack, known, top, where):  # type: ignore[
 def _compare(chunk, first, query, rows, slack, known, begin, end, rights):  # type: ignore[no-untyped-def]
     """Count what is ahead of each right reference, one after another."""
     for r in range(begin, end):
-        low, high = rights.score[r] - slack, rights.score[r] + slack
+        low, high = _from(rights.score[r], slack), _to(rights.score[r], slack)
         from_low, above = _count_from(chunk, low, high)
         rights.ahead[r] += above
         if from_low == above:
@@ -184,10 +241,10 @@ def _look_up(chunk, first, query, rows, slack, known, q, rights):  # type: ignor
     for g in range(chunk.shape[0]):
         if chunk[g] != chunk[g]:
             continue
-        beaten = np.searchsorted(scores, chunk[g] - slack)
+        beaten = np.searchsorted(scores, _from(chunk[g], slack))
         rights.passed[begin + q + beaten] += 1
         r = begin + beaten
-        high = chunk[g] + slack
+        high = _to(chunk[g], slack)
         while r < end and rights.score[r] <= high:
             score = _make_exact(chunk, g, query, rows, known)
             rights.ahead[r] += _is_ahead(score, first + g, r, rights)

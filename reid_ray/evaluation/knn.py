@@ -4,8 +4,7 @@ Legend: q queries, g references, d dims, k kept references, r right references o
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -17,8 +16,8 @@ from reid_ray.datasets.encounters import same_encounter
 from reid_ray.evaluation import fold
 from reid_ray.evaluation.fold import Best, Rights
 from reid_ray.evaluation.ranking import Ranked, concat, rank_block
+from reid_ray.evaluation.stream import Vectors, View, slices, stream, unit_rows
 
-Vectors = NDArray[np.floating]
 Positions = NDArray[np.int64]
 Encounters = tuple[Positions, Positions]
 
@@ -35,7 +34,7 @@ def cosine_knn(
     *,
     k: int,
     encounters: Encounters | None = None,
-    block: tuple[int, int] = (4096, 2048),
+    block: tuple[int, int] = (1024, 1024),
     device: torch.device | str = "cpu",
 ) -> Ranked:
     """Rank references by cosine similarity in float32.
@@ -114,41 +113,20 @@ class _Pairs:
         return rows, self._order[np.repeat(first, counts) + within]
 
 
-@dataclass(frozen=True)
-class _View:
-    """One ranking of the references, as far as it is known; some may be left out.
-
-    Attributes:
-        left_out: (query row, reference position), ascending by position.
-    """
-
-    best: Best
-    rights: Rights
-    left_out: tuple[Positions, Positions] | None = None
-
-    def hide(self, scores_qg: NDArray[np.float32], rows: slice, part: slice) -> None:
-        """Put NaN in place of what is left out, in the product of these queries and references."""
-        if self.left_out is None:
-            return
-        query, position = self.left_out
-        few = slice(*np.searchsorted(position, [part.start, part.stop]))
-        here = (query[few] >= rows.start) & (query[few] < rows.stop)
-        scores_qg[query[few][here] - rows.start, position[few][here] - part.start] = np.nan
-
-    def ranked(self) -> Ranked:
-        queries = len(self.best.score)
-        first = np.zeros(queries, np.int32)
-        precision = np.zeros(queries, np.float32)
-        offsets = self.rights.offsets
-        for q, (begin, end) in enumerate(pairwise(offsets)):
-            if begin < end:
-                passed = self.rights.passed[begin + q : end + q + 1]
-                ahead = self.rights.ahead[begin:end] + passed[::-1].cumsum()[-2::-1]
-                ranks = 1 + ahead[::-1]  # best right reference first
-                first[q] = ranks[0]
-                precision[q] = np.mean(np.arange(1, len(ranks) + 1) / ranks)
-        scores = self.best.score + np.float32(0)  # -0.0 becomes 0.0
-        return Ranked(self.best.position, scores, first, precision)
+def _ranked(view: View) -> Ranked:
+    queries = len(view.best.score)
+    first = np.zeros(queries, np.int32)
+    precision = np.zeros(queries, np.float32)
+    offsets = view.rights.offsets
+    for q, (begin, end) in enumerate(pairwise(offsets)):
+        if begin < end:
+            passed = view.rights.passed[begin + q : end + q + 1]
+            ahead = view.rights.ahead[begin:end] + passed[::-1].cumsum()[-2::-1]
+            ranks = 1 + ahead[::-1]  # best right reference first
+            first[q] = ranks[0]
+            precision[q] = np.mean(np.arange(1, len(ranks) + 1) / ranks)
+    scores = view.best.score + np.float32(0)  # -0.0 becomes 0.0
+    return Ranked(view.best.position, scores, first, precision)
 
 
 def _answer(
@@ -163,10 +141,10 @@ def _answer(
     device: torch.device | str,
 ) -> Ranked:
     """Answer one part of the queries."""
-    units_qd, finite = _unit(queries_qd)
+    units_qd, finite = unit_rows(queries_qd)
     pairs = right.of(part)
     scores = _exact(units_qd, references_gd, *pairs)
-    views = [_View(Best.none_yet(len(units_qd), k), _rights(*pairs, scores, len(units_qd)))]
+    views = [View(Best.none_yet(len(units_qd), k), _rights(*pairs, scores, len(units_qd)))]
     if met is not None:
         rows, positions = met.of(part)
         order = np.argsort(positions, kind="stable")
@@ -174,9 +152,9 @@ def _answer(
         kept = ~np.isin(pairs[0] * width + pairs[1], rows * width + positions)
         rights = _rights(pairs[0][kept], pairs[1][kept], scores[kept], len(units_qd))
         left_out = rows[order], positions[order]
-        views.append(_View(Best.none_yet(len(units_qd), k), rights, left_out))
-    _stream(units_qd, finite, references_gd, views, block, torch.device(device))
-    answers = [view.ranked() for view in views]
+        views.append(View(Best.none_yet(len(units_qd), k), rights, left_out))
+    stream(units_qd, finite, references_gd, views, block, torch.device(device))
+    answers = [_ranked(view) for view in views]
     return answers[0] if met is None else replace(answers[0], other_encounter=answers[1])
 
 
@@ -186,11 +164,11 @@ def _exact(
     """Exact scores of single pairs, a few thousand references in memory at a time."""
     scores = np.empty(len(rows), np.float32)
     by_position = np.argsort(positions, kind="stable")
-    for span in _slices(len(rows), 4096):
+    for span in slices(len(rows), 4096):
         chosen = by_position[span]
         needed, row_of = np.unique(positions[chosen], return_inverse=True)
         found = np.empty(len(chosen), np.float32)
-        units, _ = _unit(references_gd[needed])
+        units, _ = unit_rows(references_gd[needed])
         fold.exact_scores(units_qd, units, rows[chosen], row_of, found)
         scores[chosen] = found
     return scores
@@ -208,72 +186,8 @@ def _rights(
     )  # fmt: skip
 
 
-def _stream(
-    units_qd: NDArray[np.float32],
-    finite: bool,
-    references_gd: Vectors,
-    views: list[_View],
-    block: tuple[int, int],
-    device: torch.device,
-) -> None:
-    """Multiply block by block, fold each product into the views while it is in cache."""
-    # Rounding of a dot product of unit vectors, in whatever order it is summed (Higham 2002, 3.1).
-    slack = np.float32((units_qd.shape[1] + 2) * 2.0**-24)
-    queries = torch.from_numpy(units_qd).to(device)
-    width = min(block[1], len(references_gd))
-    units = np.empty((width, units_qd.shape[1]), np.float32)
-    products = torch.empty(min(block[0], len(queries)) * width, device=device)
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:
-        for part in _slices(len(references_gd), width):
-            units_gd, all_finite = _unit(references_gd[part], out=units)
-            references_dg = torch.from_numpy(units_gd).to(device).T
-            for rows in _slices(len(queries), block[0]):
-                shape = rows.stop - rows.start, len(units_gd)
-                out = products[: shape[0] * shape[1]].view(shape)
-                scores_qg = torch.mm(queries[rows], references_dg, out=out).cpu().numpy()
-                if not (finite and all_finite):
-                    fold.clear_nan(scores_qg)
-                for view in views:
-                    view.hide(scores_qg, rows, part)
-                    take = partial(
-                        _take, scores_qg, units_qd, units_gd, slack, part.start, rows.start, view
-                    )
-                    list(pool.map(take, _slices(shape[0], -(-shape[0] // threads))))
-
-
-def _take(
-    scores_qg: NDArray[np.float32],
-    units_qd: NDArray[np.float32],
-    units_gd: NDArray[np.float32],
-    slack: np.float32,
-    first: int,
-    start: int,
-    view: _View,
-    some: slice,
-) -> None:
-    """Fold some rows of the product of queries start... and references first..."""
-    fold.fold(
-        first, scores_qg[some], units_qd, units_gd, slack, start + some.start, view.best,
-        view.rights,
-    )  # fmt: skip
-
-
-def _unit(
-    rows_nd: Vectors, out: NDArray[np.float32] | None = None
-) -> tuple[NDArray[np.float32], bool]:
-    """Rows scaled to length 1 in float32, and whether all are finite; all-zero rows stay zero."""
-    rows = np.ascontiguousarray(rows_nd, np.float32)
-    units = np.empty_like(rows) if out is None else out[: len(rows)]
-    return units, bool(fold.unit_rows(rows, units))
-
-
 def _plain_unit(rows_nd: Vectors) -> NDArray[np.float32]:
     """The same without the compiled pass."""
     rows = np.asarray(rows_nd, np.float32)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return (rows / np.where(length == 0, 1, length)).astype(np.float32, copy=False)
-
-
-def _slices(count: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, count)) for start in range(0, count, max(1, size))]

@@ -68,10 +68,12 @@ def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _model(text: str) -> dict[str, Any] | str:
     """A study's folder (its winner), a timm folder, a known name, a timm name or an hf-hub: id."""
-    path = Path(text).expanduser()
+    from reid_ray.runs import files
+
+    path = results_folder(text) if "://" in text else Path(text).expanduser().absolute()
     for folder in (path / "winner", path):
-        if (folder / "config.json").is_file():
-            return {"name": _name_of(path.resolve().name), "weights": str(folder.absolute())}
+        if files.exists(folder / "config.json"):
+            return {"name": _name_of(path.resolve().name), "weights": str(folder)}
     if text in published():
         return text
     return {"name": _name_of(text), "model": text}

@@ -173,6 +173,33 @@ def fetched(path: Path) -> Path:
     return path
 
 
+def kept(path: Path) -> Path:
+    """A file, or a folder without what is below its folders, on this machine; what has changed since
+    it was fetched is fetched again.
+
+    Raises:
+        OSError: no room for it.
+    """
+    if remote(path) is None:
+        return path
+    found = {path / name: entry for name, entry in entries(path).items()} or {
+        path.parent / name: entry
+        for name, entry in entries(path.parent).items()
+        if name == path.name
+    }
+    for file, entry in found.items():
+        with _lock(file):
+            if not file.exists() or _differs(file, entry):
+                os.utime(fetched(file), (entry.changed, entry.changed))
+    return path
+
+
+def _differs(copy: Path, entry: Entry) -> bool:
+    """Whether it is a copy of something older; clocks of this machine and the storage may differ."""
+    there = copy.stat()
+    return there.st_size != entry.size or abs(there.st_mtime - entry.changed) > 1e-3
+
+
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     """One process of this machine at a time for this path, and for some others."""

@@ -1,10 +1,12 @@
 """What tests of faults share: a seed that can be changed, and a record of what was lost."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty import Record, write_record
+from faulty import Record, mounted, write_record
 
 
 @pytest.fixture
@@ -17,3 +19,10 @@ def rng() -> np.random.Generator:
 def record() -> Record:
     """See `write_record`."""
     return write_record
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own of half a MiB."""
+    with mounted(tmp_path / "disk", kib=512) as folder:
+        yield folder

@@ -1,12 +1,15 @@
-"""Processes to be killed, and the record of what was lost."""
+"""Processes to be killed, disks to be filled, and the record of what was lost."""
 
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 Record = Callable[..., None]
 
@@ -49,3 +52,26 @@ def ended(child: int, *, wait: bool = True) -> bool:
         return os.waitpid(child, 0 if wait else os.WNOHANG)[0] == child
     except ChildProcessError:
         return True
+
+
+@contextmanager
+def mounted(folder: Path, *, kib: int) -> Iterator[Path]:
+    """A disk of its own, of so many KiB and 64 names."""
+    folder.mkdir()
+    size = f"size={kib}k,nr_inodes=64"
+    command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all that is left of it; returns the file that has it."""
+    path = disk / "filling"
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return path

@@ -1,37 +1,81 @@
 """Write `reports/faults.md` from the tests of faults, run several times with other seeds.
 
-`python tests/faults/table.py --times 3` runs them all but the soak; `--records FILE` adds what other runs
-recorded there (`FAULT_RECORDS=FILE pytest -m soak tests/faults`). Nothing is typed by hand.
+`python tests/faults/table.py --times 3 --soaks 3 --fuzz-s 240` takes hours; `--records FILE` adds what other
+runs recorded there (`FAULT_RECORDS=FILE pytest tests/faults`), and with zeros it only writes the table anew.
+Nothing is typed by hand.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+TESTS = HERE.parent
+RECORDING = (
+    HERE, TESTS / "ray" / "test_killed.py", TESTS / "ray" / "test_matching.py",
+    TESTS / "unit" / "reporting" / "test_mlflow_server.py",
+)  # fmt: skip
+"""Tests that record faults."""
 LOST = ("epochs", "pairs", "trials", "doubled")
 HEAD = """# Faults
 
 Each line is recorded by a test (most in `tests/faults`) after it has seen that nothing was lost that should
-have stayed: `python tests/faults/table.py` runs them and writes this file. Work lost is what had to be done
-again:
-epochs of trainings, pairs of photos matched; finished trials that were lost or run twice; rows of MLflow
-that were missing or doubled. A dash: this fault has nothing to do with it.
+have stayed: `python tests/faults/table.py --times 3 --soaks 3 --fuzz-s 240` runs them and writes this file.
+Work lost is what had to be done again: epochs of trainings, pairs of photos matched; finished trials that
+were lost or run twice; rows of MLflow that were missing or doubled. A dash: this fault has nothing to do
+with it.
 
+"""
+FUZZED = """
+## Fuzzing
+
+Bytes that coverage leads (`python tests/fuzz/run.py TARGET --seconds N`); a finding is whatever is neither a
+use of them nor a sentence on them within 20 s and 4 GB. What earlier runs found became tests in
+`tests/faults/test_bad_input.py`.
+
+| target | seconds | executions | findings | day |
+|---|---|---|---|---|
 """
 
 
-def run(times: int, records: Path) -> None:
-    for seed in range(times):
+def run(seeds: int, records: Path, *, soak: bool) -> None:
+    marked = ("-s", "-m", "soak") if soak else ()
+    for seed in range(seeds):
         environment = os.environ | {"FAULT_SEED": str(seed), "FAULT_RECORDS": str(records)}
-        command = [sys.executable, "-m", "pytest", "-n", "0", "-q", str(HERE)]
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-q", *marked, *map(str, RECORDING)]
         subprocess.run(command, env=environment, check=True)
+
+
+def fuzz(seconds: int, records: Path) -> None:
+    sys.path.insert(0, str(TESTS / "fuzz"))
+    from targets import TARGETS
+
+    for target in TARGETS:
+        command = [
+            sys.executable,
+            str(TESTS / "fuzz" / "run.py"),
+            target,
+            "--seconds",
+            str(seconds),
+        ]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        with records.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(fuzzed(target, seconds, ended.stderr, ended.returncode)) + "\n")
+
+
+def fuzzed(target: str, seconds: int, text: str, code: int) -> dict[str, Any]:
+    """What a run of the fuzzer says of itself."""
+    executions = re.findall(r"stat::number_of_executed_units:\s*(\d+)", text)
+    return {"fuzz": target, "seconds": seconds, "executions": int(executions[-1]),
+            "found": int(code != 0), "day": time.strftime("%Y-%m-%d")}  # fmt: skip
 
 
 def table(lines: Iterable[dict[str, Any]]) -> str:
@@ -57,21 +101,36 @@ def table(lines: Iterable[dict[str, Any]]) -> str:
     return "\n".join([f"{len(rows)} kinds of faults.", "", head, "|---" * 8 + "|", *rows]) + "\n"
 
 
+def fuzz_table(lines: Iterable[dict[str, Any]]) -> str:
+    return "".join(
+        f"| {line['fuzz']} | {line['seconds']} | {line['executions']} | {line['found']} | {line['day']} |\n"
+        for line in lines
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--soaks", type=int, default=0, help="whole studies, half an hour each")
+    parser.add_argument("--fuzz-s", type=int, default=0, help="seconds for each target")
     parser.add_argument("--records", type=Path, action="append", default=[])
-    parser.add_argument("--to", type=Path, default=HERE.parents[1] / "reports" / "faults.md")
+    parser.add_argument("--to", type=Path, default=TESTS.parent / "reports" / "faults.md")
     arguments = parser.parse_args()
     records = Path(tempfile.mkdtemp()) / "records.jsonl"
     records.touch()
-    run(arguments.times, records)
+    run(arguments.times, records, soak=False)
+    run(arguments.soaks, records, soak=True)
+    if arguments.fuzz_s:
+        fuzz(arguments.fuzz_s, records)
     lines = [
         json.loads(line)
         for path in [records, *arguments.records]
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    arguments.to.write_text(HEAD + table(lines), encoding="utf-8")
+    text = HEAD + table(line for line in lines if "fault" in line)
+    if by_fuzzing := [line for line in lines if "fuzz" in line]:
+        text += FUZZED + fuzz_table(by_fuzzing)
+    arguments.to.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

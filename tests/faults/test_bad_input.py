@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from reid_ray.config.tune import Study
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.store import PreparedStore, Row
 from reid_ray.errors import DatasetError
+from reid_ray.splits.assign import assign
 
 MEANT_TO_BE_OPEN = ("JPEG of a header alone", "PNG of no width", "PNG with a text that unpacks to 200 MB",
                     "GIF of 65535 x 65535", "BMP of a negative size", "TIFF whose pages go in a circle",
@@ -274,6 +276,43 @@ def test_every_kind_of_metadata_is_used_or_told(tmp_path: Path, record: Record) 
         assert (found, part in text) == (code, True), (kind, found, text[:500])
     record("bad metadata", f"{len(METADATA)} kinds of tables, sheets, COCO and MegaDetector JSON",
            tried=len(METADATA), survived=len(METADATA))  # fmt: skip
+
+
+SIX = [f"{number}.jpg" for number in range(6)]
+COLLECTIONS: dict[str, tuple[list[str], int, str]] = {
+    "an empty one": ([], 2, "no photo found"),
+    "nobody known": (["a.jpg", "b.jpg"], 2, "all animals unknown"),
+    "nobody known by that name": (["Unknown/a.jpg", "unknown/b.jpg"], 2, "all animals unknown"),
+    "one photo": (["leo/0.jpg"], 0, "{'reference': 1}"),
+    "one photo of each": ([f"{name}/0.jpg" for name in "abc"], 0, "{'reference': 3}"),
+    "one animal": ([f"leo/{name}" for name in SIX], 0, "{'query': 1, 'reference': 5}"),
+    "one animal and strangers": ([f"leo/{name}" for name in SIX] + ["x.jpg"], 0,
+                                 "{'none': 1, 'query': 1, 'reference': 5}"),
+}  # fmt: skip
+"""Kind: (its photos, exit code, part of what is said: photos of each part; of 6, 80 % are reference)."""
+
+
+def test_collections_with_too_little_in_them_are_split_or_told(
+    tmp_path: Path, record: Record
+) -> None:
+    for number, (kind, (photos, code, part)) in enumerate(COLLECTIONS.items()):
+        root = tmp_path / str(number)
+        root.mkdir()
+        for photo in photos:
+            (root / photo).parent.mkdir(exist_ok=True)
+            (root / photo).write_bytes(JPEG)
+        data = Data.parse(
+            {"datasets": [{"source": "folder", "name": "d", "root": str(root)}]}, where="test"
+        )
+
+        def split(data: Data = data) -> str:
+            rows, _ = assign(load_rows(data, made=tmp_path).rows, data.split)
+            return str(dict(sorted(Counter(rows["split"]).items())))
+
+        found, text = told(split, root)
+        assert (found, part in text) == (code, True), (kind, found, text[:500])
+    record("collections with too little in them", f"{len(COLLECTIONS)} kinds",
+           tried=len(COLLECTIONS), survived=len(COLLECTIONS))  # fmt: skip
 
 
 def test_no_wrong_byte_in_a_parquet_files_end_ends_the_process(

@@ -3,13 +3,13 @@
 import os
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from faulty import Record, forked
+from faulty import Record, fill, forked
 from PIL import Image
 from test_kept_files import _training
 
@@ -24,32 +24,6 @@ from reid_ray.runs.methods import MethodFolder, Result
 
 NOBODY = 65534
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk or be another")
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own of half a MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k,nr_inodes=64", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no disk can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def _fill(disk: Path) -> Path:
-    """Take all that is left; returns the file that has it."""
-    path = disk / "filling"
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
-    return path
 
 
 def _use_up_names(disk: Path) -> Path:
@@ -117,7 +91,7 @@ def test_what_was_there_survives_a_disk_that_takes_no_more(
     if fault == "read-only":
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     else:
-        filling = _fill(disk) if fault == "full" else _use_up_names(disk)
+        filling = fill(disk) if fault == "full" else _use_up_names(disk)
     with pytest.raises(StorageError, match=r"cannot be written .*check space and permissions"):
         write(2)
     assert read() == 1

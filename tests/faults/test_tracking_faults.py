@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from faulty import Record, ended, forked
+from faulty import Record, ended, fill, forked, mounted
 
 from reid_ray.errors import TrackingError
 from reid_ray.reporting import tracking
@@ -179,6 +179,23 @@ def test_a_locked_database_is_copied_to_by_the_next_try(
     assert follow(study, uri) == ""
     assert_each_is_there_once(uri)
     record("MLflow: SQLite locked by another process", "BEGIN EXCLUSIVE, held", tried=1, survived=1,
+           trials=0, doubled=0)  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
+def test_a_database_on_a_full_disk_costs_a_note_and_the_next_try_copies_all(
+    study: StudyFolder, empty_store: Path, tmp_path: Path, record: Record
+) -> None:
+    room = empty_store.stat().st_size // 1024 + 1024
+    with mounted(tmp_path / "disk", kib=room) as disk:
+        path = shutil.copy(empty_store, disk / "mlflow.db")
+        uri = f"sqlite:///{path}"
+        filling = fill(disk)
+        assert "full" in follow(study, uri)
+        filling.unlink()
+        assert follow(study, uri) == ""
+        assert_each_is_there_once(uri)
+    record("MLflow: SQLite on a full disk", "a tmpfs without room, then with room", tried=1, survived=1,
            trials=0, doubled=0)  # fmt: skip
 
 

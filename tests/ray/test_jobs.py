@@ -1,20 +1,23 @@
-"""A study submitted as a job to a running cluster, with token authentication."""
+"""Studies submitted as jobs to a running cluster, with token authentication, a second node and S3."""
 
+import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
+import psutil
 import pytest
 import yaml
 from test_study import study_of
@@ -28,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 @dataclass(frozen=True)
 class Head:
     address: str
+    gcs: str
     environment: dict[str, str]
 
     def submit(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -50,7 +54,7 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[Head]:
     """`ray start --head` on ports of its own, its home folder in a temporary place."""
     gcs, dashboard, agent, agent_grpc, metrics, client = free_ports(6)
     home = tmp_path_factory.mktemp("home")
@@ -60,6 +64,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HOME": str(home),
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
     }  # fmt: skip
     # A short path, as socket names in it may have no more than 107 characters.
     with tempfile.TemporaryDirectory(prefix="rj") as folder:
@@ -74,36 +80,149 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
-        started = Head(f"http://127.0.0.1:{dashboard}", environment)
+        started = Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", environment)
         try:
-            wait_for(started)
+            wait_until(lambda: started.submit("--", "true", cwd=ROOT).returncode == 0)
             yield started
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            kill(process.pid)  # asked to end, it takes half a minute
             process.wait(60)
 
 
-def wait_for(head: Head) -> None:
-    """Until jobs are taken."""
+def wait_until(ready: Callable[[], bool]) -> None:
     ends = time.monotonic() + 120
-    while time.monotonic() < ends:
-        if head.submit("--", "true", cwd=ROOT).returncode == 0:
-            return
-        time.sleep(2)
-    raise TimeoutError("the cluster takes no jobs")
+    while not ready():
+        if time.monotonic() > ends:
+            raise TimeoutError("the cluster takes no jobs, or a node does not come")
+        time.sleep(1)
+
+
+def submit_study(
+    head: Head, folder: Path, *, cpus: int = 1, **places: str
+) -> subprocess.CompletedProcess[str]:
+    """Three trials of so many CPUs each, and SIFT."""
+    study = study_of(
+        folder,
+        grid={"backbones": ["test_resnet"], "lrs": [0.05, 0.02, 0.01], "triplet": None,
+              "arcface": {"margins_rad": [0.25], "scales": [16.0]}},
+        baselines={"matching": [{"name": "SIFT"}]}, fusion=[],
+        scaling={"winner_workers": 0, "cpus_per_worker": cpus},
+        **places,
+    )  # fmt: skip
+    config = folder / "small.yaml"
+    config.write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    ended = head.submit("--", "python", "-m", "reid_ray.tune", str(config), cwd=folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended
+
+
+@pytest.fixture(scope="module")
+def alone(head: Head, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folder and output of the study on the head, the only node."""
+    folder = tmp_path_factory.mktemp("alone")
+    return folder, submit_study(head, folder).stdout
 
 
 def test_a_bare_submission_runs_the_study_where_the_package_is_installed(
-    head: Head, tmp_path: Path
+    alone: tuple[Path, str],
 ) -> None:
-    study = study_of(tmp_path, scaling={"winner_workers": 0}, baselines={"matching": []}, fusion=[])
-    config = tmp_path / "small.yaml"
-    config.write_text(yaml.safe_dump(study.model_dump(mode="json")))
-    ended = head.submit("--", "python", "-m", "reid_ray.tune", str(config), cwd=tmp_path)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "Best on seen animals" in ended.stdout
-    assert "cluster of 1 node(s): 2 CPUs" in ended.stdout
-    assert (tmp_path / "reports" / "small" / "index.html").exists()
+    folder, told = alone
+    assert "Best on seen animals" in told
+    assert "cluster of 1 node(s): 2 CPUs" in told
+    assert (folder / "reports" / "small" / "index.html").exists()
+
+
+def test_a_study_kept_in_s3_outlives_its_second_node_and_answers_as_one_node_did(
+    head: Head, alone: tuple[Path, str], tmp_path: Path
+) -> None:
+    bucket = boto3.Session("key", "secret", region_name="us-east-1").resource(
+        "s3", endpoint_url=head.environment["AWS_ENDPOINT_URL"]
+    ).create_bucket(Bucket="nodes")  # fmt: skip
+    # While the head is busy, only the second node has room for a trial.
+    busy = tmp_path / "busy"
+    busy.touch()
+    wait = f"while [ -e {busy} ]; do sleep 0.2; done"
+    head.submit("--no-wait", "--entrypoint-num-cpus", "1", "--", "sh", "-c", wait, cwd=ROOT)
+    with second_node(head) as node:
+        wait_until(
+            lambda: "2 node(s)" in head.submit("--", "python", "-c", _NODES, cwd=ROOT).stdout
+        )
+        killing = Killing(node.pid, busy)
+        killing.start()
+        told = submit_study(
+            head, tmp_path, cpus=2, storage="s3://nodes/runs", reports="s3://nodes/reports"
+        ).stdout
+    assert "cluster of 2 node(s): 5 CPUs" in told
+    assert killing.in_the_midst, killing.titles
+    objects = {one.key: one.get()["Body"].read() for one in bucket.objects.filter(Prefix="runs/")}
+    there = {Path(key).relative_to("runs"): data for key, data in objects.items()}
+    here = {path.relative_to(alone[0] / "runs"): path.read_bytes()
+            for path in (alone[0] / "runs" / "small").rglob("*") if path.is_file()}  # fmt: skip
+    # Answers and figures of three trials, the untrained network and SIFT; chance's figures.
+    assert len(figures(here)) == 11
+    assert figures(there) == figures(here)
+
+
+_NODES = "import ray; ray.init(logging_level='ERROR'); print(len(ray.nodes()), 'node(s)')"
+
+
+@contextmanager
+def second_node(head: Head) -> Iterator[subprocess.Popen[bytes]]:
+    command = [str(BIN / "ray"), "start", "--address", head.gcs, "--num-cpus", "3", "--block"]
+    process = subprocess.Popen(
+        command, env=head.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        kill(process.pid)
+        process.wait(20)
+
+
+def kill(pid: int) -> None:
+    """A process and all that it has started."""
+    with suppress(psutil.Error):
+        for process in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
+            with suppress(psutil.Error):
+                process.kill()
+
+
+class Killing(threading.Thread):
+    """Kills a node as soon as it has a trial, and then removes a file.
+
+    Attributes:
+        in_the_midst: whether it had one.
+        titles: of the node's processes.
+    """
+
+    def __init__(self, pid: int, busy: Path) -> None:
+        super().__init__(daemon=True)
+        self._pid, self._busy = pid, busy
+        self.in_the_midst = False
+        self.titles: set[str] = set()
+
+    def run(self) -> None:
+        while not self.in_the_midst and psutil.pid_exists(self._pid):
+            for process in psutil.Process(self._pid).children(recursive=True):
+                with suppress(psutil.Error):
+                    self.titles.add(title := (process.cmdline() or [""])[0])
+                    if title.startswith("ray::ImplicitFunc"):
+                        self.in_the_midst = True
+            time.sleep(0.02)
+        kill(self._pid)
+        self._busy.unlink()
+
+
+def figures(study: dict[Path, bytes]) -> dict[str, object]:
+    """Of a study's files, what does not depend on how long things took."""
+    found: dict[str, object] = {}
+    for path, data in study.items():
+        if path.name == "predictions.parquet":
+            found[str(path)] = data
+        if path.name == "result.json":
+            result = json.loads(data)
+            found[str(path)] = result["method"], result["status"], result["metrics"]
+    return found
 
 
 def test_a_copied_folder_brings_its_own_code_and_results_go_home(head: Head) -> None:

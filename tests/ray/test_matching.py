@@ -25,6 +25,9 @@ from reid_ray.on_ray import matching, matching_actors, matching_sides
 from reid_ray.on_ray.session import cluster
 from reid_ray.runs.methods import MethodFolder
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
+from faulty import write_record
+
 pytestmark = pytest.mark.ray
 
 CONFIG = Matching(extractor=Sift(max_keypoints=60), thresholds=(0.5, 0.7, 0.9))
@@ -143,16 +146,42 @@ def test_a_second_start_reads_chunks_and_makes_damaged_ones_again(
     assert not any(name.startswith("tuning-") for name in asked)
 
 
+ALL_PAIRS = 10 * 20 + 8 * 16
+
+
+def tell_pairs(patch: pytest.MonkeyPatch, log: Path) -> None:
+    """Write down, call by call, how many pairs are given out to be ranked."""
+    fill = matching_actors.Pool._fill
+
+    def watched(self: matching_actors.Pool, calls: dict[str, Any], *args: Any) -> None:
+        given = {ref for worker in self.workers for ref in worker.calls}
+        fill(self, calls, *args)
+        for worker in self.workers:
+            for ref, name in worker.calls.items():
+                if ref not in given and name.startswith("ranked-"):
+                    references, _, _, start, stop, *_ = calls[name].arguments
+                    pairs = (stop - start) * len(ray.get(references).packed)
+                    with log.open("a") as file:
+                        file.write(f"{pairs}\n")
+
+    patch.setattr(matching_actors.Pool, "_fill", watched)
+
+
+def pairs_again(log: Path) -> int:
+    return sum(map(int, log.read_text().split())) - ALL_PAIRS
+
+
 def test_killed_actors_are_replaced_and_change_nothing(
     started: None, tmp_path: Path, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(matching_sides, "PAIRS_PER_CHUNK", 20)
+    tell_pairs(monkeypatch, tmp_path / "pairs")
     kills = iter(range(3))
     fill = matching_actors.Pool._fill
 
     def deadly(self: matching_actors.Pool, *args: Any) -> None:
         fill(self, *args)
-        busy = [worker for worker in self.workers if worker.calls]
+        busy = [w for w in self.workers if not w.lost and "ranked" in "".join(w.calls.values())]
         if busy and next(kills, None) is not None:
             ray.kill(busy[0].actor)
 
@@ -160,6 +189,11 @@ def test_killed_actors_are_replaced_and_change_nothing(
     found, _ = run(tmp_path)
     assert next(kills, None) is None
     same_answers(found, expected)
+    again = pairs_again(tmp_path / "pairs")
+    # What each actor had in hand, and nothing of what was finished.
+    assert 0 < again <= 3 * matching_actors.OUTSTANDING * 20
+    write_record("SIGKILL of a matching actor", "three times in one method, while it ranks", tried=3,
+                 survived=3, pairs=again, trials=0)  # fmt: skip
 
 
 def test_a_chunk_that_kills_every_worker_is_given_up(
@@ -302,11 +336,13 @@ def test_methods_with_the_same_extractor_take_features_once(
 _DRIVER = """
 import sys
 from pathlib import Path
+import pytest
 sys.path.insert(0, {here!r})
 import test_matching as t
 from reid_ray.on_ray import matching_sides
 from reid_ray.on_ray.session import cluster
 matching_sides.PAIRS_PER_CHUNK = 20
+t.tell_pairs(pytest.MonkeyPatch(), Path(sys.argv[1] + ".pairs"))
 with cluster():
     table, _ = t.run(Path(sys.argv[1]))
 table.to_parquet(sys.argv[2])
@@ -337,6 +373,11 @@ def test_a_killed_driver_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("killed", "whole"):
         assert start(folder, f"{folder}.parquet").wait(timeout=180) == 0
     assert (tmp_path / "killed.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert pairs_again(tmp_path / "whole.pairs") == 0
+    again = pairs_again(tmp_path / "killed.pairs")
+    assert 0 <= again <= matching_actors.OUTSTANDING * 20
+    write_record("SIGKILL of the driver while it matches", "then the same start", tried=1, survived=1,
+                 pairs=again, trials=0)  # fmt: skip
 
 
 def test_the_threshold_of_new_animals_is_a_plain_loops(started: None, tmp_path: Path) -> None:

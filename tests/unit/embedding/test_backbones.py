@@ -1,7 +1,10 @@
 """Backbones come from where the config says, and say so."""
 
+import copy
+import time
 from pathlib import Path
 
+import boto3
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -45,6 +48,25 @@ def test_weights_come_from_a_timm_folder(source: torch.nn.Module, tmp_path: Path
     save_for_hf(source, tmp_path, safe_serialization=True)
     backbone = build(NAME, weights=str(tmp_path), input_px=64)
     assert torch.equal(features(backbone.module), features(source))
+
+
+def test_weights_come_from_object_storage_and_anew_when_they_change(
+    source: torch.nn.Module, bucket: str, tmp_path: Path
+) -> None:
+    storage = boto3.client("s3")
+    for change in (0.0, 1.0):
+        changed = copy.deepcopy(source)
+        with torch.no_grad():
+            for parameter in changed.parameters():
+                parameter.add_(change)
+        save_for_hf(changed, tmp_path, safe_serialization=True)
+        for file in tmp_path.iterdir():
+            storage.upload_file(str(file), "results", f"models/mine/{file.name}")
+        built = build(NAME, weights=f"{bucket}/models/mine", input_px=64)
+        assert torch.equal(features(built.module), features(changed))
+        time.sleep(1.1)  # S3 tells the second of a change
+    with pytest.raises(WeightsError, match="mine-not"):
+        build(NAME, weights=f"{bucket}/models/mine-not", input_px=64)
 
 
 def test_weights_of_another_architecture_are_refused(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_ray.evaluation import knn
+from reid_ray.evaluation import knn, stream
 from reid_ray.evaluation.knn import cosine_knn
 from reid_ray.evaluation.ranking import Ranked
 
@@ -36,6 +36,13 @@ def assert_equal(found: Ranked, expected: Ranked) -> None:
     np.testing.assert_allclose(found.top_score, expected.top_score, rtol=0, atol=1e-7)
     np.testing.assert_array_equal(found.first_correct, expected.first_correct)
     np.testing.assert_allclose(found.average_precision, expected.average_precision, rtol=1e-6)
+
+
+@pytest.fixture(params=[True, False], ids=["coarse", "fine"], autouse=True)
+def coarse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether products are first made of bfloat16, whatever this processor is good at."""
+    monkeypatch.setattr(stream, "_coarse_pays", lambda dims: request.param)
+    return bool(request.param)
 
 
 @pytest.mark.parametrize("identities", [2000, 40, 5], ids=["few right", "some", "many right"])
@@ -82,6 +89,24 @@ def test_answers_are_the_same_to_the_bit_for_every_block_part_and_number_of_thre
         torch.set_num_threads(before)
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_products_are_coarse_until_too_much_is_near_a_decision(
+    alike: bool, coarse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, mm = [], torch.mm
+    monkeypatch.setattr(torch, "mm", lambda a, b: made.append(a.dtype) or mm(a, b))
+    rng = np.random.default_rng(8)
+    queries, references = (rng.standard_normal((n, 512), np.float32) for n in (40, 3000))
+    references[:40] += queries
+    if alike:  # cosines of 0.999 and more: 8 bits tell none apart
+        queries, references = 1 + queries / 40, 1 + references / 40
+    ql, gl = np.arange(40), np.arange(3000)
+    ranked = cosine_knn(queries, references, ql, gl, k=3, block=(40, 500))
+    assert_equal(ranked, brute_force(queries, references, ql, gl, 3))
+    assert made[0] == (torch.bfloat16 if coarse else torch.float32)
+    assert made[-1] == (torch.bfloat16 if coarse and not alike else torch.float32)
 
 
 def test_a_model_that_gives_every_photo_one_vector_ranks_by_position() -> None:
