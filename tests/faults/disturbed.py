@@ -36,6 +36,8 @@ DRIVER = "the driver"
 FATAL = {DRIVER, "the raylet", "Ray's control store", "another process of Ray"}
 """Kinds that a start may not survive. They are hit only once it has got somewhere, or none ever would."""
 
+MOST_OF_A_KIND = 3
+"""What is there for long would otherwise take all hits."""
 LOSSES_THAT_ARE_MENDED = 3
 """Of the other kinds, within one start, even if it is the same trial each time."""
 
@@ -126,13 +128,13 @@ class Disturbed:
             if kind := DRIVER if process == first else kind_of(process):
                 kinds.setdefault(kind, []).append(process)
         choice = sorted(
-            kind for kind in kinds if kind not in FATAL or (fatal and self.rng.random() < 0.25)
-        )
+            kind for kind in kinds
+            if self._hits_of(kind) < MOST_OF_A_KIND
+            and (kind not in FATAL or (fatal and self.rng.random() < 0.25))
+        )  # fmt: skip
         if not choice:
             return
-        # What is there for long would otherwise take all hits.
-        rare = np.array([1 / (1 + self._hits_of(kind)) ** 2 for kind in choice])
-        kind = choice[int(self.rng.choice(len(choice), p=rare / rare.sum()))]
+        kind = choice[int(self.rng.integers(len(choice)))]
         victim = kinds[kind][int(self.rng.integers(len(kinds[kind])))]
         with suppress(psutil.NoSuchProcess):  # it ended by itself: no hit
             if self.rng.random() < 0.25:

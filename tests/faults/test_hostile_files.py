@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from faulty import Record
+from safetensors.torch import save_file
 from test_kept_files import _read_checkpoint, _write_checkpoint
 
 from reid_ray.embedding import backbones
@@ -127,3 +128,43 @@ def test_a_good_folder_of_timm_is_still_read(tmp_path: Path) -> None:
     ours, theirs = built.module.state_dict(), model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert zipfile.is_zipfile(tmp_path / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"url": "http://127.0.0.1:9/w.pth"},
+        {"url": "http://127.0.0.1:9/w.pth", "source": "url"},
+        {"hf_hub_id": "some/one", "source": "hf-hub"},
+        {"file": "elsewhere.pth", "source": "file"},
+        {"hf_hub_id": "some/one", "custom_load": "hf"},
+    ],
+    ids=lambda says: "+".join(says),
+)
+def test_a_folder_of_timm_cannot_name_other_weights_than_its_own(
+    says: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is fetched by an address would be unpickled."""
+
+    def fetched(*_: object, **__: object) -> None:
+        raise AssertionError("weights were looked for elsewhere")
+
+    for name in ("load_state_dict_from_url", "load_state_dict_from_hf", "load_custom_from_hf"):
+        monkeypatch.setattr(f"timm.models._builder.{name}", fetched)
+    model = timm.create_model("test_resnet", num_classes=0)
+    (tmp_path / "config.json").write_text(
+        json.dumps({"architecture": "test_resnet", "num_classes": 0, "pretrained_cfg": says})
+    )
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    built = backbones.build("test_resnet", weights=str(tmp_path), input_px=32)
+    ours, theirs = built.module.state_dict(), model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_weights_that_are_known_by_an_address_alone_are_not_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = timm.models.PretrainedCfg(url="http://127.0.0.1:9/w.pth")
+    monkeypatch.setattr(backbones, "get_pretrained_cfg", lambda *_, **__: config)
+    assert backbones.hub_of("some_net") is None
+    assert backbones.hub_of("some_net:other") is None
