@@ -39,6 +39,10 @@ class IdentifyRun(Config):
     of the probabilities: the larger it is, the sooner an answer is `unknown`."""
     lookups: PositiveInt = 300
     """References looked up among the others to learn how much a score is worth."""
+    per_encounter: bool = True
+    """Photos of one encounter (column `encounter`, or `encounter_from`) show one animal, so they get
+    one answer, from what all of them show. Not where one file stands in two rows of an encounter, as
+    two boxes do."""
     cluster_unknown: bool = False
     """Group the photos of unknown animals by animal."""
     drawn: NonNegativeInt = 1

@@ -46,6 +46,26 @@ def encounter_codes(rows: pd.DataFrame) -> NDArray[np.int64]:
     return pd.factorize(names.where(given))[0].astype(np.int64)
 
 
+def sighting_codes(rows: pd.DataFrame, *, named: bool) -> NDArray[np.int64]:
+    """A number per row, equal for photos of one encounter as they show one animal; a number of its
+    own where the encounter is not known.
+
+    Args:
+        named: whether the rows' names may be trusted; then an encounter of several animals is a
+            sighting of each. Otherwise an encounter with one file in two rows, as of two boxes in one
+            photo, is taken to show several, and each of its rows stands by itself.
+    """
+    encounters = encounter_codes(rows)
+    together = pd.Series(encounters.astype(str), rows.index)
+    if named:
+        together += "/" + rows["identity"].astype(str)
+    else:
+        twice = rows["path"].groupby(encounters).transform(lambda paths: paths.duplicated().any())
+        encounters = np.where(twice, -1, encounters)
+    alone = pd.Series("alone " + np.arange(len(rows)).astype(str).astype(object), rows.index)
+    return pd.factorize(together.where(encounters >= 0, alone))[0].astype(np.int64)
+
+
 def same_encounter(
     encounters_q: NDArray[np.int64], encounters_g: NDArray[np.int64]
 ) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Turn scores of animals into probabilities, with an honest share for "none of them".
 
 In: scores of every reference animal for some queries. Out: P(this animal) for each candidate and
-P(none of them), which sum to 1.
+P(none of them).
 
 What a score is worth is learnt on the references alone: each is looked up among the others, once as
 it is (its animal is known) and once with its own animal taken away (its animal is unknown). A
@@ -9,7 +9,9 @@ conditional logit (McFadden 1974) of a candidate's score, its lead over the best
 standing among all animals, for each method that looks, is fitted to these look-ups by maximum
 likelihood, with "none of them" as the choice of utility 0.
 
-Legend: m methods, q queries, i identities, c candidates, f features.
+Photos of one sighting show one animal: their scores are joined before, in look-ups as in queries.
+
+Legend: m methods, q queries, s sightings, i identities, c candidates, f features.
 """
 
 from collections.abc import Sequence
@@ -37,7 +39,7 @@ class Candidates:
 
     Attributes:
         identity_qc: int64, positions among the identities; -1 where there are fewer.
-        probability_qc: 0..1; with `unknown_q` they sum to 1.
+        probability_qc: 0..1; what they and `unknown_q` lack to 1 belongs to animals further down.
         unknown_q: P(none of these: an animal that is not known, or not recognised), 0..1.
     """
 
@@ -283,25 +285,51 @@ def _empty(queries: int, most: int) -> Candidates:
     )
 
 
-def best_per_identity(
+def per_identity(
     scores_qg: Scores, identities_g: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """An animal's score is that of its best photo.
+    """What an animal's photos say together: the best one's score, and the mean of the best two.
+
+    Two photos that are alike say more than one, which may be so by chance (`reports/identify.md`).
 
     Args:
         identities_g: position of each reference's animal, 0 .. count - 1.
 
     Returns:
-        float32 [q, i] (minus infinity where an animal has no photo that may answer), and the
-        position of the best photo, int64 [q, i], -1 there; ties: the earlier photo.
+        float32 [2, q, i] (minus infinity where an animal has no photo that may answer; the mean is
+        the best one's where it has a single one), and the position of the best photo, int64 [q, i],
+        -1 there; ties: the earlier photo.
     """
     best = np.full((len(scores_qg), count), -np.inf, np.float32)
+    second = best.copy()
     photo = np.full((len(scores_qg), count), -1, np.int64)
     for position, identity in enumerate(identities_g):
-        better = scores_qg[:, position] > best[:, identity]
-        best[better, identity] = scores_qg[better, position]
+        score = scores_qg[:, position]
+        better = score > best[:, identity]
+        second[:, identity] = np.maximum(
+            second[:, identity], np.where(better, best[:, identity], score)
+        )
+        best[better, identity] = score[better]
         photo[better, identity] = position
-    return best, photo
+    return np.stack([best, np.where(np.isfinite(second), (best + second) / 2, best)]), photo
+
+
+def together(scores_mqi: Scores, sighting_q: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Scores of the photos of one sighting as one, float64 [m, s, i]: their mean.
+
+    Args:
+        sighting_q: which sighting each photo belongs to, 0 .. s - 1, each there.
+
+    Returns:
+        Minus infinity where no photo of the sighting has a score for the animal.
+    """
+    finite = np.isfinite(scores_mqi)
+    sizes = (len(scores_mqi), int(sighting_q.max(initial=-1)) + 1, scores_mqi.shape[2])
+    sums, counts = np.zeros(sizes), np.zeros(sizes)
+    for m in range(len(scores_mqi)):
+        np.add.at(sums[m], sighting_q, np.where(finite[m], scores_mqi[m], 0.0))
+        np.add.at(counts[m], sighting_q, finite[m])
+    return np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
 
 
 def answers_right(

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.int64]
 _CUTS = 60
 """Heights of the tree that are tried, evenly spread over its joins."""
-_DIVISIONS = 3
-"""Times that the reference animals are divided into halves, to judge what was learnt."""
-_LEAST_ANIMALS = 4
+_DIVISIONS = 2
+"""Times that the reference animals are divided into thirds, to judge what was learnt."""
+_LEAST_ANIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,10 @@ class Grouping:
     Attributes:
         weight_f, bias: log-odds of one animal = weight x feature + bias.
         cut: distance at which groups are no longer joined, 0..1.
-        ari: adjusted Rand index to expect of other animals, 1 is perfect, 0 chance: each half of the
-            reference animals, grouped by what was learnt on the other half; nan with too few animals.
-            Among more animals it is lower.
+        ari: adjusted Rand index to expect of other animals, 1 is perfect, 0 chance: that of two thirds
+            of the reference animals, grouped by what was learnt on the last third; nan with too few
+            animals. Fewer animals are easier to keep apart, so with halves it promised too much;
+            learning from less makes up for that (`reports/identify.md`).
         ari_encounters: of the same photos, with each encounter as a group; 0 where none are known.
     """
 
@@ -73,7 +74,7 @@ def learn(
 
     Args:
         encounters_n: as of the photos to be grouped; None where theirs are not known.
-        seed: of the halves by which the agreement is judged.
+        seed: of the thirds by which the agreement is judged.
     """
     encounters = _or_none_known(encounters_n, len(identities_n))
 
@@ -81,7 +82,7 @@ def learn(
         return _fit(_of(scores_mnn, part), identities_n[part], encounters[part])
 
     found, alone = [], []
-    for learnt_on, judged in _halves(identities_n, seed):
+    for learnt_on, judged in _thirds(identities_n, seed):
         groups = fitted(learnt_on).groups(_of(scores_mnn, judged), encounters[judged])
         found.append(agreement(groups, identities_n[judged]))
         alone.append(agreement(_components(encounters[judged]), identities_n[judged]))
@@ -147,13 +148,13 @@ def _best_cut(tree: NDArray[np.float64], identities_n: Numbers) -> float:
     return float(heights[best : best + 2].mean())
 
 
-def _halves(identities_n: Numbers, seed: int) -> Iterator[tuple[Numbers, Numbers]]:
-    """Photos of some animals and of the others, both ways round; none where there are too few."""
+def _thirds(identities_n: Numbers, seed: int) -> Iterator[tuple[Numbers, Numbers]]:
+    """Photos of a third of the animals and of the others; nothing where there are too few."""
     animals, rng = np.unique(identities_n), np.random.default_rng(seed)
     for _ in range(_DIVISIONS if len(animals) >= _LEAST_ANIMALS else 0):
-        first = np.isin(identities_n, rng.permutation(animals)[: len(animals) // 2])
-        yield np.flatnonzero(first), np.flatnonzero(~first)
-        yield np.flatnonzero(~first), np.flatnonzero(first)
+        for third in np.array_split(rng.permutation(animals), 3):
+            inside = np.isin(identities_n, third)
+            yield np.flatnonzero(inside), np.flatnonzero(~inside)
 
 
 def _of(scores_mnn: NDArray[np.floating], photos: Numbers) -> NDArray[np.floating]:

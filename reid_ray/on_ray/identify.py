@@ -4,8 +4,9 @@ In: an `IdentifyRun`. Out: `Identified`, to be written as tables and a page. Wha
 learnt by looking up references among each other; the query photos have no part in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,10 @@ from reid_ray.config.matching import Matching
 from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.datasets.schema import UNKNOWN
 from reid_ray.datasets.store import PreparedStore
-from reid_ray.errors import DatasetError
-from reid_ray.evaluation import confidence, grouping
-from reid_ray.evaluation.confidence import Candidates, best_per_identity
+from reid_ray.evaluation import confidence
+from reid_ray.evaluation.confidence import Candidates
+from reid_ray.on_ray.album import LOOKS, Album
 from reid_ray.on_ray.data import prepare_images
 from reid_ray.on_ray.looking import (
     LocalLooker,
@@ -38,6 +38,7 @@ from reid_ray.on_ray.matching_actors import Pool
 from reid_ray.on_ray.nodes import check_storage
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.session import Cluster, cluster
+from reid_ray.on_ray.strangers import group_strangers
 from reid_ray.on_ray.trial import Materials
 from reid_ray.reporting.answers import Answer, Answers, Candidate
 from reid_ray.runs import files
@@ -45,11 +46,7 @@ from reid_ray.runs.study import StudyFolder
 
 FEW_FRESH = 30
 """Fewer reference photos that a model was not trained on are too few to learn from."""
-MOST_GROUPED = 4000
-"""Unknown photos that are grouped; each is compared with each."""
-POOR_ARI = 0.4
 QUERIES_AT_ONCE = 5000
-_PAIR_SAMPLE = 200
 
 
 @dataclass
@@ -60,8 +57,10 @@ class Identified:
         rows: the table of all photos; `images` belong to it.
         queries: positions of the query photos.
         names: the known animals, by position.
+        sighting_q: equal for queries that were answered together.
         candidates: of each query.
         photo_qc: position in `rows` of each candidate's most alike photo; -1 where there is none.
+        beside_qc: position of the query photo that it is like, one of the same sighting; or -1.
         groups: a number per query of an unknown animal, -1 for others; None: not asked for.
         learnt: look-ups, reliability and so on, for the reader.
         notes: sentences for the reader.
@@ -72,24 +71,35 @@ class Identified:
     quarantine: pd.DataFrame
     queries: Positions
     names: list[str]
+    sighting_q: NDArray[np.int64]
     candidates: Candidates
     photo_qc: NDArray[np.int64]
+    beside_qc: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
     learnt: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def answers(self, name: str) -> Answers:
         """The same for people and other programs: names in place of positions."""
-        told = tuple(self._answer(q, int(row)) for q, row in enumerate(self.queries))
+        known = set(self.names)
+        sightings, sizes = np.unique(self.sighting_q, return_counts=True)
+        number = {int(one): place for place, one in enumerate(sightings[sizes > 1])}
+        told = tuple(
+            self._answer(q, int(row), known, number.get(int(self.sighting_q[q])))
+            for q, row in enumerate(self.queries)
+        )
         return Answers(name, self.rows, self.quarantine, told, self.learnt, tuple(self.notes))
 
-    def _answer(self, q: int, row: int) -> Answer:
+    def _answer(self, q: int, row: int, known: set[str], together: int | None) -> Answer:
         best, unknown = int(self.candidates.answer_q[q]), float(self.candidates.unknown_q[q])
         candidates = tuple(
-            Candidate(self.names[i], float(p), int(photo) if photo >= 0 else None)
-            for i, p, photo in zip(
-                self.candidates.identity_qc[q], self.candidates.probability_qc[q], self.photo_qc[q],
-                strict=True,
+            Candidate(
+                self.names[i], float(p), int(photo) if photo >= 0 else None,
+                int(beside) if beside >= 0 else None,
+            )
+            for i, p, photo, beside in zip(
+                self.candidates.identity_qc[q], self.candidates.probability_qc[q],
+                self.photo_qc[q], self.beside_qc[q], strict=True,
             )
             if i >= 0
         )  # fmt: skip
@@ -101,22 +111,9 @@ class Identified:
             unknown=unknown,
             candidates=candidates,
             group=None if self.groups is None or self.groups[q] < 0 else int(self.groups[q]),
-            truth=truth if truth in set(self.names) else None,
+            truth=truth if truth in known else None,
+            together=together,
         )
-
-
-@dataclass
-class _Table:
-    """Photos by their part."""
-
-    images: PreparedImages
-    rows: pd.DataFrame
-    references: Positions
-    queries: Positions
-    names: list[str]
-    identity_g: NDArray[np.int64]
-    encounter_n: NDArray[np.int64]
-    content_n: NDArray[np.int64]
 
 
 def identify(run: IdentifyRun, *, display: Display) -> Identified:
@@ -134,154 +131,175 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
         store = PreparedStore(storage / "prepared", run.images)
         with display.phase("photos", len(loaded.rows), "prepared") as phase:
             images, rows, bad, _ = prepare_images(loaded.rows, store, progress=phase.at)
-        table = _table(run, images, rows)
+        album = Album.of(run, images, rows)
         shared = ray.put(Materials(images, rows))
         with Pool(resources.cpus) as pool:
-            lookers = _lookers(run, table, shared, pool, resources, storage, display)
-            found = _answer(run, table, lookers, display)
+            lookers = _lookers(run, album, shared, pool, resources, storage, display)
+            found = _answer(run, album, lookers, display)
     found.quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
     found.learnt["looked_by"] = [looker.name for looker in lookers]
     return found
 
 
-def _table(run: IdentifyRun, images: PreparedImages, rows: pd.DataFrame) -> _Table:
-    names_of = [dataset.name for dataset in run.references]
-    known = rows["dataset"].isin(names_of) & rows["identity"].ne(UNKNOWN)
-    references = np.flatnonzero(known).astype(np.int64)
-    queries = np.flatnonzero(rows["dataset"].eq(run.query.name)).astype(np.int64)
-    if not len(references) or not len(queries):
-        raise DatasetError(
-            f"{len(references)} photos of known animals in {run.reference.root}, {len(queries)} photos to "
-            f"name in {run.query.root}; both must have some"
-        )
-    codes, names = pd.factorize(rows["identity"].iloc[references], sort=True)
-    if len(names) < 2:
-        raise DatasetError(
-            f"{run.reference.root}: only {names[0]!r} is known there; expected a folder per animal, or a "
-            "table with a column `identity`"
-        )
-    return _Table(
-        images, rows, references, queries, [str(name) for name in names], codes.astype(np.int64),
-        _numbers(rows, "encounter"), _numbers(rows, "content"),
-    )  # fmt: skip
-
-
-def _numbers(rows: pd.DataFrame, column: str) -> NDArray[np.int64]:
-    """Equal numbers for equal filled cells, -1 where there is none."""
-    if column not in rows:
-        return np.full(len(rows), -1, np.int64)
-    return pd.factorize(rows[column].where(rows[column].ne("")))[0].astype(np.int64)
-
-
 def _lookers(
-    run: IdentifyRun, table: _Table, shared: ray.ObjectRef, pool: Pool, resources: Cluster,
+    run: IdentifyRun, album: Album, shared: ray.ObjectRef, pool: Pool, resources: Cluster,
     storage: Path, display: Display,
 ) -> list[Looker]:  # fmt: skip
     lookers: list[Looker] = []
     if run.model is not None:
-        with display.phase(f"{run.model.name} vectors", len(table.rows), "photos") as phase:
+        with display.phase(f"{run.model.name} vectors", len(album.rows), "photos") as phase:
             lookers.append(
                 embedding_looker(
-                    run.model, table.images, shared, short_px=run.images.short_px,
+                    run.model, album.images, shared, short_px=run.images.short_px,
                     store=storage / "vectors", resources=resources, progress=phase.at,
                 )
             )  # fmt: skip
     if (matching := run.matching()) is not None:
-        lookers.append(_local_looker(matching, table, shared, pool, storage, display))
+        lookers.append(_local_looker(matching, album, shared, pool, storage, display))
     return lookers
 
 
 def _local_looker(
-    config: Matching, table: _Table, shared: ray.ObjectRef, pool: Pool, storage: Path,
+    config: Matching, album: Album, shared: ray.ObjectRef, pool: Pool, storage: Path,
     display: Display,
 ) -> LocalLooker:  # fmt: skip
-    with display.phase(f"{config.name} features", len(table.rows), "photos") as phase:
+    with display.phase(f"{config.name} features", len(album.rows), "photos") as phase:
         features = take_features(
-            config, shared, len(table.rows),
+            config, shared, len(album.rows),
             pool=pool, store=storage / "features", progress=phase.at,
         )  # fmt: skip
-    known = table.references
+    known = album.references
     lookups = len(tuning_lookups(config, len(known)))
     with display.phase(f"{config.name} settings tried on", lookups, "references") as phase:
         setting = choose_setting(
-            config, features.take(known), table.identity_g, table.encounter_n[known],
+            config, features.take(known), album.identity_g, album.encounter_n[known],
             pool=pool, progress=phase.at,
         )  # fmt: skip
     return LocalLooker(config, pool, features, setting)
 
 
 def _answer(
-    run: IdentifyRun, table: _Table, lookers: Sequence[Looker], display: Display
+    run: IdentifyRun, album: Album, lookers: Sequence[Looker], display: Display
 ) -> Identified:
     notes: list[str] = []
-    lookups = _lookups(run, table, notes)
-    own_q = table.identity_g[lookups]
+    lookups = _lookups(run, album, notes)
     with display.phase("references looked up", len(lookups) * len(lookers), "photos") as phase:
-        out = _left_out(table, table.references[lookups])
-        learning, _ = _per_animal(table, lookers, table.references[lookups], out, phase.at)
-    able = _has_others(learning, own_q)
-    learning, own_q = learning[:, able], own_q[able]
-    model = confidence.fit(learning, own_q, unknown_share=run.unknown_share, most=run.candidates)
-    known, unknown = confidence.cross_fitted(
-        learning, own_q, unknown_share=run.unknown_share, most=run.candidates, seed=run.seed
+        looking = album.references[lookups]
+        scores, _ = album.scores(lookers, looking, album.left_out(looking), phase.at)
+    able = _has_others(scores, album.identity_g[lookups])
+    sightings, first, of = np.unique(
+        album.sighting_n[looking[able]], return_index=True, return_inverse=True
     )
-    candidates, photo_qc = _candidates(run, table, lookers, model, display)
+    learning = confidence.together(scores[:, able], of)
+    own_s = album.identity_g[lookups][able][first]
+    model = confidence.fit(learning, own_s, unknown_share=run.unknown_share, most=run.candidates)
+    known, unknown = confidence.cross_fitted(
+        learning, own_s, unknown_share=run.unknown_share, most=run.candidates, seed=run.seed
+    )
+    candidates, pairs = _candidates(run, album, lookers, model, display)
     found = Identified(
-        table.images, table.rows, pd.DataFrame(), table.queries, table.names, candidates,
-        photo_qc, notes=notes,
+        album.images, album.rows, pd.DataFrame(), album.queries, album.names,
+        album.sighting_n[album.queries], candidates, *pairs, notes=notes,
     )  # fmt: skip
     found.learnt = {
-        "lookups": len(own_q),
-        "found_again": float(confidence.answers_right(known, own_q).mean()),
+        "lookups": len(sightings),
+        "photos_looked_up": int(able.sum()),
+        "found_again": float(confidence.answers_right(known, own_s).mean()),
         "unknown_noticed": float((unknown.answer_q == -1).mean()),
         "reliability": confidence.reliability(
-            known, unknown, own_q, unknown_share=run.unknown_share
+            known, unknown, own_s, unknown_share=run.unknown_share
         ),
-        "skill": confidence.skill(known, unknown, own_q, unknown_share=run.unknown_share),
+        "skill": confidence.skill(known, unknown, own_s, unknown_share=run.unknown_share),
         "unknown_share": run.unknown_share,
         "confidence": vars(model),
     }
     if (candidates.answer_q == -1).all():
-        first = (known.identity_qc[:, 0] == own_q).mean()
+        right = (known.identity_qc[:, 0] == own_s).mean()
         notes.append(
             "no photo could be given a name: of known animals looked up among the others the first "
-            f"candidate is right in {100 * first:.0f} %, too seldom to name anyone; look at the candidates, "
+            f"candidate is right in {100 * right:.0f} %, too seldom to name anyone; look at the candidates, "
             "add reference photos, or try another method"
         )
     if run.cluster_unknown:
-        _group(run, table, lookers, found, display)
+        strangers = np.flatnonzero(candidates.answer_q == -1)
+        display.say(f"grouping {len(strangers)} photos of unknown animals")
+        found.groups, grouped, hints = group_strangers(album, lookers, strangers, seed=run.seed)
+        notes += hints
+        if grouped:
+            found.learnt["grouping"] = grouped
     return found
 
 
 def _candidates(
-    run: IdentifyRun, table: _Table, lookers: Sequence[Looker], model: confidence.Confidence,
+    run: IdentifyRun, album: Album, lookers: Sequence[Looker], model: confidence.Confidence,
     display: Display,
-) -> tuple[Candidates, NDArray[np.int64]]:  # fmt: skip
-    """Of all queries, some thousands at a time: scores of every animal are held for no more."""
-    parts = []
-    with display.phase("queries looked up", len(table.queries) * len(lookers), "photos") as phase:
-        for at in range(0, len(table.queries), QUERIES_AT_ONCE):
-            looking = table.queries[at : at + QUERIES_AT_ONCE]
-            before = at * len(lookers)
-            scores, photos = _per_animal(
-                table, lookers, looking, None, lambda done, before=before: phase.at(before + done)
-            )
-            part = model.candidates(scores, most=run.candidates)
-            parts.append((part, _photo_of(table, part, photos)))
-    joined = [np.concatenate([getattr(part, name) for part, _ in parts]) for name in
-              ("identity_qc", "probability_qc", "unknown_q")]  # fmt: skip
-    return Candidates(*joined), np.concatenate([photo for _, photo in parts])
+) -> tuple[Candidates, tuple[NDArray[np.int64], NDArray[np.int64]]]:  # fmt: skip
+    """Of all queries, some thousands at a time: scores of every animal are held for no more.
+
+    Returns:
+        With the candidates, of each the most alike photo and the query's photo that is like it.
+    """
+    _, of_q = np.unique(album.sighting_n[album.queries], return_inverse=True)
+    block_s = np.cumsum(np.bincount(of_q)) // QUERIES_AT_ONCE
+    shape = (len(of_q), run.candidates)
+    found = Candidates(np.full(shape, -1, np.int64), np.zeros(shape), np.ones(len(of_q)))
+    photo_qc, beside_qc = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
+    done = 0
+    with display.phase("queries looked up", len(of_q) * len(lookers), "photos") as phase:
+        for block in np.unique(block_s):
+            mine = np.flatnonzero(block_s[of_q] == block)
+            looking = album.queries[mine]
+            scores, photos = album.scores(lookers, looking, None, partial(_later, phase.at, done))
+            done += len(mine) * len(lookers)
+            _, of = np.unique(of_q[mine], return_inverse=True)
+            part = model.candidates(confidence.together(scores, of), most=run.candidates)
+            found.identity_qc[mine] = part.identity_qc[of]
+            found.probability_qc[mine] = part.probability_qc[of]
+            found.unknown_q[mine] = part.unknown_q[of]
+            place, asking = _most_alike(part, scores[-LOOKS], photos, of)
+            photo_qc[mine] = np.where(place >= 0, album.references[place], -1)[of]
+            beside_qc[mine] = np.where(asking >= 0, looking[asking], -1)[of]
+    return found, (photo_qc, beside_qc)
 
 
-def _lookups(run: IdentifyRun, table: _Table, notes: list[str]) -> NDArray[np.int64]:
-    """References to look up, by their place among the references.
+def _later(at: Callable[[int], None], before: int, done: int) -> None:
+    at(before + done)
+
+
+def _most_alike(
+    candidates: Candidates, best_qi: NDArray[np.float32], photos_qi: NDArray[np.int64],
+    of_q: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
+    """Of each sighting's candidates the most alike photo, and which of its own is like it.
+
+    Args:
+        best_qi: scores of the method that looks last: local features are shown.
+        photos_qi: each animal's best photo, by its place among the references.
+        of_q: the sighting of each photo, 0 .. s - 1.
+
+    Returns:
+        Places among the references, and among the photos, int64 [s, c]; -1 where there is none.
+    """
+    place = np.full(candidates.identity_qc.shape, -1, np.int64)
+    asking = place.copy()
+    for s, identities in enumerate(candidates.identity_qc):
+        mine = np.flatnonzero(of_q == s)
+        there = identities >= 0
+        best = mine[np.argmax(best_qi[np.ix_(mine, identities[there])], axis=0)]
+        place[s, there] = photos_qi[best, identities[there]]
+        asking[s, there] = best
+    return place, asking
+
+
+def _lookups(run: IdentifyRun, album: Album, notes: list[str]) -> NDArray[np.int64]:
+    """References to look up, by their place among the references, sightings whole.
 
     A trained model knows its own training photos too well, so others are preferred.
     """
-    fresh = np.arange(len(table.references))
+    fresh = np.arange(len(album.references))
     trained_on = _trained_on(run)
     if trained_on:
-        seen = table.rows["content"].iloc[table.references].isin(trained_on).to_numpy()
+        seen = album.rows["content"].iloc[album.references].isin(trained_on).to_numpy()
         if (~seen).sum() >= FEW_FRESH:
             fresh = np.flatnonzero(~seen)
         else:
@@ -289,9 +307,11 @@ def _lookups(run: IdentifyRun, table: _Table, notes: list[str]) -> NDArray[np.in
                 f"the model was trained on {int(seen.sum())} of {len(seen)} reference photos, and the "
                 "others are too few to learn from: probabilities are too high"
             )
-    if len(fresh) <= run.lookups:
-        return fresh
-    return np.sort(np.random.default_rng(run.seed).choice(fresh, run.lookups, replace=False))
+    sighting = album.sighting_n[album.references[fresh]]
+    sightings, sizes = np.unique(sighting, return_counts=True)
+    drawn = np.random.default_rng(run.seed).permutation(len(sightings))
+    fitting = int(np.searchsorted(np.cumsum(sizes[drawn]), run.lookups, side="right"))
+    return fresh[np.isin(sighting, sightings[drawn[: max(1, fitting)]])]
 
 
 def _trained_on(run: IdentifyRun) -> set[str]:
@@ -306,94 +326,6 @@ def _trained_on(run: IdentifyRun) -> set[str]:
     return set(rows.loc[trained, "content"])
 
 
-def _left_out(table: _Table, looking: Positions) -> NDArray[np.bool_]:
-    """References that must not answer a reference: itself, its copies, photos of its encounter."""
-    out = looking[:, None] == table.references[None]
-    for numbers in (table.content_n, table.encounter_n):
-        mine = numbers[looking][:, None]
-        out |= (mine == numbers[table.references][None]) & (mine >= 0)
-    return np.asarray(out)
-
-
-def _per_animal(
-    table: _Table, lookers: Sequence[Looker], looking: Positions,
-    out_qg: NDArray[np.bool_] | None, progress: Any,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:  # fmt: skip
-    """Scores [m, q, i] of each animal, and the place of its best photo among the references."""
-    shape = (len(lookers), len(looking), len(table.names))
-    scores, photos = np.empty(shape, np.float32), np.empty(shape, np.int64)
-    done = 0
-    for m, looker in enumerate(lookers):
-        for rows, block in looker.scores(looking, table.references, out_qg):
-            scores[m, rows], photos[m, rows] = best_per_identity(
-                block, table.identity_g, len(table.names)
-            )
-            done += len(block)
-            progress(done)
-    return scores, photos
-
-
 def _has_others(scores_mqi: NDArray[np.float32], own_q: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether a look-up's animal has a photo left that could answer."""
     return np.asarray(np.isfinite(scores_mqi[0, np.arange(len(own_q)), own_q]))
-
-
-def _photo_of(
-    table: _Table, candidates: Candidates, photos_mqi: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Each candidate's most alike photo, by the method that looks last: local features are shown."""
-    identity = np.maximum(candidates.identity_qc, 0)
-    place = np.take_along_axis(photos_mqi[-1], identity, axis=1)
-    there = (candidates.identity_qc >= 0) & (place >= 0)
-    return np.where(there, table.references[np.maximum(place, 0)], -1)
-
-
-def _group(
-    run: IdentifyRun, table: _Table, lookers: Sequence[Looker], found: Identified, display: Display
-) -> None:
-    unknown = np.flatnonzero(found.candidates.answer_q == -1)
-    if len(unknown) > MOST_GROUPED:
-        found.notes.append(
-            f"{len(unknown)} photos of unknown animals are too many to group, at most {MOST_GROUPED}"
-        )
-        return
-    sampled = _pair_sample(table, run.seed)
-    display.say(f"grouping {len(unknown)} photos of unknown animals")
-    theirs = table.encounter_n[found.queries[unknown]]
-    told = bool((theirs >= 0).any())  # else it is learnt without, as it will be used
-    learnt = grouping.learn(
-        _pairs(lookers, table.references[sampled]), table.identity_g[sampled],
-        table.encounter_n[table.references[sampled]] if told else None, seed=run.seed,
-    )  # fmt: skip
-    found.groups = np.full(len(found.queries), -1, np.int64)
-    if len(unknown):
-        found.groups[unknown] = learnt.groups(_pairs(lookers, found.queries[unknown]), theirs)
-    if learnt.ari < POOR_ARI:
-        found.notes.append(
-            "photos of unknown animals are hard to group here: known animals, grouped in the same way, "
-            f"agree with the truth to {learnt.ari:.2f} (1 is perfect, 0 is chance), so take the groups as "
-            "hints"
-            + ("" if told else "; which photos were taken together (encounter) would help most")
-        )
-    found.learnt["grouping"] = {
-        "ari": None if np.isnan(learnt.ari) else learnt.ari,
-        "ari_encounters": learnt.ari_encounters, "cut": learnt.cut, "photos": len(sampled),
-    }  # fmt: skip
-
-
-def _pair_sample(table: _Table, seed: int) -> NDArray[np.int64]:
-    """Reference photos of whole animals, at most `_PAIR_SAMPLE` and one animal more."""
-    animals = np.random.default_rng(seed).permutation(len(table.names))
-    sizes = np.bincount(table.identity_g, minlength=len(table.names))[animals]
-    taken = animals[: int(np.searchsorted(np.cumsum(sizes), _PAIR_SAMPLE)) + 1]
-    return np.flatnonzero(np.isin(table.identity_g, taken))
-
-
-def _pairs(lookers: Sequence[Looker], photos: Positions) -> NDArray[np.float32]:
-    """How alike each photo is to each other, [m, n, n]."""
-    scores = np.zeros((len(lookers), len(photos), len(photos)), np.float32)
-    nothing = np.eye(len(photos), dtype=bool)
-    for m, looker in enumerate(lookers):
-        for rows, block in looker.scores(photos, photos, nothing):
-            scores[m, rows] = np.where(np.isfinite(block), block, 0)
-    return scores

@@ -26,11 +26,14 @@ class Candidate:
     Attributes:
         probability: 0..1.
         photo: row number of its most alike photo; None where there is none.
+        beside: row number of the photo that it is like, one of those answered together; None: the
+            answer's own.
     """
 
     identity: str
     probability: float
     photo: int | None
+    beside: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Answer:
         unknown: P(none of the candidates: not a known animal, or not recognised), 0..1.
         group: of photos of unknown animals, a number for those that seem to be one animal.
         truth: the name the photo came with, where it is one of the known animals'.
+        together: a number for photos that got one answer together, as they are of one encounter;
+            None: answered by itself.
     """
 
     row: int
@@ -53,6 +58,7 @@ class Answer:
     candidates: tuple[Candidate, ...]
     group: int | None = None
     truth: str | None = None
+    together: int | None = None
 
     @property
     def text(self) -> str:
@@ -106,29 +112,35 @@ def write_answers(answers: Answers, out: Path) -> list[Path]:
     return [*(out / name for name in tables), out / "answers.json"]
 
 
+def sightings(answers: Sequence[Answer]) -> list[list[Answer]]:
+    """Answers that were given together, in the order of their first photos."""
+    found: dict[tuple[str, int], list[Answer]] = {}
+    for place, answer in enumerate(answers):
+        key = ("alone", place) if answer.together is None else ("together", answer.together)
+        found.setdefault(key, []).append(answer)
+    return list(found.values())
+
+
 def answers_table(answers: Answers) -> pd.DataFrame:
-    """Columns `path`, `answer`, `probability`, `unknown_probability`, `truth`, `date`, `location`."""
+    """Columns `path`, `answer`, `probability`, `unknown_probability`, `truth`, `encounter`,
+    `photos_together` (so many that got this answer together), `date`, `location`.
+    """
+    size_of = {id(answer): len(part) for part in sightings(answers.answers) for answer in part}
     rows = [
         {
             "path": _cell(answers.rows, answer.row, "path"), "answer": answer.text,
             "probability": answer.probability, "unknown_probability": answer.unknown,
-            "truth": answer.truth or "",
+            "truth": answer.truth or "", "encounter": _cell(answers.rows, answer.row, "encounter"),
+            "photos_together": size_of[id(answer)],
             **{name: _cell(answers.rows, answer.row, name) for name in ("date", "location")},
         }
         for answer in answers.answers
     ]  # fmt: skip
-    return pd.DataFrame(
-        rows,
-        columns=[
-            "path",
-            "answer",
-            "probability",
-            "unknown_probability",
-            "truth",
-            "date",
-            "location",
-        ],
-    )
+    names = (
+        "path", "answer", "probability", "unknown_probability", "truth", "encounter",
+        "photos_together", "date", "location",
+    )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(names))
 
 
 def candidates_table(answers: Answers) -> pd.DataFrame:
@@ -183,7 +195,7 @@ def _plain(answers: Answers) -> dict[str, Any]:
             {
                 "path": photo(answer.row), "answer": answer.text, "identity": answer.identity,
                 "probability": answer.probability, "unknown_probability": answer.unknown,
-                "group": answer.group, "truth": answer.truth,
+                "group": answer.group, "truth": answer.truth, "together": answer.together,
                 "candidates": [
                     {"identity": c.identity, "probability": c.probability, "reference": photo(c.photo)}
                     for c in answer.candidates
@@ -205,6 +217,7 @@ def answers_of(plain: dict[str, Any]) -> Answers:
             Answer(
                 row=row, identity=one["identity"], probability=float(one["probability"]),
                 unknown=float(one["unknown_probability"]), group=one["group"], truth=one["truth"],
+                together=one.get("together"),
                 candidates=tuple(
                     Candidate(c["identity"], float(c["probability"]), None) for c in one["candidates"]
                 ),

@@ -29,7 +29,7 @@ from reid_ray.reporting.text import percent, shorten, visible
 
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.8)), (0, (6, 2, 1.5, 2)))
 _DOMAIN_OFFSET = {"seen": 0.07, "unseen": 0.28}
-_GUESS_DASHES = {"seen": (0, (4, 3)), "unseen": (0, (1, 2))}
+_GUESS_DASHES = {"seen": (0, (3, 2)), "unseen": (0, (1, 2))}
 
 
 def forest(
@@ -56,10 +56,10 @@ def forest(
         for domain in domains:
             if guess is None:
                 break
-            # Beside the dots alone: a line from top to bottom would cross the names.
+            # Beside the domain's own dots: a line from top to bottom would cross the names.
+            middle = np.arange(len(shown)) + _dot_offset(domain, domains)
             axes.vlines(
-                np.full(len(shown), 100 * guess[f"{domain}_top1"]),
-                np.arange(len(shown)) - 0.06, np.arange(len(shown)) + 0.42,
+                np.full(len(shown), 100 * guess[f"{domain}_top1"]), middle - 0.12, middle + 0.12,
                 color=MUTED, lw=1.2, ls=_GUESS_DASHES[domain], zorder=1,
             )  # fmt: skip
         axes.set(xlim=(0, 100), ylim=(len(shown) - 0.42, -0.6), yticks=[])
@@ -101,12 +101,17 @@ def _forest_row(
         if pd.isna(top1):
             continue
         low, high = row[f"{domain}_top1_low"], row[f"{domain}_top1_high"]
-        y = place + (_DOMAIN_OFFSET[domain] if len(domains) > 1 else 0.12)
+        y = place + _dot_offset(domain, domains)
         axes.plot([100 * low, 100 * high], [y, y], color=colour, lw=2, alpha=0.55, zorder=2)
         axes.plot(
             100 * top1, y, "o", ms=7.5, mec=colour, mew=1.8, zorder=3,
             mfc=colour if domain == "seen" else PAPER,
         )  # fmt: skip
+
+
+def _dot_offset(domain: str, domains: Sequence[str]) -> float:
+    """How far below the middle of a method's row its dot stands."""
+    return _DOMAIN_OFFSET[domain] if len(domains) > 1 else 0.12
 
 
 def _forest_legend(domains: Sequence[str], guess: bool) -> list[Line2D]:

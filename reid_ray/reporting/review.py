@@ -1,8 +1,9 @@
 """Write pages on which people check who is in the photos. In: answers and photos. Out: HTML, no scripts.
 
-Each query stands beside its candidates, with date and site where they are known, and, where local
-features looked, with the matched keypoints drawn. Pages hold some dozens of photos each, so that none
-grows beyond a few megabytes. Pictures are encoded anew, so no EXIF goes along, and no coordinates.
+Each query, or the queries of one encounter, stand beside their candidates, with date and site where
+they are known, and, where local features looked, with the matched keypoints drawn. Pages hold some
+dozens of them each, so that none grows beyond a few megabytes. Pictures are encoded anew, so no EXIF
+goes along, and no coordinates.
 """
 
 import base64
@@ -15,7 +16,7 @@ from PIL import Image
 
 from reid_ray.config.matching import Matching
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.reporting.answers import Answer, Answers, Candidate, sections
+from reid_ray.reporting.answers import Answer, Answers, Candidate, sections, sightings
 from reid_ray.reporting.gallery import MOST_LINES, draw_pair, jpeg, matched_points
 from reid_ray.reporting.html import environment, policy, style_sheet
 from reid_ray.runs import files
@@ -33,7 +34,7 @@ _SHOWN = ("date", "location", "orientation", "encounter")
 
 
 Card = dict[str, Any]
-"""Everything a page shows of one query, as plain data."""
+"""Everything a page shows of one query, or of the queries that got one answer together, as plain data."""
 
 
 def write_review(answers: Answers, cards: Sequence[Card], out: Path) -> Path:
@@ -91,14 +92,16 @@ def review_page(
 def review_cards(
     answers: Answers, images: PreparedImages, *, matching: Matching | None, drawn: int
 ) -> list[Card]:
-    """One card per answer, in the order of `answers.answers`.
+    """One card per sighting, in the order of `sightings`.
 
     Args:
         images: photo i belongs to row i of `answers.rows`.
         matching: the local-feature method, whose matches are drawn; None draws none.
         drawn: candidates per query with a drawing.
     """
-    return [_card(answers, answer, images, matching, drawn) for answer in answers.answers]
+    return [
+        _card(answers, sighting, images, matching, drawn) for sighting in sightings(answers.answers)
+    ]
 
 
 def pages_of(answers: Answers, cards: Sequence[Card]) -> list[Page]:
@@ -107,15 +110,19 @@ def pages_of(answers: Answers, cards: Sequence[Card]) -> list[Page]:
 
 
 def _pages(answers: Answers, cards: Sequence[Card]) -> Iterator[Page]:
-    card_of = {id(answer): card for answer, card in zip(answers.answers, cards, strict=True)}
+    told = sightings(answers.answers)
+    card_of = {id(photos[0]): card for photos, card in zip(told, cards, strict=True)}
+    size_of = {id(photos[0]): len(photos) for photos in told}
     page: Page = []
     room = PER_PAGE
-    for anchor, title, part in sections(answers.answers):
+    for anchor, title, part in sections([photos[0] for photos in told]):
         left = [card_of[id(answer)] for answer in part]
+        photos = sum(size_of[id(answer)] for answer in part)
         while left:
             page.append(
-                {"anchor": anchor, "title": title, "total": len(part), "cards": left[:room]}
-            )
+                {"anchor": anchor, "title": title, "total": len(part), "photos": photos,
+                 "cards": left[:room]}
+            )  # fmt: skip
             left, room = left[room:], room - len(left[:room])
             if room == 0:
                 yield page
@@ -132,33 +139,50 @@ def _summary(answers: Answers) -> list[dict[str, Any]]:
         {"label": "Named", "value": found.get("named", 0), "more": "probability 90 % or more"},
         {"label": "To be looked at", "value": found.get("look", 0), "more": "someone known, less sure"},
         {"label": "Not recognised", "value": found.get("unknown", 0),
-         "more": f"perhaps {len(groups)} unknown animals" if groups else "no known animal"},
+         "more": f"perhaps {len(groups)} unknown {'animal' if len(groups) == 1 else 'animals'}"
+         if groups else "no known animal"},
     ]  # fmt: skip
 
 
 def _card(
     answers: Answers,
-    answer: Answer,
+    sighting: Sequence[Answer],
     images: PreparedImages,
     matching: Matching | None,
     drawn: int,
 ) -> Card:
-    row = answers.rows.iloc[answer.row]
-    facts = [(name, str(row[name])) for name in _SHOWN if name in row and str(row[name])]
+    answer, *others = sighting
+    first = _photo(answers, answer, images, QUERY_PX)
+    more = [_photo(answers, other, images, CANDIDATE_PX) for other in others]
+    for other in more:  # what is the same for all need not be read again
+        other["facts"] = [fact for fact in other["facts"] if fact not in first["facts"]]
     return {
         "text": answer.text,
         "identity": answer.identity,
         "probability": answer.probability,
         "unknown": answer.unknown,
-        "truth": answer.truth,
-        "path": str(row["path"]),
-        "facts": facts,
-        "picture": _thumbnail(images, answer.row, QUERY_PX),
+        **first,
+        "more": more,
         "candidates": [
             _candidate(answers, answer, candidate, images, matching if place < drawn else None)
             for place, candidate in enumerate(answer.candidates)
         ],
     }
+
+
+def _photo(answers: Answers, answer: Answer, images: PreparedImages, px: int) -> dict[str, Any]:
+    """One of the photos that a card asks about."""
+    return {
+        "path": str(answers.rows["path"].iloc[answer.row]),
+        "facts": _facts(answers, answer.row),
+        "truth": answer.truth,
+        "picture": _thumbnail(images, answer.row, px),
+    }
+
+
+def _facts(answers: Answers, row: int) -> list[tuple[str, str]]:
+    values = answers.rows.iloc[row]
+    return [(name, str(values[name])) for name in _SHOWN if name in values and str(values[name])]
 
 
 def _candidate(
@@ -174,12 +198,12 @@ def _candidate(
     }  # fmt: skip
     if candidate.photo is None:
         return shown
-    row = answers.rows.iloc[candidate.photo]
-    shown["path"] = str(row["path"])
-    shown["facts"] = [(name, str(row[name])) for name in _SHOWN if name in row and str(row[name])]
+    shown["path"] = str(answers.rows["path"].iloc[candidate.photo])
+    shown["facts"] = _facts(answers, candidate.photo)
     shown["picture"] = _thumbnail(images, candidate.photo, CANDIDATE_PX)
     if matching is not None:
-        query, reference = images[answer.row], images[candidate.photo]
+        beside = answer.row if candidate.beside is None else candidate.beside
+        query, reference = images[beside], images[candidate.photo]
         points_q, points_r = matched_points(query, reference, _RATIO, matching)
         pair = draw_pair(query, reference, points_q[:MOST_LINES], points_r[:MOST_LINES])
         shown["pair"], shown["matches"] = _uri(jpeg(pair)), len(points_q)

@@ -116,9 +116,9 @@ def app(batches: Batches) -> FastAPI:
     async def decide(name: str, request: Request, page: int = 1) -> Response:
         known(name)
         form = await request.form(max_files=0, max_fields=4 * MOST_FILES)
-        batches.decide(
-            name, _decided(form, {p.name for p in (batches.folder / name / "photos").iterdir()})
-        )
+        decided = _decided(form, {p.name for p in (batches.folder / name / "photos").iterdir()})
+        _, cards = batches.answers(name)
+        batches.decide(name, _of_all_photos(decided, cards))
         return RedirectResponse(f"/batches/{name}/?page={page}", 303)
 
     @made.get("/batches/{name}/confirmed.csv")
@@ -178,6 +178,15 @@ def _decided(form: Any, photos: set[str]) -> dict[str, str]:
         path: what for path, what in decided.items()
         if what in ("", "unknown") or (what.startswith("is:") and len(what) > 3)
     }  # fmt: skip
+
+
+def _of_all_photos(decided: dict[str, str], cards: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """What was decided on a card's first photo holds for those that it shows together with it."""
+    for card in cards:
+        for other in card.get("more", ()):
+            if card["path"] in decided:
+                decided[other["path"]] = decided[card["path"]]
+    return decided
 
 
 def _count(batches: Batches, name: str) -> tuple[int, int]:

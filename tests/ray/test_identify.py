@@ -17,6 +17,7 @@ from reid_ray.identify import act, arguments
 from reid_ray.on_ray.identify import identify
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.session import Cluster
+from reid_ray.reporting.answers import sightings
 
 pytestmark = pytest.mark.ray
 STRANGERS = 3
@@ -37,7 +38,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[
         number = sum(1 for known in truth.values() if known == row.identity)
         source = made / row.path
         if place < STRANGERS or number < 2:
-            target = root / "query" / f"{row.image_id}{source.suffix}"
+            # Two photos of an animal after another pass for one encounter.
+            target = root / "query" / f"{place}.{number // 2}_{row.image_id}{source.suffix}"
             truth[target.name] = row.identity
         else:
             target = root / "reference" / row.identity / source.name
@@ -49,14 +51,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[
     }  # fmt: skip
 
 
-def test_known_animals_are_found_and_strangers_are_grouped(
+def test_known_animals_are_found_by_encounter_and_strangers_are_grouped(
     folders: tuple[Path, Path, dict[str, str]], running_ray: Cluster, tmp_path: Path
 ) -> None:
     reference, query, truth = folders
     run = IdentifyRun.parse(
         {
             "reference": {"source": "folder", "name": "reference", "root": str(reference)},
-            "query": {"source": "folder", "name": "query", "root": str(query)},
+            "query": {"source": "folder", "name": "query", "root": str(query),
+                      "encounter_from": {"pattern": "([^/]+)_[^/]*$"}},
             "local": "rootsift", "images": {"short_px": 128}, "cluster_unknown": True,
             "storage": str(tmp_path), "unknown_share": 0.5,
         },
@@ -76,8 +79,14 @@ def test_known_animals_are_found_and_strangers_are_grouped(
     sure = [np.mean([a.unknown for n, a in said.items() if (truth[n] == "unknown") == stranger])
             for stranger in (False, True)]  # fmt: skip
     assert sure[1] > sure[0]
-    assert all(abs(sum(c.probability for c in a.candidates) + a.unknown - 1) < 1e-6
-               for a in answers.answers)  # fmt: skip
+    sums = [sum(c.probability for c in a.candidates) + a.unknown for a in answers.answers]
+    assert max(sums) < 1 + 1e-6
+    assert np.mean(sums) > 0.9  # the rest belongs to animals further down the list
+    for photos in sightings(answers.answers):
+        assert len({found.rows["encounter"].iloc[a.row] for a in photos}) == 1
+        assert len({(a.unknown, a.candidates) for a in photos}) == 1  # one answer for all of them
+        assert photos[0].candidates[0].beside in {a.row for a in photos}
+    assert max(map(len, sightings(answers.answers))) == 2
     assert found.groups is not None
     assert {a.group is None for a in answers.answers if a.identity is None} == {False}
     assert set(found.names) == {who for who in truth.values() if who != "unknown"}

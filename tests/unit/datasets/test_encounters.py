@@ -10,7 +10,12 @@ import pytest
 
 from reid_ray.config.datasets import Data, EncounterFrom
 from reid_ray.datasets.catalogue import load_rows
-from reid_ray.datasets.encounters import derive_encounters, encounter_codes, same_encounter
+from reid_ray.datasets.encounters import (
+    derive_encounters,
+    encounter_codes,
+    same_encounter,
+    sighting_codes,
+)
 from reid_ray.errors import ConfigError, DatasetError
 
 
@@ -72,3 +77,17 @@ def test_codes_are_equal_within_one_encounter_of_one_dataset_only() -> None:
     assert (encounter_codes(rows[["dataset"]]) == -1).all()
     same = same_encounter(np.array([3, -1]), np.array([3, -1, 4]))
     assert same.tolist() == [[True, False, False], [False, False, False]]
+
+
+def test_photos_of_one_encounter_show_one_animal_unless_a_file_stands_there_twice() -> None:
+    rows = pd.DataFrame(
+        {
+            "dataset": ["one"] * 8,
+            "encounter": ["a", "a", "b", "", "", "c", "c", "c"],
+            "path": ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg", "6.jpg", "6.jpg", "7.jpg"],
+            "identity": ["leo", "mia", "leo", "leo", "leo", "leo", "mia", "leo"],
+        }
+    )
+    assert sighting_codes(rows, named=False).tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
+    # Where names are known, an encounter of two animals is a sighting of each.
+    assert sighting_codes(rows, named=True).tolist() == [0, 1, 2, 3, 4, 5, 6, 5]

@@ -8,7 +8,7 @@ from sklearn.metrics import brier_score_loss
 
 from reid_ray.errors import DatasetError
 from reid_ray.evaluation import confidence
-from reid_ray.evaluation.confidence import Confidence, best_per_identity
+from reid_ray.evaluation.confidence import Confidence, per_identity, together
 
 
 def scores_of(
@@ -23,11 +23,38 @@ def scores_of(
     return scores.astype(np.float32), own
 
 
-def test_an_animals_score_is_that_of_its_best_photo() -> None:
-    scores = np.array([[1, 5, 3, 5], [9, -np.inf, 2, -np.inf]], np.float32)
-    best, photo = best_per_identity(scores, np.array([0, 1, 0, 1]), 3)
+def test_an_animal_is_scored_by_its_best_photo_and_by_the_mean_of_its_best_two() -> None:
+    scores = np.array([[1, 5, 3, 5, 2], [9, -np.inf, 2, -np.inf, 4]], np.float32)
+    (best, two), photo = per_identity(scores, np.array([0, 1, 0, 1, 0]), 3)
     assert best.tolist() == [[3, 5, -np.inf], [9, -np.inf, -np.inf]]
+    assert two.tolist() == [[2.5, 5, -np.inf], [6.5, -np.inf, -np.inf]]
     assert photo.tolist() == [[2, 1, -1], [0, -1, -1]]
+
+
+def test_an_animal_with_one_photo_is_scored_by_that_photo_both_times() -> None:
+    (best, two), _ = per_identity(np.array([[3, -np.inf, 1]], np.float32), np.array([0, 0, 1]), 2)
+    assert best.tolist() == two.tolist() == [[3, 1]]
+
+
+def test_photos_of_one_sighting_are_scored_by_their_mean() -> None:
+    scores = np.array([[[1, 4], [3, -np.inf], [7, -np.inf]]], float)
+    joined = together(scores, np.array([1, 1, 0]))
+    assert joined.tolist() == [[[7, -np.inf], [2, 4]]]
+    alone = together(scores, np.array([0, 1, 2]))
+    assert np.array_equal(alone, scores)
+
+
+def test_two_photos_of_one_sighting_outweigh_one_that_is_wrong() -> None:
+    """By hand, with the score as utility: photos say ln 3 and -ln 3, -ln 3 and 3 ln 3 of two animals;
+    their means are 0 and ln 3, so odds 1 and 3 against one for none of them: 1/5, 3/5, 1/5."""
+    model = Confidence((0.0,) * 3, (1.0,) * 3, (1.0, 0.0, 0.0), 0.0)
+    one = np.log(3)
+    scores = np.array([[[one, -one], [-one, 3 * one]]])
+    assert model.candidates(scores, most=2).answer_q.tolist() == [0, 1]
+    found = model.candidates(together(scores, np.array([0, 0])), most=2)
+    assert found.identity_qc.tolist() == [[1, 0]]
+    assert np.allclose(found.probability_qc, [[0.6, 0.2]])
+    assert np.allclose(found.unknown_q, [0.2])
 
 
 def test_features_are_score_lead_over_the_best_other_and_standing() -> None:

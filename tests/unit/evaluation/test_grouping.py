@@ -22,18 +22,16 @@ def test_clear_pairs_give_the_true_groups_of_other_animals() -> None:
     assert groups.tolist() == strangers.tolist()  # numbered by the first photo of each
 
 
-def test_the_agreement_it_promises_is_what_half_the_animals_teach_of_others() -> None:
-    """Not the agreement on the animals it was learnt on, which a cut fits to."""
-    known, half = np.repeat(np.arange(16), 5), np.repeat(np.arange(8), 5)
-    promised, reached, flattering = [], [], []
-    for seed in range(5):
-        promised.append(grouping.learn(pair_scores(known, seed, 1.0), known).ari)
-        own, others = pair_scores(half, 100 + seed, 1.0), pair_scores(half, 200 + seed, 1.0)
-        learnt = grouping.learn(own, half)
-        reached.append(adjusted_rand_score(half, learnt.groups(others)))
-        flattering.append(adjusted_rand_score(half, learnt.groups(own)))
-    assert np.mean(promised) == pytest.approx(np.mean(reached), abs=0.1)
-    assert np.mean(promised) < np.mean(flattering)
+def test_the_agreement_it_promises_is_what_as_many_other_animals_reach() -> None:
+    """Not that of few animals, which are easier to keep apart: halves of the known ones promise 0.30."""
+    known = np.repeat(np.arange(30), 5)
+    promised, reached = [], []
+    for seed in range(2):
+        own, others = pair_scores(known, seed, 1.0), pair_scores(known, 200 + seed, 1.0)
+        learnt = grouping.learn(own, known)
+        promised.append(learnt.ari)
+        reached.append(adjusted_rand_score(known, learnt.groups(others)))
+    assert np.mean(promised) == pytest.approx(np.mean(reached), abs=0.03)
 
 
 def test_photos_of_one_encounter_stay_together_whatever_they_look_like() -> None:

@@ -48,3 +48,15 @@ def photos(count: int = 4) -> PreparedImages:
 
 def cards(of: Answers, drawn: int = 0) -> list[Card]:
     return review_cards(of, photos(), matching=LOCAL["sift"] if drawn else None, drawn=drawn)
+
+
+def burst() -> Answers:
+    """Two photos of one encounter with one answer, whose evidence is in the second; and one alone."""
+    few = answers()
+    leo = Candidate("leo", 0.95, 0, beside=3)
+    told = (
+        Answer(2, "leo", 0.95, 0.03, (leo,), truth="leo", together=0),
+        Answer(1, None, 0.7, 0.7, ()),
+        Answer(3, "leo", 0.95, 0.03, (leo,), truth="mia", together=0),
+    )
+    return Answers("trip", few.rows, few.quarantine, told, few.learnt)

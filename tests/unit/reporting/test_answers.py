@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from some_answers import HOSTILE, answers, cards
+from some_answers import HOSTILE, answers, burst, cards
 
-from reid_ray.reporting.answers import Answer, Answers, sections, write_answers
+from reid_ray.reporting.answers import Answer, Answers, answers_of, sections, write_answers
 from reid_ray.reporting.review import PER_PAGE, write_review
 
 
@@ -76,6 +76,33 @@ def test_the_page_shows_query_candidates_and_matches_and_runs_nothing(tmp_path: 
     assert len(page.sources) == 2 + 3 + 2  # queries, candidates with a photo, drawn pairs
     assert "95 %" in page.words
     assert "0.31" in page.words
+
+
+def test_photos_that_were_answered_together_are_told_in_every_table(tmp_path: Path) -> None:
+    write_answers(burst(), tmp_path)
+    table = pd.read_csv(tmp_path / "answers.csv", dtype=str, keep_default_na=False)
+    assert table["photos_together"].tolist() == ["2", "1", "2"]
+    assert table["answer"].tolist() == ["leo", "unknown", "leo"]
+    plain = json.loads((tmp_path / "answers.json").read_text())
+    assert [one["together"] for one in plain["answers"]] == [0, None, 0]
+    assert [a.together for a in answers_of(plain).answers] == [0, None, 0]
+
+
+def test_photos_that_were_answered_together_share_a_card(tmp_path: Path) -> None:
+    found = cards(burst(), drawn=1)
+    assert [(card["path"], [other["path"] for other in card["more"]]) for card in found] == [
+        ("p2.jpg", [HOSTILE]), ("p1.jpg", []),
+    ]  # fmt: skip
+    alone = Answers("x", burst().rows, burst().quarantine, (burst().answers[2],), burst().learnt)
+    # The pair that is drawn shows the photo that is like the candidate, not the first of the card.
+    assert found[0]["candidates"][0]["pair"] == cards(alone, drawn=1)[0]["candidates"][0]["pair"]
+    path = write_review(burst(), found, tmp_path)
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.tags.count("ol") == 2
+    assert "One answer for 2 photos of one encounter" in page.words
+    assert "2 photos, 1 answer, as photos of one encounter are answered together" in page.words
+    assert HOSTILE in page.words
+    assert page.words.count("Named beforehand: leo ✓") == page.words.count("mia ✗") == 1
 
 
 def test_many_photos_are_spread_over_pages(tmp_path: Path) -> None:

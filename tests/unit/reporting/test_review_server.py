@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from some_answers import HOSTILE, answers, cards
+from some_answers import HOSTILE, answers, burst, cards
 
 from reid_ray.reporting import review_server
 from reid_ray.reporting.answers import write_answers
@@ -57,6 +57,22 @@ def test_decisions_are_kept_shown_again_and_taken_along(batches: Batches) -> Non
     assert web.get("/confirmed.csv").text.splitlines() == [
         "path,identity,batch", f"{NAME}/photos/p2.jpg,'=new one,{NAME}",
     ]  # fmt: skip
+    web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": ""})
+    assert batches.decisions(NAME) == {}
+
+
+def test_a_decision_holds_for_all_photos_that_were_answered_together(batches: Batches) -> None:
+    folder = batches.folder / NAME
+    write_answers(burst(), folder / "answers")
+    files.write_json(folder / "answers" / "cards.json", cards(burst()))
+    (folder / "photos" / "second.jpg").write_bytes(b"x")
+    raw = files.read_json(folder / "answers" / "cards.json")
+    raw[0]["more"][0]["path"] = "second.jpg"
+    files.write_json(folder / "answers" / "cards.json", raw)
+    web = client(batches)
+    assert "Who is it, in all 2 photos?" in web.get(f"/batches/{NAME}/").text
+    web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": "is:leo"})
+    assert batches.decisions(NAME) == {"p2.jpg": "is:leo", "second.jpg": "is:leo"}
     web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": ""})
     assert batches.decisions(NAME) == {}
 

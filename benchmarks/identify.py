@@ -1,0 +1,118 @@
+"""Measure who-is-it: photo by photo and by encounter, by the best photo of an animal and by two.
+
+    python benchmarks/identify.py --data ../shared/data [--keep near/] [--unknown-share 0.46]
+
+NyalaDev is divided ten times: of 58 animals 43 are known, and a quarter of their sightings is new, as
+are all photos of the other 15. LNBNN looks; its votes per descriptor, and what a score is worth, are
+learnt by looking known photos up among each other without their own sighting. Prints a Markdown table:
+mean over the divisions (standard deviation).
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from votes import Votes
+
+from reid_ray.evaluation import confidence
+from reid_ray.evaluation.calibration import brier
+from reid_ray.evaluation.confidence import Candidates, per_identity, together
+
+SIGHTING = r"(\d+)_[^/]*$"
+KNOWN, NEW_SHARE, MOST = 43, 0.25, 5
+VOTERS = (1, 2, 3, 5, 10)
+DIVISIONS = 10
+
+Numbers = NDArray[np.int64]
+
+
+def divided(identities: Numbers, sightings: Numbers, seed: int) -> tuple[Numbers, Numbers]:
+    """Known photos and new ones."""
+    rng = np.random.default_rng(seed)
+    animals = rng.permutation(identities.max() + 1)
+    new = np.isin(identities, animals[KNOWN:])
+    for animal in animals[:KNOWN]:
+        own = rng.permutation(np.unique(sightings[identities == animal]))
+        new |= np.isin(sightings, own[: round(NEW_SHARE * len(own))])
+    return np.flatnonzero(~new), np.flatnonzero(new)
+
+
+def measured(found: Candidates, own_q: Numbers) -> dict[str, float]:
+    known, first = own_q >= 0, found.probability_qc[:, 0]
+    right = found.identity_qc[:, 0] == own_q
+    among = (found.identity_qc == own_q[:, None]).any(axis=1)
+    named = found.answer_q >= 0
+    return {
+        "first right": right[known].mean(), "among five": among[known].mean(),
+        "said": first.mean(), "right of all": right.mean(),
+        "Brier": brier(first, right), "constant": right.mean() * (1 - right.mean()),
+        "AUROC": roc_auc_score(known, 1 - found.unknown_q),
+        "named": named.mean(), "named rightly": (named & (found.answer_q == own_q)).mean(),
+    }  # fmt: skip
+
+
+def division(
+    votes: Votes, identities: Numbers, sightings: Numbers, *, unknown_share: float, seed: int
+) -> list[dict]:
+    """A row per way to score an animal and to answer."""
+    known, new = divided(identities, sightings, seed)
+    names, own_g = np.unique(identities[known], return_inverse=True)
+    place = np.full(identities.max() + 1, -1)
+    place[names] = np.arange(len(names))
+    out = sightings[known][:, None] == sightings[known][None]
+    lookups = {
+        voters: per_identity(votes.scores(known, known, voters, out), own_g, len(names))[0]
+        for voters in VOTERS
+    }
+    right = {voters: (looks[0].argmax(axis=1) == own_g).mean() for voters, looks in lookups.items()}
+    voters = max(right, key=lambda one: right[one])
+    asked = per_identity(votes.scores(new, known, voters), own_g, len(names))[0]
+    able = np.isfinite(lookups[voters][0, np.arange(len(known)), own_g])
+    rows = []
+    for looks, kept in (("best photo", slice(1)), ("best photo, best two", slice(2))):
+        for unit, groups in (("photo", np.arange(len(identities))), ("encounter", sightings)):
+            _, first, of = np.unique(groups[known][able], return_index=True, return_inverse=True)
+            learning = together(lookups[voters][kept][:, able], of)
+            model = confidence.fit(
+                learning, own_g[able][first], unknown_share=unknown_share, most=MOST
+            )
+            _, of = np.unique(groups[new], return_inverse=True)
+            found = model.candidates(together(asked[kept], of), most=MOST)
+            each = Candidates(found.identity_qc[of], found.probability_qc[of], found.unknown_q[of])
+            rows.append(
+                {"an animal's": looks, "answer per": unit, **measured(each, place[identities[new]])}
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--keep", type=Path, help="folder for the comparison of all photos")
+    parser.add_argument("--unknown-share", type=float, default=0.2, help="the prior of strangers")
+    given = parser.parse_args()
+    votes = Votes(given.data / "NyalaDev", given.keep)
+    identities = pd.factorize(votes.table["identity"])[0].astype(np.int64)
+    met = votes.table["identity"] + "/" + votes.table["path"].str.extract(SIGHTING, expand=False)
+    sightings = pd.factorize(met)[0].astype(np.int64)
+    rows = [
+        row
+        for seed in range(DIVISIONS)
+        for row in division(
+            votes, identities, sightings, unknown_share=given.unknown_share, seed=seed
+        )
+    ]
+    grouped = pd.DataFrame(rows).groupby(["an animal's", "answer per"], sort=False)
+    mean, spread = grouped.mean(), grouped.std()
+    print("| " + " | ".join([*mean.index.names, *mean]) + " |")
+    print("|" + "---|" * (2 + mean.shape[1]))
+    for name in mean.index:
+        cells = [f"{mean.loc[name, c]:.3f} ({spread.loc[name, c]:.3f})" for c in mean]
+        print("| " + " | ".join([*name, *cells]) + " |")
+
+
+if __name__ == "__main__":
+    main()
