@@ -28,10 +28,10 @@ LOST = ("epochs", "pairs", "trials", "doubled")
 HEAD = """# Faults
 
 Each line is recorded by a test (most in `tests/faults`) after it has seen that nothing was lost that should
-have stayed: `python tests/faults/table.py --times 3 --soaks 3 --fuzz-s 240` runs them and writes this file.
-Work lost is what had to be done again: epochs of trainings, pairs of photos matched; finished trials that
-were lost or run twice; rows of MLflow that were missing or doubled. A dash: this fault has nothing to do
-with it.
+have stayed: `python tests/faults/table.py` (`--times`, `--soaks`, `--fuzz-s`: how much of it) runs them and
+writes this file. Work lost is what had to be done again: epochs of trainings, pairs of photos matched;
+finished trials that were lost or run twice; rows of MLflow that were missing or doubled. A dash: this fault
+has nothing to do with it.
 
 """
 FUZZED = """
