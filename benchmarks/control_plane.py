@@ -100,7 +100,8 @@ def main() -> None:
               f"{in_tune / len(plans) / 1024:.1f} KiB on disk each")  # fmt: skip
         waited = time.perf_counter()
         if tracking is not None:
-            tracking._thread.shutdown(wait=True)
+            tracking._jobs.put(None)
+            tracking._thread.join()
             print(f"MLflow was through {time.perf_counter() - waited:.0f} s later; "
                   f"problem: {tracking.problem or 'none'}; driver "
                   f"{driver.memory_info().rss / GIB:.2f} GiB")  # fmt: skip

@@ -54,6 +54,7 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     from reid_ray.on_ray.session import _QUIET_ENVIRONMENT
 
     os.environ |= _QUIET_ENVIRONMENT
+    began = time.perf_counter()
     local = LocalCluster(initialize_head=True, head_node_args={"num_cpus": 0})
     for _ in range(nodes):
         local.add_node(num_cpus=1)
@@ -68,11 +69,15 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     from reid_ray.on_ray.tuning import run_trials
     from reid_ray.runs.study import StudyFolder
 
-    took: dict[str, float] = {}
+    ray.get(ray.remote(int).remote())
+    took = {"start_s": time.perf_counter() - began}
     with tempfile.TemporaryDirectory(prefix="sc-") as name, cluster() as resources:
         chosen, folder = study(name, photos), Path(name)
         loaded = load_photos(chosen.data, made=folder / "herd", prepared=folder / "prepared",
                              display=Display())  # fmt: skip
+        began = time.perf_counter()
+        load_photos(chosen.data, made=folder / "herd", prepared=folder / "again", display=Display())
+        took["decoded_per_s"] = len(loaded.rows) / (time.perf_counter() - began) / nodes
         materials = ray.put(Materials(loaded.images, loaded.rows))
         plan = plan_study(chosen, loaded.rows)
         home = StudyFolder(folder / "scaling")
@@ -96,6 +101,7 @@ def work(nodes: int, photos: int) -> dict[str, float]:
         assert not errors
         took["trials"] = time.perf_counter() - began
         took["trial_s"] = float(np.mean([home.method(p.key).result().seconds for p in plan.trials]))
+        took["trial_start_s"] = took["trials"] * nodes / len(plan.trials) - took["trial_s"]
         took["photo_bytes"] = loaded.images.nbytes / len(loaded.images)
     ray.shutdown()
     local.shutdown()
@@ -116,7 +122,15 @@ def measure(arguments: argparse.Namespace) -> None:
         one, two = best[1][kind], best[2][kind]
         print(f"| {kind} | {one:.1f} | {two:.1f} | {one / two / 2:.2f} |")
     rates = {
-        name: round(best[1][name], 1) for name in ("pairs_per_second", "trial_s", "photo_bytes")
+        name: round(best[1][name], 1)
+        for name in (
+            "start_s",
+            "decoded_per_s",
+            "pairs_per_second",
+            "trial_s",
+            "trial_start_s",
+            "photo_bytes",
+        )
     }
     print(f"on one node: {rates}")
 

@@ -18,6 +18,8 @@ from reid_ray.evaluation.open_set import Lookups
 
 Combine = Literal["mean", "log_odds"]
 FOLDS = 5
+NEW_SHARE = 0.2
+"""Share of queries that are expected to show new animals, where some do."""
 _SURE = 1e-6
 """Probabilities are kept so far from 0 and 1 before their log-odds are taken."""
 
@@ -173,11 +175,18 @@ class Fitted:
     said: NDArray[np.float64]
 
 
-def fit(pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool) -> Fitted:
+def fit(
+    pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool, new_share: float = 0.0
+) -> Fitted:
     """Fit curves on all pairs, and weights if they are to be chosen.
 
     Weights, the final curve (isotonic, on each look-up's best pair) and the figures come from
     look-ups each fifth of which was answered with curves fitted on the others.
+
+    Args:
+        new_share: share of queries (0..1) that are expected to show an animal without a reference: for
+            these stand the look-ups' best pairs of two animals. At 0 the final curve knows only
+            queries whose animal is there, and may say the same of any score.
 
     Raises:
         ValueError: no pair is of one animal.
@@ -189,13 +198,26 @@ def fit(pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool) -> 
     right = [right_share(joined(crossed, weights, combine), pairs) for weights in offered]
     best = int(np.argmax(np.round(right, 9)))
     average = joined(crossed, offered[best], combine)
-    top, _ = _best_of_each(average, pairs.lookup)
-    if not pairs.same[top].any():  # no answer was right: what pairs say is all there is
-        top = np.ones(len(pairs), bool)
-    final = calibrate(average[top], pairs.same[top], kind="isotonic", weights=pairs.weight[top])
+    final = _final(average, pairs, new_share)
     return Fitted(
         Fused(curves, offered[best], combine, final), right[best], final.probability(average)
     )
+
+
+def _final(average: NDArray[np.float64], pairs: Pairs, new_share: float) -> Calibrator:
+    """From what was averaged to how often an answer is right."""
+    top, _ = _best_of_each(average, pairs.lookup)
+    if not pairs.same[top].any():  # no answer was right: what pairs say is all there is
+        return calibrate(average, pairs.same, kind="isotonic", weights=pairs.weight)
+    wrong, _ = _best_of_each(np.where(pairs.same, -np.inf, average), pairs.lookup)
+    wrong &= ~pairs.same
+    answers = np.concatenate([average[top], average[wrong]])
+    right = np.concatenate([pairs.same[top], pairs.same[wrong]])
+    weights = np.concatenate(
+        [np.ones(top.sum()), np.full(wrong.sum(), new_share / (1 - new_share))]
+    )
+    some = weights > 0
+    return calibrate(answers[some], right[some], kind="isotonic", weights=weights[some])
 
 
 def weightings(parts: int) -> list[tuple[float, ...]]:

@@ -14,13 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import ray
 from ray.data import Dataset
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayTaskError, WorkerCrashedError
 
 from reid_ray.config.datasets import Data, HerdDataset
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
-from reid_ray.errors import ReidError
+from reid_ray.errors import DatasetError, ReidError
 from reid_ray.on_ray.progress import Display
 from reid_ray.on_ray.room import look, refuse_full_disk
 from reid_ray.splits.assign import assign
@@ -30,6 +30,8 @@ from reid_ray.splits.near_duplicates import find_near_duplicates
 BATCH = 64
 """Photos of one task and one file: small enough to be held in memory by every task at once."""
 _MOST_TASKS = 2000
+_RETRIES = 4
+"""Of a task whose process is lost. Ray Data would try for ever, also where a photo kills its decoder."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def prepare_images(
 
     Raises:
         StorageError: the store cannot be written, or not read from here.
+        DatasetError: a photo kills the process that decodes it, or memory runs out, again and again.
     """
     placed = _place(rows, store, progress)
     error = [photo.error for photo in placed]
@@ -158,16 +161,18 @@ def _place(
         batch_format="pyarrow",
         batch_size=BATCH,
         fn_kwargs={"store": store, "known": [ray.put(store.index())]},
+        max_retries=_RETRIES,
     )
     told.context.raise_original_map_exception = True
     # Batches come back in any order; the position says which row each photo is of.
     placed = [Placed()] * len(rows)
+    waiting = np.ones(len(rows), bool)
     seen = 0
     try:
         for batch in told.iter_batches(batch_size=None, batch_format="pyarrow"):
             for record in batch.to_pylist():
                 position = record.pop("position")
-                placed[position] = Placed(**record)
+                placed[position], waiting[position] = Placed(**record), False
             seen += len(batch)
             progress(seen)
     except RayTaskError as failed:
@@ -175,6 +180,13 @@ def _place(
             # Ray adds lines of its own to ours.
             raise type(failed.cause)(str(failed.cause).splitlines()[0]) from None
         raise
+    except WorkerCrashedError:
+        left = rows["path"].to_numpy(str)[waiting]
+        raise DatasetError(
+            f"a process that prepares photos was lost {_RETRIES + 1} times: its memory ran out, or "
+            f"a photo kills it, one of these {len(left)}: {', '.join(left[:BATCH])}; "
+            "lower data.images.max_pixels, or take the photo out"
+        ) from None
     return placed
 
 

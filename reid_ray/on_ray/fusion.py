@@ -17,7 +17,7 @@ from reid_ray.config.fusion import VLAD, Fusion
 from reid_ray.config.matching import Matching
 from reid_ray.datasets.encounters import encounter_codes
 from reid_ray.errors import DatasetError
-from reid_ray.evaluation.fusion import Fitted, Fused, Pairs, as_lookups, fit
+from reid_ray.evaluation.fusion import NEW_SHARE, Fitted, Fused, Pairs, as_lookups, fit
 from reid_ray.evaluation.open_set import choose_threshold
 from reid_ray.evaluation.predictions import Sides, dataset_sides, pool, predictions_table
 from reid_ray.evaluation.ranking import Ranked, concat
@@ -233,6 +233,14 @@ class _Run:
         )  # fmt: skip
         return self.folder.path / "chunks" / fingerprint
 
+    @property
+    def new_animals(self) -> bool:
+        """Whether some queries show animals without a reference."""
+        return any(
+            not np.isin(one.sides.query_labels, one.sides.reference_labels).all()
+            for one in self.datasets
+        )
+
     def fit(self) -> None:
         """Curves and weights of each dataset; of all together where one has too few pairs."""
         everyone = None
@@ -253,6 +261,7 @@ class _Run:
             return fit(
                 pairs, kind=self.config.calibration, combine=self.config.combine,
                 choose_weights=self.config.weights == "chosen",
+                new_share=NEW_SHARE if self.new_animals else 0.0,
             )  # fmt: skip
         except ValueError as error:
             raise DatasetError(

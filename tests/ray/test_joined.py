@@ -116,6 +116,31 @@ def test_joined_answers_are_probabilities_and_no_worse_than_the_parts_here(
     assert found["correct"].mean() >= local["correct"].mean() > 0.5
 
 
+def test_new_animals_are_told_by_a_threshold_that_comes_from_references_alone(
+    started: None, tmp_path: Path
+) -> None:
+    rows = table()
+    two_animals = rows.loc[rows["dataset"] == "one", "identity"].unique()[:2]
+    strangers = rows["dataset"].eq("one") & rows["identity"].isin(two_animals)
+    rows.loc[strangers & rows["split"].eq("reference"), "split"] = "neither"
+    embedded = vectors(table())
+    noise = embedded.vectors_nd.copy()
+    noise[rows["split"] == "query"] = np.random.default_rng(9).normal(size=8)
+    found = run(tmp_path / "a", BOTH, rows, embedded=embedded).predictions
+    other = run(
+        tmp_path / "b", BOTH, rows, embedded=replace(embedded, vectors_nd=noise)
+    ).predictions
+    by_dataset = found.groupby("dataset")["threshold"]
+    assert by_dataset.nunique().to_dict() == {"one": 1, "two": 0}  # `two` has no new animals
+    threshold = float(by_dataset.first()["one"])
+    assert 0 < threshold < 1
+    assert other.loc[other["dataset"] == "one", "threshold"].unique().tolist() == [threshold]
+    # Strangers are more often below it than the known are.
+    best = np.array([scores[0] for scores in found["top_scores"]])
+    below, known = best < threshold, found["known"].to_numpy(bool)
+    assert below[~known].mean() > below[known].mean()
+
+
 def test_of_a_trained_part_only_validation_photos_are_looked_up(
     started: None, tmp_path: Path
 ) -> None:

@@ -5,14 +5,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
+from PIL import Image
 from test_study import run, study_of
 
+from reid_ray.config.datasets import Images
 from reid_ray.config.tune import Study
+from reid_ray.datasets.store import PreparedStore
+from reid_ray.errors import DatasetError
+from reid_ray.on_ray import data
 from reid_ray.on_ray.session import Cluster
 from reid_ray.reporting.mlflow_store import KEY, Store
 from reid_ray.runs.methods import MethodFolder, Result
@@ -118,6 +125,41 @@ def test_killed_trials_go_on_from_their_last_epoch_to_the_same_figures(
     assert 0 <= again <= 2
     write_record("SIGKILL of a trial's process", "twice in a study, by its id", tried=2, survived=2,
                  epochs=again + 2, trials=0, doubled=0)  # fmt: skip
+
+
+def test_a_photo_that_kills_its_process_is_told_and_one_that_does_so_once_is_prepared(
+    running_ray: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a fault in a decoder would."""
+    for name in ("a.png", "deadly.png"):
+        Image.new("RGB", (40, 40)).save(tmp_path / name)
+    rows = pd.DataFrame({"dataset": "d", "image_id": ["1", "2"], "root": str(tmp_path),
+                         "path": ["a.png", "deadly.png"]})  # fmt: skip
+    prepare, tries = data._prepare_batch, tmp_path / "tries"
+    tries.mkdir()
+
+    def deadly(times: int) -> Callable[..., Any]:
+        def batch(table: Any, **arguments: Any) -> Any:
+            tried = len(list(tries.iterdir()))
+            (tries / str(tried)).touch()
+            if "deadly.png" in table["path"].to_pylist() and tried < times:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return prepare(table, **arguments)
+
+        return batch
+
+    monkeypatch.setattr(data, "_RETRIES", 2)
+    monkeypatch.setattr(data, "_prepare_batch", deadly(times=1))
+    images, kept, _, _ = data.prepare_images(
+        rows, PreparedStore(tmp_path / "one", Images(short_px=32))
+    )
+    assert (len(images), kept["path"].tolist()) == (2, ["a.png", "deadly.png"])
+    assert len(list(tries.iterdir())) == 2
+    monkeypatch.setattr(data, "_prepare_batch", deadly(times=99))
+    with pytest.raises(DatasetError, match=r"was lost 3 times: .* a photo kills it, .*deadly\.png"):
+        data.prepare_images(rows, PreparedStore(tmp_path / "two", Images(short_px=32)))
+    write_record("a photo that kills the process that decodes it", "SIGKILL of itself, once and always",
+                 tried=2, survived=2)  # fmt: skip
 
 
 @pytest.mark.soak
