@@ -21,6 +21,9 @@ from reid_ray.evaluation.stream import Vectors, View, slices, stream, unit_rows
 Positions = NDArray[np.int64]
 Encounters = tuple[Positions, Positions]
 
+_BLOCK = (1024, 1024)
+_AT_ONCE = 2**23
+"""So few pairs are scored in one block, which takes less time than to load the compiled passes."""
 _PART_QUERIES = 2**14
 _PART_PAIRS = 2**24
 """Queries are answered in parts of so many queries and right references: about 0.5 GB of counts."""
@@ -34,17 +37,18 @@ def cosine_knn(
     *,
     k: int,
     encounters: Encounters | None = None,
-    block: tuple[int, int] = (1024, 1024),
+    block: tuple[int, int] | None = None,
     device: torch.device | str = "cpu",
 ) -> Ranked:
     """Rank references by cosine similarity in float32.
 
-    Every reference is multiplied once; memory beyond the inputs is a few times `block` (queries,
-    references) numbers and the counts of the right references. Inputs may be memory maps. Answers to
-    more than one block do not depend on the block's size, threads or device; see `fold`. An all-zero
-    embedding has similarity 0 to everything.
+    Memory beyond the inputs is a few times `block` numbers, eight blocks of references, and the counts
+    of the right references. Inputs may be memory maps. Answers to more than one block do not depend
+    on the block's size, threads or device; see `fold`. An all-zero embedding has similarity 0 to
+    everything.
 
     Args:
+        block: queries and references of one product; None: what fits into caches.
         encounters: a number per query and per reference (`encounter_codes`); answers without
             references of the query's own encounter come along. None: none is known.
         device: where products are made; the rest is done on the CPU by as many threads as torch has.
@@ -54,11 +58,12 @@ def cosine_knn(
         raise ValueError(
             f"queries are {queries_qd.shape}, references {references_gd.shape}: dims differ"
         )
-    if len(queries_qd) * len(references_gd) <= block[0] * block[1]:
+    few = _AT_ONCE if block is None else block[0] * block[1]
+    if len(queries_qd) * len(references_gd) <= few:
         return _at_once(queries_qd, references_gd, *labels, k=k, encounters=encounters)
     right = _Pairs(*labels)
     met = _Pairs(*encounters, known=encounters[0] >= 0) if encounters is not None else None
-    search = partial(_answer, references_gd, right, met, k=k, block=block, device=device)
+    search = partial(_answer, references_gd, right, met, k=k, block=block or _BLOCK, device=device)
     return concat([search(queries_qd[part], part) for part in right.parts()])
 
 

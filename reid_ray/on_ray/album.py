@@ -17,6 +17,7 @@ from reid_ray.datasets.schema import UNKNOWN
 from reid_ray.errors import DatasetError
 from reid_ray.evaluation.confidence import per_identity
 from reid_ray.on_ray.looking import Looker, Positions
+from reid_ray.splits.checkup import ALL_BUT_THE_LAST_PART, named_together
 
 LOOKS = 2
 """Scores that each looker gives an animal: its best photo's, and the mean of its best two."""
@@ -75,6 +76,18 @@ class Album:
     def bursts(self) -> bool:
         """Whether some queries are answered together."""
         return len(np.unique(self.sighting_n[self.queries])) < len(self.queries)
+
+    def bursts_not_told(self) -> str | None:
+        """What to say where the known photos' names tell what was taken together, and nobody did."""
+        if (self.encounter_n >= 0).any():
+            return None
+        if not (shared := named_together(self.rows.iloc[self.references])):
+            return None
+        how = f"encounter_from.pattern='{ALL_BUT_THE_LAST_PART}'"
+        return (
+            f"file names such as {shared[0]} and {shared[1]} seem to belong together: if they do, photos of "
+            f'one encounter can be answered together; add --set "query.{how}" --set "reference.{how}"'
+        )
 
     def left_out(self, looking: Positions) -> NDArray[np.bool_]:
         """References that must not answer a reference: itself, its copies, photos of its encounter."""

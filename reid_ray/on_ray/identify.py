@@ -220,6 +220,8 @@ def _answer(
             f"candidate is right in {100 * right:.0f} %, too seldom to name anyone; look at the candidates, "
             "add reference photos, or try another method"
         )
+    if told := album.bursts_not_told():
+        notes.append(told)
     if run.cluster_unknown:
         strangers = np.flatnonzero(candidates.answer_q == -1)
         display.say(f"grouping {len(strangers)} photos of unknown animals")

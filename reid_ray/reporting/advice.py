@@ -112,7 +112,7 @@ def _next_steps(understood: Understood, write: str | None) -> None:
     if file.exists():
         raise ConfigError(f"{file}: is there already; choose another name or delete it")
     file.write_text(text, encoding="utf-8")
-    print(f"\nWrote {file}. Next: python -m reid_ray.tune {file} --dry-run")
+    print(f"\nWrote {file}. Next: uv run python -m reid_ray.tune {file} --dry-run")
 
 
 def starter(understood: Understood) -> str:

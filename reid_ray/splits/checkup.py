@@ -28,7 +28,7 @@ _EXAMPLES = 3
 _THREADS = 4
 
 
-_ALL_BUT_THE_LAST_PART = r"([^/]+)[_-][^/_-]*$"
+ALL_BUT_THE_LAST_PART = r"([^/]+)[_-][^/_-]*$"
 _OF_ONE_ANIMAL = 0.95
 """Share of encounters that show one animal alone, at least."""
 
@@ -136,8 +136,19 @@ def _facts(name: str, part: pd.DataFrame, found: Checkup) -> None:
 
 def _encounter_advice(part: pd.DataFrame) -> str:
     """How to name encounters; a pattern where all but the last part of file names seems to do it."""
+    if not (shared := named_together(part)):
+        return "add a column `encounter` if you know them"
+    return (
+        f"file names such as {shared[0]} and {shared[1]} seem to belong together: if they "
+        f"do, add `encounter_from: {{pattern: '{ALL_BUT_THE_LAST_PART}'}}` to the dataset"
+    )
+
+
+def named_together(part: pd.DataFrame) -> list[str]:
+    """File names of one encounter, if all but the last part of names seems to tell encounters; as far
+    as the animals' names can say."""
     paths = part["path"].astype(str)
-    first = paths.str.extract(_ALL_BUT_THE_LAST_PART, expand=False).fillna("")
+    first = paths.str.extract(ALL_BUT_THE_LAST_PART, expand=False).fillna("")
     groups = part.assign(first=first)[first.ne("")].groupby("first")
     sizes, animals = groups.size(), groups["identity"].nunique()
     if (
@@ -145,12 +156,8 @@ def _encounter_advice(part: pd.DataFrame) -> str:
         or animals.eq(1).mean() < _OF_ONE_ANIMAL
         or len(sizes) < 1.5 * part["identity"].nunique()  # then it is the animal, or a camera
     ):
-        return "add a column `encounter` if you know them"
-    shared = sorted(paths[first.eq(sizes[sizes > 1].index[0])].str.rpartition("/")[2])
-    return (
-        f"file names such as {shared[0]} and {shared[1]} seem to belong together: if they "
-        f"do, add `encounter_from: {{pattern: '{_ALL_BUT_THE_LAST_PART}'}}` to the dataset"
-    )
+        return []
+    return sorted(paths[first.eq(sizes[sizes > 1].index[0])].str.rpartition("/")[2])
 
 
 def _names(name: str, part: pd.DataFrame, found: Checkup) -> None:
