@@ -8,8 +8,8 @@ rate on two nodes as a share of twice the rate on one. `model` adds up what a st
 
     wall = start + photos to every node + waves of trials + driver's own work + matching + report
 
-Inputs of GPUs and networks are assumptions and are printed as such; the others are round figures of the
-size that runs had (see reports/scaling.md).
+Inputs of GPUs and networks are assumptions; the others were measured, mostly by `measure` (see
+reports/scaling.md). `--set` puts others in their place.
 """
 
 import argparse
@@ -146,13 +146,13 @@ class Inputs:
     queries: int = 2_000
     batch: int = 128
     # Measured on two cores, see reports/scaling.md.
-    start_s: float = 25.0
+    start_s: float = 11.5
     trial_start_s: float = 3.0
     ddp_start_s: float = 45.0
-    driver_s_per_trial: float = 0.03
+    driver_s_per_trial: float = 0.045
     report_s: float = 30.0
     decoded_per_cpu_s: float = 120.0
-    pairs_per_cpu_s: float = 1_500.0
+    pairs_per_cpu_s: float = 2_600.0
     photo_bytes: float = 256 * 340 * 3
     # Assumptions: a GPU's published throughput, networks and machines as they are rented.
     images_per_s: float = 350.0
