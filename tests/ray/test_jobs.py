@@ -97,16 +97,14 @@ def wait_until(ready: Callable[[], bool]) -> None:
         time.sleep(1)
 
 
-def submit_study(
-    head: Head, folder: Path, *, cpus: int = 1, **places: str
-) -> subprocess.CompletedProcess[str]:
-    """Three trials of so many CPUs each, and SIFT."""
+def submit_study(head: Head, folder: Path, **places: str) -> subprocess.CompletedProcess[str]:
+    """Three trials and SIFT."""
     study = study_of(
         folder,
         grid={"backbones": ["test_resnet"], "lrs": [0.05, 0.02, 0.01], "triplet": None,
               "arcface": {"margins_rad": [0.25], "scales": [16.0]}},
         baselines={"matching": [{"name": "SIFT"}]}, fusion=[],
-        scaling={"winner_workers": 0, "cpus_per_worker": cpus},
+        scaling={"winner_workers": 0},
         **places,
     )  # fmt: skip
     config = folder / "small.yaml"
@@ -142,7 +140,7 @@ def test_a_study_kept_in_s3_outlives_its_second_node_and_answers_as_one_node_did
     busy = tmp_path / "busy"
     busy.touch()
     wait = f"while [ -e {busy} ]; do sleep 0.2; done"
-    head.submit("--no-wait", "--entrypoint-num-cpus", "1", "--", "sh", "-c", wait, cwd=ROOT)
+    head.submit("--no-wait", "--entrypoint-num-cpus", "2", "--", "sh", "-c", wait, cwd=ROOT)
     with second_node(head) as node:
         wait_until(
             lambda: "2 node(s)" in head.submit("--", "python", "-c", _NODES, cwd=ROOT).stdout
@@ -150,9 +148,9 @@ def test_a_study_kept_in_s3_outlives_its_second_node_and_answers_as_one_node_did
         killing = Killing(node.pid, busy)
         killing.start()
         told = submit_study(
-            head, tmp_path, cpus=2, storage="s3://nodes/runs", reports="s3://nodes/reports"
+            head, tmp_path, storage="s3://nodes/runs", reports="s3://nodes/reports"
         ).stdout
-    assert "cluster of 2 node(s): 5 CPUs" in told
+    assert "cluster of 2 node(s): 4 CPUs" in told
     assert killing.in_the_midst, killing.titles
     objects = {one.key: one.get()["Body"].read() for one in bucket.objects.filter(Prefix="runs/")}
     there = {Path(key).relative_to("runs"): data for key, data in objects.items()}
@@ -168,7 +166,7 @@ _NODES = "import ray; ray.init(logging_level='ERROR'); print(len(ray.nodes()), '
 
 @contextmanager
 def second_node(head: Head) -> Iterator[subprocess.Popen[bytes]]:
-    command = [str(BIN / "ray"), "start", "--address", head.gcs, "--num-cpus", "3", "--block"]
+    command = [str(BIN / "ray"), "start", "--address", head.gcs, "--num-cpus", "2", "--block"]
     process = subprocess.Popen(
         command, env=head.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -217,6 +215,8 @@ def figures(study: dict[Path, bytes]) -> dict[str, object]:
     """Of a study's files, what does not depend on how long things took."""
     found: dict[str, object] = {}
     for path, data in study.items():
+        if path.parts[1:2] != ("methods",):  # MLflow has copies
+            continue
         if path.name == "predictions.parquet":
             found[str(path)] = data
         if path.name == "result.json":
