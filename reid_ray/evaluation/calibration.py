@@ -156,7 +156,8 @@ def brier(probability: ArrayLike, right: ArrayLike, *, weights: ArrayLike | None
 
 def answers_calibration(predictions: pd.DataFrame) -> dict[str, float]:
     """How true the best answer's probability is, per domain: `<domain>/ece`, `<domain>/brier`,
-    `<domain>/said` (mean of what was said, to be compared with top-1).
+    `<domain>/said` and `<domain>/came_true` (means of what was said and of what was right). Queries of
+    new animals count: of them no answer is right.
     """
     figures: dict[str, float] = {}
     for domain, part in predictions.groupby("domain", sort=False):
@@ -167,4 +168,5 @@ def answers_calibration(predictions: pd.DataFrame) -> dict[str, float]:
         figures[f"{domain}/ece"] = calibration_error(said, right)
         figures[f"{domain}/brier"] = brier(said, right)
         figures[f"{domain}/said"] = float(said.mean())
+        figures[f"{domain}/came_true"] = float(right.mean())
     return figures

@@ -9,7 +9,7 @@ from reid_ray.reporting import verdict
 from reid_ray.reporting.pooled import Method, chosen_trial
 from reid_ray.reporting.sections.section import Section, Subject
 
-_MEASURES = ("top1", "top1_low", "top1_high")
+_MEASURES = ("said", "came_true", "ece", "brier")
 
 
 def _contents(subject: Subject) -> dict[str, Any] | None:
@@ -64,9 +64,8 @@ def _domains(method: Method) -> list[str]:
 def _judged(method: Method, domain: str) -> dict[str, Any]:
     """What a fusion said of its best answers, and how many were right."""
     logged = method.results[0].metrics
-    said = {name: logged.get(f"{domain}/{name}") for name in ("said", "ece", "brier")}
-    figures = {name: method.figures[f"{domain}/{name}"] for name in _MEASURES}
-    return {"name": method.name, "domain": domain, **said, **figures}
+    figures = {name: logged.get(f"{domain}/{name}") for name in _MEASURES}
+    return {"name": method.name, "domain": domain, **figures}
 
 
 SECTION = Section(

@@ -142,5 +142,6 @@ def test_answers_are_judged_by_their_best_reference_per_domain() -> None:
     figures = answers_calibration(table)
     assert figures["unseen/said"] == 0.5
     assert figures["seen/said"] == pytest.approx((0.8 + 0.6) / 3)
+    assert figures["seen/came_true"] == pytest.approx(1 / 3)
     assert figures["seen/brier"] == pytest.approx((0.2**2 + 0.6**2) / 3)
     assert figures["seen/ece"] == pytest.approx((0.2 + 0.6) / 3)
