@@ -279,8 +279,11 @@ class _Run:
         return Pairs.concat(parts)
 
     def _place_among_everyone(self, wanted: _Dataset) -> slice:
-        before = self.datasets[: self.datasets.index(wanted)]
-        start = sum(len(one.pairs) for one in before)
+        start = 0
+        for one in self.datasets:
+            if one is wanted:
+                break
+            start += len(one.pairs)
         return slice(start, start + len(wanted.pairs))
 
     def answers(self, one: _Dataset) -> pd.DataFrame:
