@@ -33,9 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--mlflow", default="sqlite", help="sqlite, off, or a server's address")
-    parser.add_argument(
-        "--epochs", type=int, default=3, help="reports and history lines of a trial"
-    )
+    parser.add_argument("--epochs", type=int, default=3, help="reports and history lines of a trial")
     arguments = parser.parse_args()
     import ray
 
@@ -82,9 +80,11 @@ def main() -> None:
 
     os.environ |= _QUIET_ENVIRONMENT
     ray.init(
-        address="local", log_to_driver=False, logging_level="ERROR",
+        address="local",
+        log_to_driver=False,
+        logging_level="ERROR",
         runtime_env={"worker_process_setup_hook": only_training_is_left_out},
-    )  # fmt: skip
+    )
     with cluster() as resources:
         materials = ray.put(Materials(PreparedImages.pack([]), pd.DataFrame()))
         cpu = driver.cpu_times()
@@ -95,21 +95,23 @@ def main() -> None:
         assert not errors, list(errors.values())[:1]
         assert len(ended) == len(plans)
         in_tune = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        print(f"all trials: {took:.0f} s, {1e3 * took / len(plans):.1f} ms each, of which the driver's CPU "
-              f"{1e3 * (used.user + used.system - cpu.user - cpu.system) / len(plans):.1f} ms; "
-              f"{in_tune / len(plans) / 1024:.1f} KiB on disk each")  # fmt: skip
+        print(
+            f"all trials: {took:.0f} s, {1e3 * took / len(plans):.1f} ms each, of which the driver's CPU "
+            f"{1e3 * (used.user + used.system - cpu.user - cpu.system) / len(plans):.1f} ms; "
+            f"{in_tune / len(plans) / 1024:.1f} KiB on disk each"
+        )
         waited = time.perf_counter()
         if tracking is not None:
             tracking._jobs.put(None)
             tracking._thread.join()
-            print(f"MLflow was through {time.perf_counter() - waited:.0f} s later; "
-                  f"problem: {tracking.problem or 'none'}; driver "
-                  f"{driver.memory_info().rss / GIB:.2f} GiB")  # fmt: skip
+            print(
+                f"MLflow was through {time.perf_counter() - waited:.0f} s later; "
+                f"problem: {tracking.problem or 'none'}; driver "
+                f"{driver.memory_info().rss / GIB:.2f} GiB"
+            )
         again = time.perf_counter()
         left = sum(not study.method(plan.key).done() for plan in plans)
-        print(
-            f"a second start finds {len(plans) - left} results in {time.perf_counter() - again:.1f} s"
-        )
+        print(f"a second start finds {len(plans) - left} results in {time.perf_counter() - again:.1f} s")
     shutil.rmtree(folder)
 
 
@@ -125,8 +127,11 @@ class _NoTraining:
             row = {"epoch": epoch, "loss": float(rng.random()), "val/top1": float(rng.random())}
             folder.append_history(row)
             report(row)
-        metrics = {f"{domain}/{name}": float(rng.random()) for domain in ("seen", "unseen")
-                   for name in ("top1", "top5", "mAP", "balanced_top1")}  # fmt: skip
+        metrics = {
+            f"{domain}/{name}": float(rng.random())
+            for domain in ("seen", "unseen")
+            for name in ("top1", "top5", "mAP", "balanced_top1")
+        }
         folder.finish(replace(plan.empty_result(), metrics=metrics))
 
 

@@ -25,9 +25,7 @@ DIVISIONS, VOTERS = 10, 5
 def halves(identities: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
     rng = np.random.default_rng(0)
     animals = np.unique(identities)
-    return [
-        np.isin(identities, rng.permutation(animals)[: len(animals) // 2]) for _ in range(DIVISIONS)
-    ]
+    return [np.isin(identities, rng.permutation(animals)[: len(animals) // 2]) for _ in range(DIVISIONS)]
 
 
 def measure(
@@ -69,10 +67,7 @@ def main() -> None:
                 f"{column.mean():.3f} ({column.min():.3f} to {column.max():.3f})"
                 for _, column in measure(votes, identities, encounters).items()
             ]
-            print(
-                f"| {name} | {'no' if encounters is None else 'yes'} | {' | '.join(cells)} |",
-                flush=True,
-            )
+            print(f"| {name} | {'no' if encounters is None else 'yes'} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

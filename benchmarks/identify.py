@@ -46,12 +46,16 @@ def measured(found: Candidates, own_q: Numbers) -> dict[str, float]:
     among = (found.identity_qc == own_q[:, None]).any(axis=1)
     named = found.answer_q >= 0
     return {
-        "first right": right[known].mean(), "among five": among[known].mean(),
-        "said": first.mean(), "right of all": right.mean(),
-        "Brier": brier(first, right), "constant": right.mean() * (1 - right.mean()),
+        "first right": right[known].mean(),
+        "among five": among[known].mean(),
+        "said": first.mean(),
+        "right of all": right.mean(),
+        "Brier": brier(first, right),
+        "constant": right.mean() * (1 - right.mean()),
         "AUROC": roc_auc_score(known, 1 - found.unknown_q),
-        "named": named.mean(), "named rightly": (named & (found.answer_q == own_q)).mean(),
-    }  # fmt: skip
+        "named": named.mean(),
+        "named rightly": (named & (found.answer_q == own_q)).mean(),
+    }
 
 
 def division(
@@ -76,15 +80,11 @@ def division(
         for unit, groups in (("photo", np.arange(len(identities))), ("encounter", sightings)):
             _, first, of = np.unique(groups[known][able], return_index=True, return_inverse=True)
             learning = together(lookups[voters][kept][:, able], of)
-            model = confidence.fit(
-                learning, own_g[able][first], unknown_share=unknown_share, most=MOST
-            )
+            model = confidence.fit(learning, own_g[able][first], unknown_share=unknown_share, most=MOST)
             _, of = np.unique(groups[new], return_inverse=True)
             found = model.candidates(together(asked[kept], of), most=MOST)
             each = Candidates(found.identity_qc[of], found.probability_qc[of], found.unknown_q[of])
-            rows.append(
-                {"an animal's": looks, "answer per": unit, **measured(each, place[identities[new]])}
-            )
+            rows.append({"an animal's": looks, "answer per": unit, **measured(each, place[identities[new]])})
     return rows
 
 
@@ -101,9 +101,7 @@ def main() -> None:
     rows = [
         row
         for seed in range(DIVISIONS)
-        for row in division(
-            votes, identities, sightings, unknown_share=given.unknown_share, seed=seed
-        )
+        for row in division(votes, identities, sightings, unknown_share=given.unknown_share, seed=seed)
     ]
     grouped = pd.DataFrame(rows).groupby(["an animal's", "answer per"], sort=False)
     mean, spread = grouped.mean(), grouped.std()

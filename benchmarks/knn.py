@@ -38,18 +38,14 @@ class Cost:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--references", type=int, default=100_000)
     parser.add_argument("--dims", type=int, default=1024)
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--block", type=int, nargs=2, default=None, metavar=("QUERIES", "REFERENCES")
-    )
+    parser.add_argument("--block", type=int, nargs=2, default=None, metavar=("QUERIES", "REFERENCES"))
     parser.add_argument("--without-plain", action="store_true", help="leave the third way out")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -68,9 +64,7 @@ def main() -> None:
             queries, references, np.full(len(queries), -1), labels_g, k=asked.k, **options
         ),
     }
-    cosine_knn(
-        queries[:2], references[:50], labels_q[:2], labels_g[:50], k=1, block=(1, 20)
-    )  # compiles
+    cosine_knn(queries[:2], references[:50], labels_q[:2], labels_g[:50], k=1, block=(1, 20))  # compiles
     if asked.without_plain:
         ways.popitem()
     costs: dict[str, list[Cost]] = {name: [] for name in ways}
@@ -94,9 +88,7 @@ def identities(references: int, count: int, *, stream: int) -> NDArray[np.int64]
 def make_vectors(references: int, count: int, dims: int, *, stream: int) -> Floats:
     """Unit vectors of photos of `identities`."""
     rng = np.random.default_rng([stream, count])
-    vectors = np.stack(
-        [centre(name, dims) for name in identities(references, count, stream=stream)]
-    )
+    vectors = np.stack([centre(name, dims) for name in identities(references, count, stream=stream)])
     vectors += 1.5 * rng.standard_normal((count, dims), np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -150,14 +142,12 @@ def table(costs: dict[str, list[Cost]], work: float) -> str:
         "",
         "| way | clock, s | Gflop/s | times faiss | processor, s | times faiss | peak beside data |",
         "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for name, rounds in costs.items():
         clock = np.median([cost.clock_s for cost in rounds])
         processor = np.median([cost.processor_s for cost in rounds])
         by_clock = np.median([f.clock_s / c.clock_s for f, c in zip(first, rounds, strict=True)])
-        by_processor = np.median(
-            [f.processor_s / c.processor_s for f, c in zip(first, rounds, strict=True)]
-        )
+        by_processor = np.median([f.processor_s / c.processor_s for f, c in zip(first, rounds, strict=True)])
         peak = max(cost.peak_bytes for cost in rounds) / 2**20
         lines.append(
             f"| {name} | {clock:.2f} | {work / clock / 1e9:.0f} | {by_clock:.2f} | {processor:.2f} "
@@ -195,9 +185,7 @@ def check(
         ranks = np.flatnonzero(labels_g[order] == labels_q[q]) + 1
         precision = np.mean(np.arange(1, len(ranks) + 1) / ranks)
         k = ranked.top_index.shape[1]
-        same = (
-            np.array_equal(order[:k], ranked.top_index[q]) and ranked.first_correct[q] == ranks[0]
-        )
+        same = np.array_equal(order[:k], ranked.top_index[q]) and ranked.first_correct[q] == ranks[0]
         wrong += not (same and abs(precision - ranked.average_precision[q]) < 1e-6)
     print(f"queries that differ from float64 products of all references: {wrong} of {len(chosen)}")
 

@@ -75,9 +75,7 @@ VARIANTS: dict[str, Matching] = {
     "LNBNN + affine MAGSAC, contrast 0.02": Matching(
         extractor=DENSER, score="lnbnn", verify=Verify(candidates=5)
     ),
-    "LNBNN, contrast 0.02, shorter side 384": Matching(
-        extractor=DENSER, score="lnbnn", short_px=384
-    ),
+    "LNBNN, contrast 0.02, shorter side 384": Matching(extractor=DENSER, score="lnbnn", short_px=384),
     "LNBNN, contrast chosen": Matching(extractor=ROOT, alternatives=(DENSER,), score="lnbnn"),
 }
 
@@ -96,13 +94,7 @@ class Collection:
         dataset = {"source": "table", "name": name, "root": str(root / name)}
         if name == "NyalaDev":
             dataset["encounter_from"] = {"pattern": r"(\d+)_[^/]*$"}
-        data = Data.parse(
-            {
-                "datasets": [dataset],
-                "split": {"kind": SPLITS[name]},
-            },
-            where=name,
-        )
+        data = Data.parse({"datasets": [dataset], "split": {"kind": SPLITS[name]}}, where=name)
         rows = assign(load_rows(data, made=cache).rows, data.split).rows
         images = [
             read_prepared(str(row.root), str(row.path), images=data.images).pixels
@@ -129,9 +121,7 @@ class Collection:
     def encounters(self) -> NDArray[np.int64]:
         return encounter_codes(self.rows)
 
-    def sides(
-        self, extractor: Extractor, short_px: int | None = None
-    ) -> tuple[Features, References]:
+    def sides(self, extractor: Extractor, short_px: int | None = None) -> tuple[Features, References]:
         """Features of the queries, and the references."""
         features = self.features(extractor, short_px)
         q, g = self.positions("query"), self.positions("reference")
@@ -221,9 +211,7 @@ def rows_of(collection: Collection, name: str, config: Matching) -> Iterator[str
     began = time.process_time()
     chosen = choose(collection, config)
     answers = rank(collection, chosen, config)
-    keypoints = np.mean(
-        np.concatenate([chosen.queries.keypoints, np.diff(chosen.references.packed.offsets)])
-    )
+    keypoints = np.mean(np.concatenate([chosen.queries.keypoints, np.diff(chosen.references.packed.offsets)]))
     cpu_s = time.process_time() - began
     for view, (ranked, what) in enumerate(zip(answers, ("all", "other encounters"), strict=False)):
         first = ranked.first_correct
@@ -265,15 +253,11 @@ def rank(collection: Collection, chosen: Chosen, config: Matching) -> list[Ranke
             chosen.queries.take([at]), references, config, list(zip(settings, outs, strict=False))
         )
         for part, one, out in zip(parts, scores, outs, strict=True):
-            part.append(
-                rank_block(one, labels[at : at + 1], references.identities_g, k=5, left_out_qg=out)
-            )
+            part.append(rank_block(one, labels[at : at + 1], references.identities_g, k=5, left_out_qg=out))
     return [concat(part) for part in parts]
 
 
-def shortlists(
-    collections: list[Collection], lookups: int, model: Path | None, score: str
-) -> Iterator[str]:
+def shortlists(collections: list[Collection], lookups: int, model: Path | None, score: str) -> Iterator[str]:
     """Top-1 behind shortlists of B by each embedding, what the shortlist reaches, what it costs.
 
     Every length is matched by itself, so that its cost is measured. The setting is chosen once, on
@@ -371,8 +355,7 @@ def speed(collection: Collection, rounds: int) -> Iterator[str]:
     for name, rate in rates.items():
         faiss = f"{rate / rates[FAISS]:.1f}" if FAISS in rates else "-"
         yield (
-            f"| {name} | {rate:.0f} | {rate * per_pair / 1e9:.0f} | {rate / rates[OPENCV]:.1f} "
-            f"| {faiss} |"
+            f"| {name} | {rate:.0f} | {rate * per_pair / 1e9:.0f} | {rate / rates[OPENCV]:.1f} | {faiss} |"
         )
     yield from peaks(
         rounds, {name: rates[name] * per_pair / 1e9 for name in PRODUCTS.values() if name in rates}
@@ -404,9 +387,7 @@ def ours(packed: Packed) -> dict[str, Callable[[], object]]:
         mutual: bool = False,
         product: engine.Product | None = None,
     ) -> Callable[[], object]:
-        return lambda: count_block(
-            queries, 0, 8, references, thresholds, mutual=mutual, product=product
-        )
+        return lambda: count_block(queries, 0, 8, references, thresholds, mutual=mutual, product=product)
 
     def nearest(references: Packed) -> Callable[[], object]:
         return lambda: nearest_images(queries, 0, 8, references, kept=2)
@@ -422,9 +403,7 @@ def ours(packed: Packed) -> dict[str, Callable[[], object]]:
         if product != "fused" or vnni.supported():
             ways[name] = count(whole, [0.5], product=product)
     if vnni.supported():
-        ways["fused, all compared whole, mutual"] = count(
-            whole, [0.5], mutual=True, product="fused"
-        )
+        ways["fused, all compared whole, mutual"] = count(whole, [0.5], mutual=True, product="fused")
     return ways
 
 
@@ -499,10 +478,7 @@ def peaks(rounds: int, reached: dict[str, float]) -> Iterator[str]:
                 torch._int_mm(a, b, out=out)
 
         ways[f"torch's bare int8 product, {rows} x {columns} x 128"] = product
-    found = {
-        name: 8 * 2048**2 * 256 / seconds / 1e9
-        for name, seconds in interleaved(ways, rounds).items()
-    }
+    found = {name: 8 * 2048**2 * 256 / seconds / 1e9 for name, seconds in interleaved(ways, rounds).items()}
     if (registers := int8_peak.measure(rounds)) is not None:
         found["the core's VNNI on registers alone"] = registers
     for name, peak in found.items():

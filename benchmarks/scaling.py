@@ -33,15 +33,23 @@ def study(folder: str, photos: int) -> Any:
     herd = {"source": "herd", "identities": 16, "photos": photos // 16, "size_px": 256}
     raw = {
         "name": "scaling",
-        "data": {"datasets": [{**herd, "name": "zebra", "species": "zebra"}],
-                 "images": {"short_px": 256}},
-        "grid": {"backbones": ["test_resnet"], "lrs": [0.05, 0.02, 0.01, 0.005],
-                 "arcface": {"margins_rad": [0.25, 0.5], "scales": [16.0]}, "triplet": None},
-        "training": {"weights": "random", "input_px": 96, "epochs": 4, "batch_size": 32,
-                     "checkpoint_every_s": 5},
+        "data": {"datasets": [{**herd, "name": "zebra", "species": "zebra"}], "images": {"short_px": 256}},
+        "grid": {
+            "backbones": ["test_resnet"],
+            "lrs": [0.05, 0.02, 0.01, 0.005],
+            "arcface": {"margins_rad": [0.25, 0.5], "scales": [16.0]},
+            "triplet": None,
+        },
+        "training": {
+            "weights": "random",
+            "input_px": 96,
+            "epochs": 4,
+            "batch_size": 32,
+            "checkpoint_every_s": 5,
+        },
         "baselines": {"random_init": False, "matching": [{"name": "SIFT"}]},
         "storage": folder,
-    }  # fmt: skip
+    }
     return Study.parse(raw, where="scaling")
 
 
@@ -73,8 +81,9 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     took = {"start_s": time.perf_counter() - began}
     with tempfile.TemporaryDirectory(prefix="sc-") as name, cluster() as resources:
         chosen, folder = study(name, photos), Path(name)
-        loaded = load_photos(chosen.data, made=folder / "herd", prepared=folder / "prepared",
-                             display=Display())  # fmt: skip
+        loaded = load_photos(
+            chosen.data, made=folder / "herd", prepared=folder / "prepared", display=Display()
+        )
         began = time.perf_counter()
         load_photos(chosen.data, made=folder / "herd", prepared=folder / "again", display=Display())
         took["decoded_per_s"] = len(loaded.rows) / (time.perf_counter() - began) / nodes
@@ -82,22 +91,30 @@ def work(nodes: int, photos: int) -> dict[str, float]:
         plan = plan_study(chosen, loaded.rows)
         home = StudyFolder(folder / "scaling")
         matcher = plan.matchers[0]
-        matched = run_matching(materials, loaded.rows, matcher.config, home.method(matcher.key),
-                               actors=nodes, k=10)  # fmt: skip
+        matched = run_matching(
+            materials, loaded.rows, matcher.config, home.method(matcher.key), actors=nodes, k=10
+        )
         rate = float(matched.params["pairs_per_second"])
         took["matching"] = pair_count(loaded.rows) / rate
         took["pairs_per_second"] = rate / nodes
-        encoder = EncoderPlan("scalingencoder00", "resnet18 untrained", "untrained", "resnet18",
-                              "random", 160, 0, 10)  # fmt: skip
+        encoder = EncoderPlan(
+            "scalingencoder00", "resnet18 untrained", "untrained", "resnet18", "random", 160, 0, 10
+        )
         told: list[tuple[float, int]] = []
-        score_encoders([encoder], materials, loaded.rows, home, actors=nodes, gpus=0.0,
-                       progress=lambda done: told.append((time.perf_counter(), done)))  # fmt: skip
+        score_encoders(
+            [encoder],
+            materials,
+            loaded.rows,
+            home,
+            actors=nodes,
+            gpus=0.0,
+            progress=lambda done: told.append((time.perf_counter(), done)),
+        )
         # From the first call's end to the last's: actors and models are there by then.
         (first, before), (last, after) = told[nodes - 1], told[-1]
         took["embedding"] = (last - first) / (after - before) * len(loaded.rows)
         began = time.perf_counter()
-        errors = run_trials(plan.trials, materials, home, chosen.scaling, resources,
-                            progress=lambda *_: None)  # fmt: skip
+        errors = run_trials(plan.trials, materials, home, chosen.scaling, resources, progress=lambda *_: None)
         assert not errors
         took["trials"] = time.perf_counter() - began
         took["trial_s"] = float(np.mean([home.method(p.key).result().seconds for p in plan.trials]))
@@ -115,8 +132,9 @@ def measure(arguments: argparse.Namespace) -> None:
             command = [sys.executable, __file__, "work", str(nodes), str(arguments.photos)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             runs[nodes].append(json.loads(done.stdout.splitlines()[-1]))
-    best = {nodes: {name: min(run[name] for run in found) for name in found[0]}
-            for nodes, found in runs.items()}  # fmt: skip
+    best = {
+        nodes: {name: min(run[name] for run in found) for name in found[0]} for nodes, found in runs.items()
+    }
     print("| work | s on one node | s on two | share of twice the rate |\n|---|---|---|---|")
     for kind in KINDS:
         one, two = best[1][kind], best[2][kind]
@@ -211,14 +229,18 @@ def model(arguments: argparse.Namespace) -> None:
     inputs = replace(Inputs(), **{name: float(value) for name, value in changes.items()})
     print(", ".join(f"{name} {value:g}" for name, value in asdict(inputs).items()))
     alone = wall(1, 1, inputs).total
-    print("\n| GPUs | of a trial | start | photos | trials | driver | matching | report | hours "
-          "| share of perfect | what holds it |\n|" + "---|" * 11)  # fmt: skip
+    print(
+        "\n| GPUs | of a trial | start | photos | trials | driver | matching | report | hours "
+        "| share of perfect | what holds it |\n|" + "---|" * 11
+    )
     for gpus in (1, 8, 64, 512):
         for workers in (w for w in (1, 2, 4, 8, 16) if w <= gpus):
             parts = wall(gpus, workers, inputs)
             seconds = " | ".join(f"{value:.0f} s" for value in asdict(parts).values())
-            print(f"| {gpus} | {workers} | {seconds} | {parts.total / 3600:.2f} "
-                  f"| {alone / parts.total / gpus:.2f} | {held_by(gpus, workers, inputs)} |")  # fmt: skip
+            print(
+                f"| {gpus} | {workers} | {seconds} | {parts.total / 3600:.2f} "
+                f"| {alone / parts.total / gpus:.2f} | {held_by(gpus, workers, inputs)} |"
+            )
 
 
 def held_by(gpus: int, workers: int, inputs: Inputs) -> str:

@@ -62,18 +62,18 @@ def study(kill: str | None, workers: int) -> dict[str, Any]:
             "triplet": {"minings": ["all"], "margins": [0.2]},
         },
         "training": {
-            "weights": "random", "input_px": 64, "epochs": 12, "batch_size": 16,
+            "weights": "random",
+            "input_px": 64,
+            "epochs": 12,
+            "batch_size": 16,
             "checkpoint_every_s": 0,
         },
         "baselines": {
-            "matching": [
-                {"name": "SIFT"},
-                {"name": "SIFT-few", "shortlist": {"by": "winner", "size": 3}},
-            ]
+            "matching": [{"name": "SIFT"}, {"name": "SIFT-few", "shortlist": {"by": "winner", "size": 3}}]
         },
         "fusion": [{"parts": ["SIFT", "winner"]}],
         "scaling": {"workers": workers},
-    }  # fmt: skip
+    }
 
 
 def sh(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -91,25 +91,9 @@ def network() -> Iterator[list[str]]:
         sh("ip", "link", "set", bridge, "up")
         for name, address in zip(names, NODES, strict=True):
             sh("ip", "netns", "add", name)
-            sh(
-                "ip",
-                "link",
-                "add",
-                f"v{name}",
-                "type",
-                "veth",
-                "peer",
-                "name",
-                "eth0",
-                "netns",
-                name,
-            )
+            sh("ip", "link", "add", f"v{name}", "type", "veth", "peer", "name", "eth0", "netns", name)
             sh("ip", "link", "set", f"v{name}", "master", bridge, "up")
-            for part in (
-                f"address add {address}/24 dev eth0",
-                "link set eth0 up",
-                "link set lo up",
-            ):
+            for part in (f"address add {address}/24 dev eth0", "link set eth0 up", "link set lo up"):
                 sh("ip", "-n", name, *part.split())
         yield names
     finally:
@@ -166,8 +150,18 @@ def services(folder: Path, environment: dict[str, str]) -> Iterator[None]:
     sh(*as_postgres, str(found / "initdb"), "-D", str(data), "-A", "trust", "-U", "mlflow", cwd="/")
     with (data / "pg_hba.conf").open("a") as file:
         file.write(f"host all all {HOST}/24 trust\n")
-    database = [*as_postgres, str(found / "postgres"), "-D", str(data), "-h", HOST,
-                "-p", str(DATABASE_PORT), "-k", str(data)]  # fmt: skip
+    database = [
+        *as_postgres,
+        str(found / "postgres"),
+        "-D",
+        str(data),
+        "-h",
+        HOST,
+        "-p",
+        str(DATABASE_PORT),
+        "-k",
+        str(data),
+    ]
     with ExitStack() as stack:
         stack.enter_context(running(database, folder / "postgres.log", cwd="/"))
         s3 = [str(BIN / "moto_server"), "-H", HOST, "-p", str(S3_PORT)]
@@ -175,10 +169,22 @@ def services(folder: Path, environment: dict[str, str]) -> Iterator[None]:
         wait_for("S3", lambda: answers(f"http://{HOST}:{S3_PORT}/moto-api/"))
         client(environment).create_bucket(Bucket=BUCKET)
         address = f"postgresql+psycopg2://mlflow@{HOST}:{DATABASE_PORT}/postgres"
-        server = [str(BIN / "mlflow"), "server", "--backend-store-uri", address,
-                  "--artifacts-destination", f"s3://{BUCKET}/mlflow", "--host", HOST,
-                  "--port", str(MLFLOW_PORT), "--workers", "1",
-                  "--allowed-hosts", f"{HOST}:{MLFLOW_PORT}"]  # fmt: skip
+        server = [
+            str(BIN / "mlflow"),
+            "server",
+            "--backend-store-uri",
+            address,
+            "--artifacts-destination",
+            f"s3://{BUCKET}/mlflow",
+            "--host",
+            HOST,
+            "--port",
+            str(MLFLOW_PORT),
+            "--workers",
+            "1",
+            "--allowed-hosts",
+            f"{HOST}:{MLFLOW_PORT}",
+        ]
         stack.enter_context(running(server, folder / "mlflow.log", env=environment))
         wait_for("MLflow", lambda: answers(f"http://{HOST}:{MLFLOW_PORT}/health"))
         yield
@@ -188,9 +194,12 @@ def client(environment: dict[str, str]) -> Any:
     import boto3
 
     return boto3.client(
-        "s3", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="us-east-1",
-        aws_access_key_id="key", aws_secret_access_key="secret",
-    )  # fmt: skip
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    )
 
 
 def inside(name: str, folder: Path, command: list[str]) -> list[str]:
@@ -213,53 +222,41 @@ def nodes(names: list[str], folder: Path, environment: dict[str, str]) -> Iterat
             hosts = f"127.0.0.1 localhost\n127.0.1.1 {name}\n"
             (folder / name / "hosts").write_text(hosts)
             role = (
-                [
-                    "--head",
-                    "--port",
-                    "6379",
-                    "--dashboard-host",
-                    "127.0.0.1",
-                    "--temp-dir",
-                    "/tmp/ray",
-                ]
+                ["--head", "--port", "6379", "--dashboard-host", "127.0.0.1", "--temp-dir", "/tmp/ray"]
                 if number == 0
                 else ["--address", f"{NODES[0]}:6379"]
             )
-            command = [str(BIN / "ray"), "start", "--block", "--num-cpus", "1", "--node-ip-address",
-                       address, "--object-store-memory", str(200 * 2**20), "--disable-usage-stats",
-                       *role]  # fmt: skip
+            command = [
+                str(BIN / "ray"),
+                "start",
+                "--block",
+                "--num-cpus",
+                "1",
+                "--node-ip-address",
+                address,
+                "--object-store-memory",
+                str(200 * 2**20),
+                "--disable-usage-stats",
+                *role,
+            ]
             if number == 0:
                 command += ["--resources", '{"head": 1}']
-            started = running(
-                inside(name, folder, command), folder / f"{name}.log", env=environment, cwd="/"
-            )
+            started = running(inside(name, folder, command), folder / f"{name}.log", env=environment, cwd="/")
             stack.enter_context(started)
             if number == 0:
                 wait_for("head", lambda: submit(names[0], folder, environment, "true"))
         there = "import ray; ray.init(logging_level='ERROR'); print(sum(n['Alive'] for n in ray.nodes()))"
-        wait_for(
-            "workers",
-            lambda: "\n3\n" in submit(names[0], folder, environment, "python", "-c", there),
-        )
+        wait_for("workers", lambda: "\n3\n" in submit(names[0], folder, environment, "python", "-c", there))
         yield names
 
 
 def submit(head: str, folder: Path, environment: dict[str, str], *command: str) -> str:
     """Output of a job."""
-    submitted = [
-        str(BIN / "ray"),
-        "job",
-        "submit",
-        "--address",
-        "http://127.0.0.1:8265",
-        "--",
-        *command,
-    ]
+    submitted = [str(BIN / "ray"), "job", "submit", "--address", "http://127.0.0.1:8265", "--", *command]
     # Into the head's own files, as `ray job submit` would run there.
     done = subprocess.run(
-        inside(head, folder, submitted), env=environment, cwd="/", capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+        inside(head, folder, submitted), env=environment, cwd="/", capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise subprocess.SubprocessError(done.stdout[-6000:] + done.stderr[-3000:])
     return done.stdout
@@ -267,9 +264,11 @@ def submit(head: str, folder: Path, environment: dict[str, str], *command: str) 
 
 def results(environment: dict[str, str]) -> dict[str, tuple[str, str]]:
     """Result files in the object storage by method: when they were written, and their checksum."""
-    pages = client(environment).get_paginator("list_objects_v2").paginate(
-        Bucket=BUCKET, Prefix="runs/nodes/methods/"
-    )  # fmt: skip
+    pages = (
+        client(environment)
+        .get_paginator("list_objects_v2")
+        .paginate(Bucket=BUCKET, Prefix="runs/nodes/methods/")
+    )
     return {
         one["Key"].split("/")[3]: (one["LastModified"].isoformat(), one["ETag"])
         for page in pages
@@ -300,8 +299,10 @@ def kill_when(
     busy = sorted(name for name in tasks if name.startswith("ray::") and "IDLE" not in name)
     for pid in pids:
         os.kill(int(pid), signal.SIGKILL)
-    say(f"killed {victim} ({len(pids)} processes, among them {', '.join(busy)}); "
-        f"{len(before)} methods were finished")  # fmt: skip
+    say(
+        f"killed {victim} ({len(pids)} processes, among them {', '.join(busy)}); "
+        f"{len(before)} methods were finished"
+    )
     return before
 
 
@@ -350,12 +351,8 @@ def tables(folder: Path) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kill", choices=["training", "matching"])
-    parser.add_argument(
-        "--workers", type=int, default=0, help="DDP workers of a trial (default: 0)"
-    )
-    parser.add_argument(
-        "--work", default="/tmp/rr", help="folder of all of it, emptied (default: /tmp/rr)"
-    )
+    parser.add_argument("--workers", type=int, default=0, help="DDP workers of a trial (default: 0)")
+    parser.add_argument("--work", default="/tmp/rr", help="folder of all of it, emptied (default: /tmp/rr)")
     parser.add_argument("--keep", action="store_true", help="leave the folder behind")
     arguments = parser.parse_args()
     folder = Path(arguments.work)
@@ -368,28 +365,50 @@ def main() -> None:
         print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
 
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    code = {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(CODE),
-        "HOME": "/root",
-    }
-    environment = kept | code | {
-        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "AWS_ENDPOINT_URL": f"http://{HOST}:{S3_PORT}", "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1",
-        "MLFLOW_S3_ENDPOINT_URL": f"http://{HOST}:{S3_PORT}",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+    code = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(CODE), "HOME": "/root"}
+    environment = (
+        kept
+        | code
+        | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{S3_PORT}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "MLFLOW_S3_ENDPOINT_URL": f"http://{HOST}:{S3_PORT}",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "OMP_NUM_THREADS": "1",
+        }
+    )
     config = yaml.safe_dump(study(arguments.kill, arguments.workers))
     before: dict[str, tuple[str, str]] = {}
     with network() as names, services(folder, environment), nodes(names, folder, environment):
         say("three nodes, S3, PostgreSQL and MLflow run")
         (folder / names[0] / "home" / "nodes.yaml").write_text(config)
-        command = ["python", "-m", "reid_ray.tune", "/home/nodes.yaml",
-                   "--set", f"storage=s3://{BUCKET}/runs", "--set", f"reports=s3://{BUCKET}/reports",
-                   "--set", f"tracking_uri=http://{HOST}:{MLFLOW_PORT}"]  # fmt: skip
-        submitted = [str(BIN / "ray"), "job", "submit", "--address", "http://127.0.0.1:8265",
-                     "--entrypoint-resources", '{"head": 1}', "--", *command]  # fmt: skip
+        command = [
+            "python",
+            "-m",
+            "reid_ray.tune",
+            "/home/nodes.yaml",
+            "--set",
+            f"storage=s3://{BUCKET}/runs",
+            "--set",
+            f"reports=s3://{BUCKET}/reports",
+            "--set",
+            f"tracking_uri=http://{HOST}:{MLFLOW_PORT}",
+        ]
+        submitted = [
+            str(BIN / "ray"),
+            "job",
+            "submit",
+            "--address",
+            "http://127.0.0.1:8265",
+            "--entrypoint-resources",
+            '{"head": 1}',
+            "--",
+            *command,
+        ]
         log = folder / "job.log"
         started = time.monotonic()
         with running(inside(names[0], folder, submitted), log, env=environment, cwd="/") as job:
@@ -403,18 +422,28 @@ def main() -> None:
         download(environment, folder / "cluster")
         again = [key for key, was in before.items() if after[key] != was]
         runs = mlflow_runs(environment)
-    say(f"{len(after)} methods in S3, {runs} runs in MLflow; of {len(before)} finished before the "
-        f"kill {len(again)} were written again")  # fmt: skip
+    say(
+        f"{len(after)} methods in S3, {runs} runs in MLflow; of {len(before)} finished before the "
+        f"kill {len(again)} were written again"
+    )
     assert not again
     one = folder / "one"
     one.mkdir()
     (one / "nodes.yaml").write_text(config)
-    sh(str(BIN / "python"), "-m", "reid_ray.tune", "nodes.yaml", cwd=one,
-       env=kept | code | {"HOME": str(one), "OMP_NUM_THREADS": "1"})  # fmt: skip
+    sh(
+        str(BIN / "python"),
+        "-m",
+        "reid_ray.tune",
+        "nodes.yaml",
+        cwd=one,
+        env=kept | code | {"HOME": str(one), "OMP_NUM_THREADS": "1"},
+    )
     ours, theirs = tables(folder / "cluster"), tables(one)
     differ = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
-    say(f"one node: {len(theirs)} tables; {len(ours) - len(differ)} are the same byte for byte"
-        + (f", these are not: {differ}" if differ else ""))  # fmt: skip
+    say(
+        f"one node: {len(theirs)} tables; {len(ours) - len(differ)} are the same byte for byte"
+        + (f", these are not: {differ}" if differ else "")
+    )
     if not arguments.keep:
         shutil.rmtree(folder)
     sys.exit(1 if differ else 0)

@@ -66,9 +66,7 @@ def enlarged(paths: list[Path], short_px: int) -> list[Path]:
     for path in paths:
         photo = Image.open(path).convert("RGB")
         scale = short_px / min(photo.size)
-        photo.resize([round(side * scale) for side in photo.size]).save(
-            folder / path.name, quality=90
-        )
+        photo.resize([round(side * scale) for side in photo.size]).save(folder / path.name, quality=90)
     return sorted(folder.iterdir())
 
 
@@ -149,12 +147,7 @@ def measure_input(paths: list[Path]) -> None:
 
     def loader(dataset: Dataset[torch.Tensor]) -> Callable[[], Iterator[torch.Tensor]]:
         made = DataLoader(
-            dataset,
-            BATCH,
-            shuffle=True,
-            num_workers=THREADS,
-            drop_last=True,
-            persistent_workers=True,
+            dataset, BATCH, shuffle=True, num_workers=THREADS, drop_last=True, persistent_workers=True
         )
         return lambda: iter(made)
 
@@ -170,9 +163,7 @@ def measure_input(paths: list[Path]) -> None:
             found = rate(way, batches * BATCH)
             if turn:  # the first epoch starts workers and fills caches
                 rates[name].append(found)
-    print(
-        f"{'photos per second, ' + str(THREADS) + ' cores':<46}    clock           processor second"
-    )
+    print(f"{'photos per second, ' + str(THREADS) + ' cores':<46}    clock           processor second")
     base = [median(column) for column in zip(*next(iter(rates.values())), strict=True)]
     for name, pairs in rates.items():
         clock, used = (median(column) for column in zip(*pairs, strict=True))
@@ -198,9 +189,7 @@ def measure_wait(paths: list[Path]) -> None:
 # --- ray ----------------------------------------------------------------------------------------
 
 
-def _epochs(
-    data: TrainSet, worker: Worker, report: Callable[[dict[str, float]], None]
-) -> list[float]:
+def _epochs(data: TrainSet, worker: Worker, report: Callable[[dict[str, float]], None]) -> list[float]:
     """Of all epochs but the first: photos per second by the clock, of processor time, s a report."""
     torch.set_num_threads(1)
     ends: list[tuple[float, float, float]] = []
@@ -274,9 +263,7 @@ def measure_ray(paths: list[Path]) -> None:
         for world in (1, 2):
             pairs = [(bare(world), under_ray(world, turn)) for turn in range(3)]
             for i, what in enumerate(("by the clock", "per processor second")):
-                plain, ours = (
-                    median(found[i] for found in way) for way in zip(*pairs, strict=True)
-                )
+                plain, ours = (median(found[i] for found in way) for way in zip(*pairs, strict=True))
                 ratio = median(ray_[i] / bare_[i] for bare_, ray_ in pairs)
                 print(
                     f"{world} worker(s), photos {what}: {plain:.0f} bare, {ours:.0f} in Ray Train, "
@@ -335,10 +322,7 @@ def measure_memory(paths: list[Path]) -> None:
 
     size = images.nbytes / 2**20
     with cluster():
-        for name, kept in (
-            ("files", images),
-            ("Ray's object store", PreparedImages.pack(images)),
-        ):
+        for name, kept in (("files", images), ("Ray's object store", PreparedImages.pack(images))):
             reference = ray.put(kept)
             actors = [Trialist.remote() for _ in range(4)]
             pids = ray.get([actor.start.remote() for actor in actors])

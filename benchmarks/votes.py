@@ -58,9 +58,12 @@ class Votes:
         return np.concatenate(distances), np.concatenate(photos), np.asarray(packed.offsets)
 
     def scores(
-        self, looking: NDArray[np.int64], among: NDArray[np.int64], voters: int,
+        self,
+        looking: NDArray[np.int64],
+        among: NDArray[np.int64],
+        voters: int,
         out_qg: NDArray[np.bool_] | None = None,
-    ) -> NDArray[np.float32]:  # fmt: skip
+    ) -> NDArray[np.float32]:
         """By logarithm, float32 [q, g]; minus infinity where `out_qg` says that it must not answer."""
         place = np.full(len(self.table) + 1, -1)
         place[among] = np.arange(len(among))

@@ -40,17 +40,13 @@ def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace]
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(
-            "stopped; what is finished is kept, the same command goes on from here", file=sys.stderr
-        )
+        print("stopped; what is finished is kept, the same command goes on from here", file=sys.stderr)
         return 130
     except Exception as error:
         if arguments.debug:
             raise
         where = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-        print(
-            f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr
-        )
+        print(f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr)
         return 1
 
 
@@ -102,9 +98,7 @@ def _config_parser(command: str, default: str | None, description: str) -> argpa
         metavar="KEY=VALUE",
         help="override a setting, e.g. training.epochs=20",
     )
-    made.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and do nothing"
-    )
+    made.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     made.add_argument(
         "--fresh", action="store_true", help="do everything again; earlier results are put aside"
     )

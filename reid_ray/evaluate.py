@@ -14,11 +14,5 @@ def act(config: EvaluateRun, arguments: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     sys.exit(
-        command.run(
-            "evaluate",
-            EvaluateRun,
-            act,
-            default="quickstart",
-            description=__doc__.split(": ", 1)[1],
-        )
+        command.run("evaluate", EvaluateRun, act, default="quickstart", description=__doc__.split(": ", 1)[1])
     )

@@ -26,17 +26,13 @@ def arguments() -> argparse.ArgumentParser:
         help="photos of known animals: a folder per animal, or a table; may be given again",
     )
     add("--query", metavar="DIR", help="photos to be named: a folder, or a table")
+    add("--model", help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id")
     add(
-        "--model",
-        help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id",
+        "--local",
+        choices=["sift", "rootsift", "lnbnn"],
+        help="local features (default where no model is given: lnbnn)",
     )
-    add("--local", choices=["sift", "rootsift", "lnbnn"],
-        help="local features (default where no model is given: lnbnn)")  # fmt: skip
-    add(
-        "--cluster-unknown",
-        action="store_true",
-        help="group the photos of unknown animals by animal",
-    )
+    add("--cluster-unknown", action="store_true", help="group the photos of unknown animals by animal")
     add("--out", metavar="DIR", help="where answers go (default: identified)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting")
     return parser

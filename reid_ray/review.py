@@ -19,21 +19,15 @@ def act(arguments: argparse.Namespace) -> int:
     folder = results_folder(arguments.out)
     given = []
     for reference in arguments.reference:
-        understand(
-            Path(reference).expanduser()
-        )  # what is wrong with it is told now, not after photos came
+        understand(Path(reference).expanduser())  # what is wrong with it is told now, not after photos came
         given += ["--reference", str(Path(reference).expanduser().absolute())]
     for flag in ("model", "local"):
         if value := getattr(arguments, flag):
             given += [f"--{flag}", value]
     for setting in arguments.set:
         given += ["--set", setting]
-    print(
-        f"Open http://127.0.0.1:{arguments.port}/ (Ctrl-C ends it; photos and decisions are in {folder})"
-    )
-    uvicorn.run(
-        app(Batches(folder, given)), host="127.0.0.1", port=arguments.port, log_level="warning"
-    )
+    print(f"Open http://127.0.0.1:{arguments.port}/ (Ctrl-C ends it; photos and decisions are in {folder})")
+    uvicorn.run(app(Batches(folder, given)), host="127.0.0.1", port=arguments.port, log_level="warning")
     return 0
 
 
@@ -47,25 +41,11 @@ def arguments() -> argparse.ArgumentParser:
         required=True,
         help="photos of known animals; may be given again, say with confirmed.csv of earlier reviews",
     )
-    add(
-        "--model",
-        help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id",
-    )
+    add("--model", help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id")
     add("--local", choices=["sift", "rootsift", "lnbnn"], help="local features (default: lnbnn)")
-    add(
-        "--out",
-        default="review",
-        metavar="DIR",
-        help="where photos and decisions go (default: review)",
-    )
+    add("--out", default="review", metavar="DIR", help="where photos and decisions go (default: review)")
     add("--port", type=int, default=8501)
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="any other setting of identify",
-    )
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting of identify")
     return parser
 
 

@@ -13,8 +13,4 @@ def act(config: TrainRun, arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command.run(
-            "train", TrainRun, act, default="quickstart", description=__doc__.split(": ", 1)[1]
-        )
-    )
+    sys.exit(command.run("train", TrainRun, act, default="quickstart", description=__doc__.split(": ", 1)[1]))

@@ -13,6 +13,4 @@ def act(study: Study, arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(
-        command.run("tune", Study, act, default="quickstart", description=__doc__.split(": ", 1)[1])
-    )
+    sys.exit(command.run("tune", Study, act, default="quickstart", description=__doc__.split(": ", 1)[1]))

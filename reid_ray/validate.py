@@ -17,12 +17,13 @@ def arguments() -> argparse.ArgumentParser:
     parser = command.parser("validate", __doc__.split(": ", 1)[1])
     parser.add_argument("photos", help="a folder of photos, the file that lists them, or a config")
     parser.add_argument(
-        "--open", type=_count_or_all, default=2000, metavar="N",
+        "--open",
+        type=_count_or_all,
+        default=2000,
+        metavar="N",
         help="photos to open, evenly spread, or `all` (default: 2000)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--write", metavar="FILE", help="write a config for these photos, to start from"
     )
+    parser.add_argument("--write", metavar="FILE", help="write a config for these photos, to start from")
     return parser
 
 

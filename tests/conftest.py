@@ -40,15 +40,15 @@ def s3_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def bucket(
-    s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> str:
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> str:
     """URI of an empty bucket; this process is a machine with an empty cache."""
     for name, value in {
-        "AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_DEFAULT_REGION": "us-east-1",
         "REID_RAY_CACHE": str(tmp_path_factory.mktemp("cache")),
-    }.items():  # fmt: skip
+    }.items():
         monkeypatch.setenv(name, value)
     from reid_ray.runs import storage
 

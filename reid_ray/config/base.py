@@ -84,9 +84,7 @@ def read_yaml(path: Path) -> Any:
             raise ValueError(f"more than {_MOST_BYTES} bytes are no config")
         text = data.decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error}); give the path of a YAML file"
-        ) from None
+        raise ConfigError(f"{path}: cannot be read ({error}); give the path of a YAML file") from None
     raw = _parse(text, where=str(path))
     if not isinstance(raw, dict):
         found = "nothing" if raw is None else type(raw).__name__
@@ -112,9 +110,7 @@ def _refuse_bomb(raw: Any) -> None:
         if not waiting:
             return
         value = waiting.pop()
-        waiting += (
-            value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        )
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     raise ValueError(f"its aliases make more than {_MOST_VALUES} values of it, or are endless")
 
 
@@ -142,11 +138,7 @@ for _tag, _pattern, _first in [
     ("bool", r"^(?:true|false)$", "tf"),
     ("null", r"^(?:null|~|)$", ["n", "~", ""]),
     ("int", r"^[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    (
-        "float",
-        r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$",
-        "-+.0123456789",
-    ),
+    ("float", r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
 ]:
     _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
@@ -164,9 +156,7 @@ def _from_environment(found: re.Match[str]) -> str:
     name, default = found.groups()
     value = os.environ.get(name, default)
     if value is None:
-        raise ConfigError(
-            f"environment variable {name} is not set; set it or write ${{{name}:-default}}"
-        )
+        raise ConfigError(f"environment variable {name} is not set; set it or write ${{{name}:-default}}")
     return value
 
 
@@ -175,9 +165,7 @@ def _override(raw: Any, override: str) -> None:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(
-            f"--set {override}: expected key.path=value, for example training.epochs=20"
-        )
+        raise ConfigError(f"--set {override}: expected key.path=value, for example training.epochs=20")
     target = raw
     for depth, key in enumerate(keys):
         where = f"--set {override}: '{'.'.join(keys[: depth + 1])}'"
@@ -187,9 +175,7 @@ def _override(raw: Any, override: str) -> None:
         elif not isinstance(target, dict):
             raise ConfigError(f"{where}: found {target!r} above it, which has no keys")
         if depth == len(keys) - 1:
-            target[int(key) if isinstance(target, list) else key] = _parse(
-                text, where=f"--set {path}"
-            )
+            target[int(key) if isinstance(target, list) else key] = _parse(text, where=f"--set {path}")
         else:
             target = target[int(key)] if isinstance(target, list) else _child(target, key)
 

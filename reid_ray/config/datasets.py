@@ -13,9 +13,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,6
 
 
 Year = Annotated[int, Field(ge=1800, le=2200)]
-Day = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")
-]
+Day = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]
 """A day as 2023-05-01."""
 
 
@@ -178,9 +176,9 @@ class OnLeak(Config):
 class Split(Config):
     """How photos of one collection are divided into reference and query."""
 
-    kind: Literal[
-        "closed_set", "open_set", "disjoint_set", "time_proportion", "time_cutoff", "given"
-    ] = "closed_set"
+    kind: Literal["closed_set", "open_set", "disjoint_set", "time_proportion", "time_cutoff", "given"] = (
+        "closed_set"
+    )
     """`closed_set`: the MegaDescriptor paper's, each animal on both sides; `open_set`: some animals
     are in queries alone; `disjoint_set`: no animal that is learnt from is asked for;
     `time_proportion`: each animal's first days are reference, its later ones query; `time_cutoff`:
@@ -235,10 +233,7 @@ class Split(Config):
         for name, kind in _OF_KIND.items():
             if getattr(self, name) is not None and self.kind != kind:
                 raise ValueError(f"{name} is a setting of kind {kind}, not of {self.kind}")
-        for share, count in (
-            ("unknown_share", "unknown_identities"),
-            ("test_share", "test_identities"),
-        ):
+        for share, count in (("unknown_share", "unknown_identities"), ("test_share", "test_identities")):
             if getattr(self, share) is not None and getattr(self, count) is not None:
                 raise ValueError(f"give {share} or {count}, not both")
         if self.kind == "time_cutoff":
@@ -247,9 +242,7 @@ class Split(Config):
             if self.days[1] <= self.days[0]:
                 raise ValueError(f"until is {self.until}, expected later than {self.cutoff}")
         if self.new_animals and self.kind in ("closed_set", "disjoint_set", "time_proportion"):
-            raise ValueError(
-                f"new_animals: kind {self.kind} has none; use open_set, time_cutoff or given"
-            )
+            raise ValueError(f"new_animals: kind {self.kind} has none; use open_set, time_cutoff or given")
         if self.unknown_as_new and not self.opens:
             raise ValueError(
                 "unknown_as_new needs a split with new animals: open_set, time_cutoff, or given "
@@ -265,10 +258,13 @@ def _first_day(when: int | str) -> datetime.date:
 
 
 _OF_KIND = {
-    "unknown_share": "open_set", "unknown_identities": "open_set",
-    "test_share": "disjoint_set", "test_identities": "disjoint_set",
-    "cutoff": "time_cutoff", "until": "time_cutoff",
-}  # fmt: skip
+    "unknown_share": "open_set",
+    "unknown_identities": "open_set",
+    "test_share": "disjoint_set",
+    "test_identities": "disjoint_set",
+    "cutoff": "time_cutoff",
+    "until": "time_cutoff",
+}
 
 
 class Images(Config):
@@ -304,21 +300,15 @@ class Data(Config):
         if self.groups_by_photo:
             return self  # The groups are known only once the tables are read.
         if missing := sorted(set(self.unseen) - groups):
-            raise ValueError(
-                f"unseen names no group of a dataset: {missing}; groups are {sorted(groups)}"
-            )
+            raise ValueError(f"unseen names no group of a dataset: {missing}; groups are {sorted(groups)}")
         boxed = [d.name for d in self.datasets if isinstance(d, _Photos) and d.detections]
         if boxed and self.images.crop != "bbox":
             raise ValueError(f"detections of {boxed} would have no effect: set images.crop to bbox")
         if groups == set(self.unseen):
-            raise ValueError(
-                f"every group is unseen ({sorted(groups)}), so there is nothing to train on"
-            )
+            raise ValueError(f"every group is unseen ({sorted(groups)}), so there is nothing to train on")
         return self
 
     @property
     def groups_by_photo(self) -> bool:
         """Whether some table says the group of each photo."""
-        return any(
-            isinstance(dataset, TableDataset) and dataset.group_by for dataset in self.datasets
-        )
+        return any(isinstance(dataset, TableDataset) and dataset.group_by for dataset in self.datasets)

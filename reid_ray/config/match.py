@@ -33,9 +33,7 @@ class MatchRun(Run):
         return Study(
             **self.kept(),
             grid=None,
-            baselines=Baselines(
-                random_init=False, matching=self.methods, pretrained=self.pretrained
-            ),
+            baselines=Baselines(random_init=False, matching=self.methods, pretrained=self.pretrained),
             fusion=self.fusion,
             scaling=Scaling(matching_actors=self.actors),
         )

@@ -2,15 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    Discriminator,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Tag,
-    model_validator,
-)
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag, model_validator
 
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Name
@@ -97,8 +89,7 @@ def _looks_again(raw: object) -> str:
 
 
 SecondLook = Annotated[
-    Annotated[Verify, Tag("geometry")] | Annotated[LightGlue, Tag("lightglue")],
-    Discriminator(_looks_again),
+    Annotated[Verify, Tag("geometry")] | Annotated[LightGlue, Tag("lightglue")], Discriminator(_looks_again)
 ]
 LIGHTGLUE_KINDS = ("superpoint", "disk", "aliked")
 """Extractors that LightGlue's published weights were trained for."""
@@ -135,8 +126,24 @@ class Matching(Config):
     score: Literal["count", "lnbnn"] = "count"
     """`count`: descriptors that pass the ratio test; `lnbnn`: local naive-Bayes votes."""
     thresholds: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (
-        0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
-    )  # fmt: skip
+        0.1,
+        0.15,
+        0.2,
+        0.25,
+        0.3,
+        0.35,
+        0.4,
+        0.45,
+        0.5,
+        0.55,
+        0.6,
+        0.65,
+        0.7,
+        0.75,
+        0.8,
+        0.85,
+        0.9,
+    )
     """`count`: ratios of *squared* L2 distances to choose from. Whatever is chosen, is chosen
     leave-one-out on the reference set alone."""
     neighbours: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 2, 3, 5, 10, 20)

@@ -53,11 +53,7 @@ class Pretrained(Config):
         known = published()
         if given["name"] in known:
             given = {**known[given["name"]], **given}
-        elif not given.get("model") and given.get("weights", "auto") in (
-            "auto",
-            "cached",
-            "random",
-        ):
+        elif not given.get("model") and given.get("weights", "auto") in ("auto", "cached", "random"):
             raise ValueError(
                 f"no model is known as {given['name']!r}; known are {sorted(known)}; for another one "
                 "give model: (a timm name or hf-hub: id) or weights: (a timm folder)"

@@ -28,9 +28,7 @@ def find(command: str, name: str) -> Path:
     if given.suffix in (".yaml", ".yml"):
         if given.is_file():
             return given
-        raise ConfigError(
-            f"{given}: no such file in {Path.cwd()}; names that come along: {_names(command)}"
-        )
+        raise ConfigError(f"{given}: no such file in {Path.cwd()}; names that come along: {_names(command)}")
     for folder in _FOLDERS:
         path = folder / command / f"{name}.yaml"
         if path.is_file():

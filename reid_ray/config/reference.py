@@ -51,8 +51,13 @@ def _commands() -> dict[str, type[Config]]:
     from reid_ray.config.train import TrainRun
     from reid_ray.config.tune import Study
 
-    return {"tune": Study, "train": TrainRun, "match": MatchRun, "evaluate": EvaluateRun,
-            "identify": IdentifyRun}  # fmt: skip
+    return {
+        "tune": Study,
+        "train": TrainRun,
+        "match": MatchRun,
+        "evaluate": EvaluateRun,
+        "identify": IdentifyRun,
+    }
 
 
 def _summary(cls: type[BaseModel]) -> str:
@@ -85,9 +90,9 @@ def _kind(annotation: Any, field: FieldInfo | None = None) -> str:
     if origin is Annotated:
         return _kind(inner[0]) + _bounds(inner[1:])
     if origin in (Union, types.UnionType):
-        return " or ".join(
-            dict.fromkeys(_kind(one) for one in inner if one is not type(None))
-        ) + _bounds(field.metadata if field else ())
+        return " or ".join(dict.fromkeys(_kind(one) for one in inner if one is not type(None))) + _bounds(
+            field.metadata if field else ()
+        )
     if origin is Literal:
         return " / ".join(f"`{value}`" for value in inner)
     if origin is tuple:
@@ -106,9 +111,7 @@ def _bounds(metadata: Any) -> str:
         nested = getattr(item, "metadata", None)
         for one in nested if isinstance(nested, list) else [item]:
             if type(one) in signs:
-                bound = next(
-                    getattr(one, name) for name in ("ge", "gt", "le", "lt") if hasattr(one, name)
-                )
+                bound = next(getattr(one, name) for name in ("ge", "gt", "le", "lt") if hasattr(one, name))
                 found.append(f"{signs[type(one)]} {bound:g}")
     return f" {', '.join(found)}" if found else ""
 

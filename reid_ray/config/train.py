@@ -25,10 +25,7 @@ class TrainRun(Run):
         return Study(
             **self.kept(),
             grid=Grid(
-                backbones=(self.trial.backbone,),
-                lrs=(self.trial.lr,),
-                arcface=arcface,
-                triplet=triplet,
+                backbones=(self.trial.backbone,), lrs=(self.trial.lr,), arcface=arcface, triplet=triplet
             ),
             training=Training(**shared),
             baselines=Baselines(random_init=self.untrained, matching=()),

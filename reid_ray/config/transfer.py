@@ -25,16 +25,12 @@ class Transfer(Config):
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = VARIANTS
     """`all`: trained on every seen dataset; `same_domain`: without the evaluated ones, while others of
     their groups stay; `other_domains`: without their whole groups."""
-    settings: Annotated[tuple[Literal["winner", "paper", "grid"], ...], Field(min_length=1)] = (
-        "winner",
-    )
+    settings: Annotated[tuple[Literal["winner", "paper", "grid"], ...], Field(min_length=1)] = ("winner",)
     """`winner`: the setting that won the grid; `paper`: the paper's best (ArcFace, margin 0.5, scale 64,
     lr 0.001) on the winner's backbone; `grid`: every point, of which each variant takes the best on its
     own validation photos."""
 
-    def refuse_empty(
-        self, pairs: Collection[tuple[str, str]], unseen: Collection[str] = ()
-    ) -> None:
+    def refuse_empty(self, pairs: Collection[tuple[str, str]], unseen: Collection[str] = ()) -> None:
         """Refuse a variant that has nothing of its own to learn from.
 
         Args:
@@ -53,11 +49,7 @@ class Transfer(Config):
                 f"transfer.evaluate has photos of {never}, which data.unseen keeps out of every training; "
                 "take them out of data.unseen: the variants withhold them themselves"
             )
-        others = {
-            group
-            for dataset, group in pairs
-            if dataset not in self.evaluate and group not in unseen
-        }
+        others = {group for dataset, group in pairs if dataset not in self.evaluate and group not in unseen}
         kept = [variant for variant in self.variants if variant == "all"]
         if "same_domain" in self.variants and not others & groups:
             raise ValueError(

@@ -90,17 +90,13 @@ def refuse_bad_share(dataset: str, *, bad: int, total: int, images: Images) -> N
         )
 
 
-def _load_one(
-    dataset: Dataset, images: Images, *, made: Path
-) -> tuple[pd.DataFrame, list[schema.Fault]]:
+def _load_one(dataset: Dataset, images: Images, *, made: Path) -> tuple[pd.DataFrame, list[schema.Fault]]:
     if isinstance(dataset, HerdDataset):
         # Imported here: it renders pictures, which most runs never need.
         from reid_ray.datasets.herd import herd_root
 
         root_of_herd = herd_root(made, dataset)
-        dataset = TableDataset(
-            source="table", name=dataset.name, group=dataset.group, root=root_of_herd
-        )
+        dataset = TableDataset(source="table", name=dataset.name, group=dataset.group, root=root_of_herd)
     root = open_root(dataset.root)
     if not root.exists():
         raise DatasetError(f"{dataset.name}: no folder {root.text}; set root to its folder")
@@ -112,16 +108,12 @@ def _load_one(
         faults = faults + without
     total = len(raw) + len(faults)
     if total == 0:
-        raise DatasetError(
-            f"{dataset.name}: no photo found in {dataset.root}; check root and its files"
-        )
+        raise DatasetError(f"{dataset.name}: no photo found in {dataset.root}; check root and its files")
     rows, bad = _check(raw, dataset, root, crop=images.crop == "bbox")
     faults = faults + bad
     if not len(rows):
         reasons = sorted({reason for *_, reason in faults})[:3]
-        raise DatasetError(
-            f"{dataset.name}: none of {total} photos can be used: {'; '.join(reasons)}"
-        )
+        raise DatasetError(f"{dataset.name}: none of {total} photos can be used: {'; '.join(reasons)}")
     refuse_bad_share(dataset.name, bad=len(faults), total=total, images=images)
     schema.refuse_collisions(rows["identity"], dataset=dataset.name)
     return rows, faults
@@ -146,8 +138,7 @@ def _check(
 ) -> tuple[pd.DataFrame, list[schema.Fault]]:
     """Clean the columns, put bad rows aside, sort and name the rest."""
     rows = raw.assign(
-        image_id=schema.clean_text(raw["image_id"]),
-        identity=schema.clean_identities(raw["identity"]),
+        image_id=schema.clean_text(raw["image_id"]), identity=schema.clean_identities(raw["identity"])
     )
     reasons = pd.Series([root.fault(path) for path in rows["path"]], rows.index, dtype=object)
     if "bbox" in rows:
@@ -164,9 +155,7 @@ def _check(
     bad = rows[reasons.notna()]
     faults = [
         (dataset.name, image_id, path, reason)
-        for image_id, path, reason in zip(
-            bad["image_id"], bad["path"], reasons[bad.index], strict=True
-        )
+        for image_id, path, reason in zip(bad["image_id"], bad["path"], reasons[bad.index], strict=True)
     ]
     return _named(rows[reasons.isna()], dataset, root.text), faults
 
@@ -182,9 +171,7 @@ def _boxes(cells: pd.Series) -> tuple[pd.Series, pd.Series]:
         except ValueError as error:
             boxes.append(None)
             reasons.append(str(error))
-    return pd.Series(boxes, cells.index, dtype=object), pd.Series(
-        reasons, cells.index, dtype=object
-    )
+    return pd.Series(boxes, cells.index, dtype=object), pd.Series(reasons, cells.index, dtype=object)
 
 
 def _named(rows: pd.DataFrame, dataset: Dataset, root: str) -> pd.DataFrame:

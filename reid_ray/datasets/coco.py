@@ -98,8 +98,10 @@ def _row(name: str, identity: str, entry: Entry, image: Entry, species: str) -> 
 
 def _lists(raw: Any, where: str) -> tuple[list[Entry], list[Entry], dict[str, str]]:
     """Images, annotations, names of categories by id."""
-    parts = [raw.get(name, []) if isinstance(raw, dict) else None for name in
-             ("images", "annotations", "categories")]  # fmt: skip
+    parts = [
+        raw.get(name, []) if isinstance(raw, dict) else None
+        for name in ("images", "annotations", "categories")
+    ]
     entries = [item for part in parts if isinstance(part, list) for item in part]
     if not all(isinstance(part, list) for part in parts) or not all(
         isinstance(entry, dict) for entry in entries

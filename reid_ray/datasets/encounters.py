@@ -66,9 +66,7 @@ def sighting_codes(rows: pd.DataFrame, *, named: bool) -> NDArray[np.int64]:
     return pd.factorize(together.where(encounters >= 0, alone))[0].astype(np.int64)
 
 
-def same_encounter(
-    encounters_q: NDArray[np.int64], encounters_g: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def same_encounter(encounters_q: NDArray[np.int64], encounters_g: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which references show which query's encounter, bool [q, g]; unknown ones are never equal."""
     same_qg = encounters_q[:, None] == encounters_g[None]
     return np.asarray(same_qg & (encounters_q >= 0)[:, None])

@@ -14,20 +14,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp",
 """Files taken for photos, in any case; what is inside them is decided by their content."""
 
 _OTHERS = frozenset(
-    {
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jp2",
-        ".dng",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".raf",
-        ".orf",
-        ".rw2",
-    }
+    {".heic", ".heif", ".avif", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
 )
 """Photos as phones and cameras write them, that are not read; often a JPEG lies beside them."""
 

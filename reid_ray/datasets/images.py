@@ -100,9 +100,7 @@ def open_photo(root: str, path: str, *, max_pixels: int) -> Pixels:
     return decode(read_bytes(root, path), max_pixels=max_pixels)
 
 
-def read_source(
-    root: str, path: str, *, images: Images, bbox: Sequence[float] | None = None
-) -> Source:
+def read_source(root: str, path: str, *, images: Images, bbox: Sequence[float] | None = None) -> Source:
     """Read and hash one photo, for `prepare_source`.
 
     `bbox` counts only where `images.crop` asks for it; a photo without one is taken whole.
@@ -120,9 +118,7 @@ def prepare_source(source: Source, *, images: Images) -> Pixels:
     return prepare(pixels, short_px=images.short_px, bbox=source.box)
 
 
-def read_prepared(
-    root: str, path: str, *, images: Images, bbox: Sequence[float] | None = None
-) -> Photo:
+def read_prepared(root: str, path: str, *, images: Images, bbox: Sequence[float] | None = None) -> Photo:
     """`read_source`, then `prepare_source`: the bytes are read once."""
     source = read_source(root, path, images=images, bbox=bbox)
     return Photo(prepare_source(source, images=images), source.content)
@@ -149,9 +145,7 @@ def decode(data: bytes, *, max_pixels: int, short_px: int | None = None) -> Pixe
         raise BadImage("empty file")
     with _opened(data, max_pixels) as image:
         if min(image.size) < MIN_SIDE_PX:
-            raise BadImage(
-                f"{image.width} x {image.height} px: sides below {MIN_SIDE_PX} px are refused"
-            )
+            raise BadImage(f"{image.width} x {image.height} px: sides below {MIN_SIDE_PX} px are refused")
         if short_px:
             image.draft(None, (_DRAFT_MARGIN * short_px, _DRAFT_MARGIN * short_px))
         image.load()
@@ -213,9 +207,7 @@ def prepare(pixels: Pixels, *, short_px: int, bbox: Sequence[float] | None = Non
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
-def in_pixels(
-    bbox: Sequence[float], *, width: int, height: int
-) -> tuple[float, float, float, float]:
+def in_pixels(bbox: Sequence[float], *, width: int, height: int) -> tuple[float, float, float, float]:
     """`[x, y, w, h]` in pixels, also where it is given in shares of the photo's sides.
 
     A box that lies wholly within 0..1 would be less than a pixel, so it can only mean shares.

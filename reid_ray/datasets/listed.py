@@ -24,9 +24,7 @@ _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 """How JSON writes halves of rare characters; alone, such a half is no text that can be kept."""
 
 
-def read_listed(
-    dataset: str, file: str, inside: Root, *, what: str, kinds: str
-) -> tuple[str, bytes]:
+def read_listed(dataset: str, file: str, inside: Root, *, what: str, kinds: str) -> tuple[str, bytes]:
     """The file's name and bytes; it may lie outside the root if its path is absolute.
 
     Args:

@@ -44,9 +44,7 @@ def read_background(
     """
     try:
         animal = _animal(row, boxes=boxes and images.crop != "bbox", max_pixels=images.max_pixels)
-    except (
-        BadImage, ValueError, TypeError, LookupError, OverflowError, OSError, RecursionError, cv2.error
-    ):  # fmt: skip
+    except (BadImage, ValueError, TypeError, LookupError, OverflowError, OSError, RecursionError, cv2.error):
         return None
     if animal is None or not animal.any():
         return None
@@ -64,9 +62,7 @@ def read_background(
 def _animal(row: Mapping[str, Any], *, boxes: bool, max_pixels: int) -> Mask | None:
     """True where the upright photo shows the animal."""
     segmentation = str(row.get("segmentation") or "").strip()
-    named = str(row.get("mask") or "") or (
-        segmentation if segmentation.lower().endswith(_SUFFIXES) else ""
-    )
+    named = str(row.get("mask") or "") or (segmentation if segmentation.lower().endswith(_SUFFIXES) else "")
     if named:
         data = read_bytes(row["root"], named)
         upright_size(data, max_pixels=max_pixels)  # refuses what would fill the memory

@@ -116,9 +116,7 @@ def _corners(raw: list[Any]) -> Iterator[tuple[str, list[Box]]]:
         for found in image["detections"]:
             if str(found["category"]).lower() in (ANIMAL, "0"):
                 left, top, right, bottom = (float(side) for side in found["bbox"])
-                boxes.append(
-                    _finite(float(found["confidence"]), (left, top, right - left, bottom - top))
-                )
+                boxes.append(_finite(float(found["confidence"]), (left, top, right - left, bottom - top)))
         yield image["file"], boxes
 
 
@@ -143,9 +141,10 @@ def _by_row(paths: pd.Series, boxes: dict[str, list[Box]]) -> list[list[Box] | N
             found.append(boxes[path])
             continue
         near = [
-            file for file in tails.get(PurePosixPath(path).name, ())
+            file
+            for file in tails.get(PurePosixPath(path).name, ())
             if _ends_with(file.replace("\\", "/"), path) or _ends_with(path, file)
-        ]  # fmt: skip
+        ]
         found.append(boxes[near[0]] if len(near) == 1 else None)
     return found
 

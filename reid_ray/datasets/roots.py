@@ -148,9 +148,7 @@ class LocalRoot:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise ValueError("not a regular file")
-            return file.read(
-                min(found.st_size, MAX_BYTES)
-            )  # takes memory for as much as is asked for
+            return file.read(min(found.st_size, MAX_BYTES))  # takes memory for as much as is asked for
 
 
 @dataclass(frozen=True)

@@ -75,17 +75,13 @@ def parse_bbox(cell: str) -> list[float] | None:
     return box
 
 
-def read_cells(
-    name: str, file: str, inside: Root, faults: list[schema.Fault]
-) -> tuple[str, pa.Table]:
+def read_cells(name: str, file: str, inside: Root, faults: list[schema.Fault]) -> tuple[str, pa.Table]:
     """Where the table is, and all its cells as text under their own names.
 
     Args:
         name: of the dataset; lines with too many or too few cells are added to `faults`.
     """
-    where, data = read_listed(
-        name, file, inside, what="table", kinds="a .csv, .tsv, .xlsx or .parquet file"
-    )
+    where, data = read_listed(name, file, inside, what="table", kinds="a .csv, .tsv, .xlsx or .parquet file")
     if where.lower().endswith((".parquet", ".pq")):
         return where, _parquet(data, where)
     if where.lower().endswith((".xlsx", ".xlsm")):
@@ -97,9 +93,7 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
     """CSV with its delimiter read off the first line; ragged lines are faults, the others go on."""
 
     def put_aside(line: Any) -> str:
-        reason = (
-            f"line {line.number} has {line.actual_columns} cells, expected {line.expected_columns}"
-        )
+        reason = f"line {line.number} has {line.actual_columns} cells, expected {line.expected_columns}"
         faults.append((name, "", "", reason))
         return "skip"
 

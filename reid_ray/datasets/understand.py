@@ -30,17 +30,38 @@ from reid_ray.errors import DatasetError
 
 TABLES = (".csv", ".tsv", ".xlsx", ".parquet", ".pq")
 SYNONYMS = {
-    "identity": ("identity", "individual", "individual_id", "individualid", "animal", "animal_id",
-                 "animalid", "name", "label", "id"),
-    "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path",
-             "image_name", "photo", "img"),
+    "identity": (
+        "identity",
+        "individual",
+        "individual_id",
+        "individualid",
+        "animal",
+        "animal_id",
+        "animalid",
+        "name",
+        "label",
+        "id",
+    ),
+    "path": (
+        "path",
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "image",
+        "image_path",
+        "image_name",
+        "photo",
+        "img",
+    ),
     "image_id": ("image_id", "imageid", "photo_id"),
     "date": ("date", "datetime", "date_time", "timestamp", "day"),
     "orientation": ("orientation", "side", "flank", "viewpoint", "view"),
     "species": ("species", "taxon", "scientific_name"),
     "bbox": ("bbox", "box", "bounding_box"),
     "split": ("split", "set", "subset", "partition"),
-}  # fmt: skip
+}
 """What people call our columns, in lower case, the likeliest first."""
 _MOST_LOOKED_AT = 1 << 28
 """Bytes of a JSON file that is opened to see what it is."""
@@ -110,9 +131,7 @@ def _of_json(folder: Path, file: Path) -> Understood | None:
     raw = _json(file)
     if not isinstance(raw, dict) or not {"images", "annotations"} <= set(raw):
         return None
-    dataset = CocoDataset(
-        source="coco", name=_name(folder), root=str(folder), annotations=file.name
-    )
+    dataset = CocoDataset(source="coco", name=_name(folder), root=str(folder), annotations=file.name)
     entries = [e for e in [*raw["annotations"][:100], *raw["images"][:100]] if isinstance(e, dict)]
     named = [name for name in IDENTITY_FIELDS if any(name in entry for entry in entries)]
     reasons = [
@@ -131,9 +150,7 @@ def _of_table(folder: Path, file: Path, named: bool) -> Understood | None:
     _, cells = read_cells(_name(folder), file.name, where, [])
     names = [name.strip() for name in cells.column_names]
     if any(MEDIA.fullmatch(name) for name in names):
-        dataset = WildbookDataset(
-            source="wildbook", name=_name(folder), root=str(folder), metadata=file.name
-        )
+        dataset = WildbookDataset(source="wildbook", name=_name(folder), root=str(folder), metadata=file.name)
         return Understood(dataset, [f"{file.name} is a Wildbook sheet of {len(cells)} encounters"])
     columns, sentences = _columns(names)
     if "path" not in columns:
@@ -165,8 +182,7 @@ def _columns(names: list[str]) -> tuple[dict[str, str], list[str]]:
                 sentences.append(f"column '{theirs}' is read as {ours}")
             if ours == "split":
                 sentences.append(
-                    f"column '{theirs}' holds a split of its own; to use it set data.split to "
-                    "{kind: given}"
+                    f"column '{theirs}' holds a split of its own; to use it set data.split to {{kind: given}}"
                 )
     return found, sentences
 
@@ -174,17 +190,13 @@ def _columns(names: list[str]) -> tuple[dict[str, str], list[str]]:
 def _of_folders(path: Path) -> Understood:
     photos = [p for p in open_root(str(path)).files() if _is_photo(p)]
     if not photos:
-        raise DatasetError(
-            f"{path}: no photo ({', '.join(sorted(SUFFIXES))}) and no table that lists photos"
-        )
+        raise DatasetError(f"{path}: no photo ({', '.join(sorted(SUFFIXES))}) and no table that lists photos")
     animals = {p.partition("/")[0] for p in photos if "/" in p}
     loose = sum("/" not in p for p in photos)
     dataset = FolderDataset(source="folder", name=_name(path), root=str(path))
     reasons = []
     if animals:
-        reasons.append(
-            f"a folder per animal: {len(animals)} folders, for example {sorted(animals)[0]}"
-        )
+        reasons.append(f"a folder per animal: {len(animals)} folders, for example {sorted(animals)[0]}")
     if loose:
         reasons.append(f"{loose} photos lie beside folders, so their animals count as unknown")
     return Understood(dataset, reasons)
@@ -196,10 +208,7 @@ def _with_detections(found: Understood, folder: Path, listed: Iterable[Path]) ->
         if file.suffix.lower() == ".json" and _is_detections(_json(file)):
             return Understood(
                 found.dataset.model_copy(update={"detections": Detections(file=file.name)}),
-                [
-                    *found.reasons,
-                    f"{file.name} holds MegaDetector's boxes: photos are cropped to the animal",
-                ],
+                [*found.reasons, f"{file.name} holds MegaDetector's boxes: photos are cropped to the animal"],
             )
     return found
 
@@ -207,11 +216,7 @@ def _with_detections(found: Understood, folder: Path, listed: Iterable[Path]) ->
 def _is_detections(raw: Any) -> bool:
     images = raw.get("images") if isinstance(raw, dict) else raw
     first = images[0] if isinstance(images, list) and images else None
-    return (
-        isinstance(first, dict)
-        and "file" in first
-        and {"detections", "failure"} & set(first) != set()
-    )
+    return isinstance(first, dict) and "file" in first and {"detections", "failure"} & set(first) != set()
 
 
 def _json(file: Path) -> Any:

@@ -18,12 +18,7 @@ from reid_ray.errors import DatasetError
 
 MEDIA = re.compile(r"encounter\.mediaasset\.?(\d+)", re.IGNORECASE)
 _IDENTITY = ("encounter.individualid", "markedindividual.individualid", "name0.value")
-_ENCOUNTER = (
-    "encounter.catalognumber",
-    "encounter.id",
-    "occurrence.occurrenceid",
-    "encounter.occurrenceid",
-)
+_ENCOUNTER = ("encounter.catalognumber", "encounter.id", "occurrence.occurrenceid", "encounter.occurrenceid")
 _LOCATION = ("encounter.locationid", "encounter.verbatimlocality")
 _DATE = ("year", "month", "day")
 
@@ -46,9 +41,7 @@ def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, l
     sheet = cells.to_pandas().fillna("").astype("str")
     lower = {str(name).strip().lower(): name for name in sheet.columns}
     numbered = [
-        (int(found[1]), name)
-        for name in sheet.columns
-        if (found := MEDIA.fullmatch(str(name).strip()))
+        (int(found[1]), name) for name in sheet.columns if (found := MEDIA.fullmatch(str(name).strip()))
     ]
     media = dict(numbered)
     if len(media) < len(numbered):
@@ -74,9 +67,7 @@ def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, l
     parts = [
         shared.assign(
             path=sheet[name].str.strip(),
-            orientation=_first(
-                sheet, lower, (f"annotation{number}.viewpoint", "encounter.viewpoint")
-            ),
+            orientation=_first(sheet, lower, (f"annotation{number}.viewpoint", "encounter.viewpoint")),
             bbox=_first(sheet, lower, (f"annotation{number}.bbox",)),
         )
         for number, name in sorted(media.items())
@@ -84,9 +75,7 @@ def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, l
     rows = pd.concat(parts, ignore_index=True)
     rows = rows[rows["path"].ne("")].reset_index(drop=True)
     rows.insert(0, "image_id", rows["path"].map(schema.id_of_path).astype("str"))
-    empty = [
-        n for n in ("date", "species", "location", "orientation", "bbox") if rows[n].eq("").all()
-    ]
+    empty = [n for n in ("date", "species", "location", "orientation", "bbox") if rows[n].eq("").all()]
     return rows.drop(columns=empty), faults
 
 

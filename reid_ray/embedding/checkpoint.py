@@ -25,17 +25,18 @@ from reid_ray.embedding.selection import Selection
 from reid_ray.errors import StorageError
 from reid_ray.runs import files, seals
 
-MODEL, CHOSEN, STATE, MANIFEST = (
-    "model.safetensors",
-    "chosen.safetensors",
-    "training.pt",
-    "manifest.json",
-)
+MODEL, CHOSEN, STATE, MANIFEST = ("model.safetensors", "chosen.safetensors", "training.pt", "manifest.json")
 
 _FOREIGN = (
-    RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, LookupError, TypeError, ValueError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    SafetensorError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
     AttributeError,
-)  # fmt: skip
+)
 """What loading raises where a file is whole, but not one of ours."""
 _KEYS = {"trial", "epoch", "selection", "files", "sha256"}
 
@@ -57,8 +58,7 @@ def save(folder: Path, training: Training, *, epoch: int) -> None:
     """Replace the checkpoint by the state after `epoch` epochs."""
     state = io.BytesIO()
     torch.save(
-        {"optimizer": training.optimizer.state_dict(), "schedule": training.schedule.state_dict()},
-        state,
+        {"optimizer": training.optimizer.state_dict(), "schedule": training.schedule.state_dict()}, state
     )
     contents = {MODEL: _bytes(training.model.state_dict()), STATE: state.getvalue()}
     if training.selection.weights is not None:
@@ -94,9 +94,7 @@ def resume(folder: Path, training: Training) -> int:
         log.warning("%s; training starts over", error)
         return 0
     if manifest["trial"] != training.trial.digest():
-        raise StorageError(
-            f"{folder}: checkpoint of another trial; use another folder or delete this one"
-        )
+        raise StorageError(f"{folder}: checkpoint of another trial; use another folder or delete this one")
     try:
         training.model.load_state_dict(load(contents[MODEL]))
         # Nothing in it is executed, whoever wrote it.
@@ -136,9 +134,7 @@ def load_encoder(folder: Path, encoder: nn.Module) -> None:
 def _chosen(folder: Path) -> dict[str, Tensor]:
     _, contents = _read(folder)
     try:
-        weights: dict[str, Tensor] = load(
-            contents[CHOSEN] if CHOSEN in contents else contents[MODEL]
-        )
+        weights: dict[str, Tensor] = load(contents[CHOSEN] if CHOSEN in contents else contents[MODEL])
     except (SafetensorError, KeyError) as error:
         raise StorageError(f"{folder}: not a checkpoint ({error})") from None
     return weights
@@ -148,15 +144,11 @@ def _load(folder: Path, module: nn.Module, weights: dict[str, Tensor]) -> None:
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise StorageError(
-            f"{folder}: weights of another architecture ({str(error)[:200]})"
-        ) from None
+        raise StorageError(f"{folder}: weights of another architecture ({str(error)[:200]})") from None
 
 
 def _bytes(weights: dict[str, Tensor]) -> bytes:
-    data: bytes = to_bytes(
-        {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    )
+    data: bytes = to_bytes({name: value.detach().cpu().contiguous() for name, value in weights.items()})
     return data
 
 

@@ -34,9 +34,7 @@ class Worker:
     @property
     def cutters(self) -> int:
         """Threads that prepare batches ahead: none where the model itself needs the only core."""
-        return (
-            min(self.cpus, _MOST_CUTTERS) if self.device.type == "cuda" else min(self.cpus - 1, 1)
-        )
+        return min(self.cpus, _MOST_CUTTERS) if self.device.type == "cuda" else min(self.cpus - 1, 1)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """DDP where there are others; BatchNorm then sees the global batch, on any device."""

@@ -61,9 +61,7 @@ def _embed(encoder: Encoder, photos: Tensor, device: torch.device) -> NDArray[np
             raise
     torch.cuda.empty_cache()
     half = len(photos) // 2
-    return np.concatenate(
-        [_embed(encoder, part, device) for part in (photos[:half], photos[half:])]
-    )
+    return np.concatenate([_embed(encoder, part, device) for part in (photos[:half], photos[half:])])
 
 
 def _ahead(

@@ -81,9 +81,13 @@ class Model:
         places = self.store.missing(keys)
         if places:
             vectors_nd = embed(
-                self.encoder, images, positions[places],
-                px=self.px, device=self.device, interpolation=self.interpolation,
-            )  # fmt: skip
+                self.encoder,
+                images,
+                positions[places],
+                px=self.px,
+                device=self.device,
+                interpolation=self.interpolation,
+            )
             self.store.add([keys[place] for place in places], vectors_nd)
 
     def vectors(self, images: PreparedImages, positions: NDArray[np.int64]) -> NDArray[np.float32]:

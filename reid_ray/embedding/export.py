@@ -22,9 +22,7 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 _SHOWN = ("top1", "top1_low", "top1_high", "top5", "balanced_top1", "mAP", "queries")
 
 
-def export(
-    to: Path, *, trial: Trial, weights: str, trained: Path, result: Result, data: list[str]
-) -> None:
+def export(to: Path, *, trial: Trial, weights: str, trained: Path, result: Result, data: list[str]) -> None:
     """Write the model below `to`, replacing one that is there.
 
     `timm.create_model("local-dir:" + to, pretrained=True, num_classes=0)` then gives the same
@@ -101,9 +99,7 @@ def model_card(trial: Trial, backbone: Backbone, result: Result, data: list[str]
 
 def _figures(result: Result) -> list[str]:
     """A Markdown table, one line per section (`seen`, `unseen`, `test/<collection>`)."""
-    sections = sorted(
-        {name.rpartition("/")[0] for name in result.metrics if name.endswith("/queries")}
-    )
+    sections = sorted({name.rpartition("/")[0] for name in result.metrics if name.endswith("/queries")})
     lines = ["| photos | " + " | ".join(_SHOWN) + " |", "|---" * (len(_SHOWN) + 1) + "|"]
     for section in sections:
         values = [result.metrics.get(f"{section}/{name}") for name in _SHOWN]

@@ -142,9 +142,7 @@ class _Session:
         if trial.compile:
             model.encoder.backbone.compile()  # in place, so that the names of its weights stay
         wrapped = worker.wrap(model)
-        optimizer = torch.optim.SGD(
-            wrapped.parameters(), lr=trial.lr, momentum=trial.momentum, fused=on_gpu
-        )
+        optimizer = torch.optim.SGD(wrapped.parameters(), lr=trial.lr, momentum=trial.momentum, fused=on_gpu)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, trial.epochs, eta_min=trial.lr * trial.lr_floor
         )
@@ -160,9 +158,7 @@ class _Session:
         self.wrapped.train()
         plan = self._plan(epoch)
         lr, total = optimizer.param_groups[0]["lr"], torch.zeros((), device=self.worker.device)
-        batches = Waiting(
-            ahead(partial(self._cut, plan, epoch), len(plan), threads=self.worker.cutters)
-        )
+        batches = Waiting(ahead(partial(self._cut, plan, epoch), len(plan), threads=self.worker.cutters))
         for number, (photos, labels) in enumerate(batches, 1):
             optimizer.zero_grad(set_to_none=True)
             total += self._backward(photos, labels)

@@ -42,9 +42,7 @@ class TripletHead(nn.Module):
 
     def __init__(self, config: Triplet) -> None:
         super().__init__()
-        self.miner = TripletMarginMiner(
-            margin=config.margin, type_of_triplets=MINERS[config.mining]
-        )
+        self.miner = TripletMarginMiner(margin=config.margin, type_of_triplets=MINERS[config.mining])
         self.loss = TripletMarginLoss(margin=config.margin)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:

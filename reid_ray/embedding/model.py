@@ -20,12 +20,8 @@ class Encoder(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone.module
-        self.register_buffer(
-            "mean", torch.tensor(backbone.mean).view(1, 3, 1, 1) * 255, persistent=False
-        )
-        self.register_buffer(
-            "std", torch.tensor(backbone.std).view(1, 3, 1, 1) * 255, persistent=False
-        )
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1) * 255, persistent=False)
 
     def forward(self, photos: Tensor) -> Tensor:
         features: Tensor = self.backbone((photos.float() - self.mean) / self.std)

@@ -100,12 +100,7 @@ def _narrow_two(one, other, to_one, to_other, line, sums, columns, shares):  # t
     for i in range(len(one)):
         line[i] = np.float64(one[i]) + np.float64(other[i]) * _HIGH
     half = (1 << (bits - 1)) * (1 + _HIGH)
-    pixels, weight, to, taps = (
-        line.ctypes.data,
-        shares.ctypes.data,
-        sums.ctypes.data,
-        shares.shape[1],
-    )
+    pixels, weight, to, taps = (line.ctypes.data, shares.ctypes.data, sums.ctypes.data, shares.shape[1])
     for x in range(len(first)):
         _sum_pixels(pixels + 24 * first[x], weight + 8 * taps * x, taps, half, to + 24 * x)
     for i in range(len(to_one)):

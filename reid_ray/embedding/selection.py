@@ -58,12 +58,7 @@ class Selection:
 
     def state(self) -> dict[str, Any]:
         """All but the weights, as plain data for a checkpoint."""
-        return {
-            "epoch": self.epoch,
-            "validation": self.validation,
-            "best": self.best,
-            "stale": self.stale,
-        }
+        return {"epoch": self.epoch, "validation": self.validation, "best": self.best, "stale": self.stale}
 
     def restore(self, state: dict[str, Any], weights: dict[str, Tensor] | None) -> None:
         """Go on from a checkpoint."""

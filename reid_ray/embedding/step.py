@@ -13,13 +13,7 @@ from reid_ray.embedding.model import ReidModel, gather
 
 
 def backward(
-    trial: Trial,
-    worker: Worker,
-    model: ReidModel,
-    photos: Tensor,
-    labels: Tensor,
-    *,
-    wrapped: nn.Module,
+    trial: Trial, worker: Worker, model: ReidModel, photos: Tensor, labels: Tensor, *, wrapped: nn.Module
 ) -> Tensor:
     """Add the batch's gradients to the parameters; returns its loss, left on the device.
 
@@ -31,9 +25,7 @@ def backward(
         wrapped: the model under DDP, or the model itself.
     """
     parts = [
-        slice(
-            part * len(photos) // trial.accumulation, (part + 1) * len(photos) // trial.accumulation
-        )
+        slice(part * len(photos) // trial.accumulation, (part + 1) * len(photos) // trial.accumulation)
         for part in range(trial.accumulation)
     ]
     if isinstance(trial.loss, Triplet) and len(parts) > 1:
@@ -87,11 +79,7 @@ def _cached(
 
 
 def _draw_state(worker: Worker) -> Tensor:
-    return (
-        torch.cuda.get_rng_state(worker.device)
-        if worker.device.type == "cuda"
-        else torch.get_rng_state()
-    )
+    return torch.cuda.get_rng_state(worker.device) if worker.device.type == "cuda" else torch.get_rng_state()
 
 
 def _set_draw_state(worker: Worker, state: Tensor) -> None:

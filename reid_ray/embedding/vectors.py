@@ -70,9 +70,7 @@ class VectorStore:
         """Keep vectors, float32, in a shard of their own."""
         packed = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), _KEY_BYTES)
         data: bytes = save({"keys": packed, "vectors": np.ascontiguousarray(vectors_nd)})
-        files.write_bytes(
-            self.folder / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors", data
-        )
+        files.write_bytes(self.folder / f"{hashlib.sha256(data).hexdigest()[:32]}.safetensors", data)
 
     def read(self, keys: Sequence[bytes]) -> NDArray[np.float32] | None:
         """Vectors float32 [n, d] in the order of `keys`; None where one is not there."""

@@ -55,10 +55,14 @@ def background_scores(
         top1 = {m: figures[f"{section}/{m}"] for m in ("top1", "top1_low", "top1_high")}
         scores.append(
             {
-                "dataset": str(name), "photos": int(taking_part.sum()), "queries": len(known),
-                **top1, "chance": guessed, "beats_chance": top1["top1_low"] > guessed,
+                "dataset": str(name),
+                "photos": int(taking_part.sum()),
+                "queries": len(known),
+                **top1,
+                "chance": guessed,
+                "beats_chance": top1["top1_low"] > guessed,
             }
-        )  # fmt: skip
+        )
     return scores
 
 
@@ -94,9 +98,7 @@ def _describe(
     columns = [c for c in ("root", "path", "mask", "segmentation", "bbox") if c in rows]
     asked = np.flatnonzero(rows["split"].isin(["reference", "query"]))
     table: list[dict[Any, Any]] = rows[columns].iloc[asked].to_dict("records")
-    chosen = [
-        (place, row) for place, row in zip(asked, table, strict=True) if has_mask(row, boxes=boxes)
-    ]
+    chosen = [(place, row) for place, row in zip(asked, table, strict=True) if has_mask(row, boxes=boxes)]
 
     def work(item: tuple[int, Any]) -> None:
         place, row = item
@@ -119,6 +121,5 @@ def _search(
 ) -> Ranked:
     middle = described[references].mean(axis=0) if len(references) else 0
     return cosine_knn(
-        described[queries] - middle, described[references] - middle, query_labels,
-        reference_labels, k=1,
-    )  # fmt: skip
+        described[queries] - middle, described[references] - middle, query_labels, reference_labels, k=1
+    )

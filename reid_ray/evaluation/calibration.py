@@ -62,10 +62,14 @@ class Calibrator:
         """
         try:
             curve = cls(
-                raw["kind"], np.array(raw["scores"], np.float64),
-                np.array(raw["values"], np.float64), float(raw["centre"]), float(raw["spread"]),
-                int(raw["pairs"]), int(raw["same"]),
-            )  # fmt: skip
+                raw["kind"],
+                np.array(raw["scores"], np.float64),
+                np.array(raw["values"], np.float64),
+                float(raw["centre"]),
+                float(raw["spread"]),
+                int(raw["pairs"]),
+                int(raw["same"]),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"not a calibration curve ({error!r})") from None
         if curve.scores.shape != curve.values.shape or len(curve.scores) < 1:
@@ -106,9 +110,7 @@ def calibrate(
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def _isotonic(
-    scores: NDArray[np.float64], same: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> Curve:
+def _isotonic(scores: NDArray[np.float64], same: NDArray[np.bool_], weights: NDArray[np.float64]) -> Curve:
     from sklearn.isotonic import IsotonicRegression  # takes a second to import
 
     fit = IsotonicRegression(out_of_bounds="clip").fit(scores, same, sample_weight=weights)
@@ -161,9 +163,7 @@ def answers_calibration(predictions: pd.DataFrame) -> dict[str, float]:
     """
     figures: dict[str, float] = {}
     for domain, part in predictions.groupby("domain", sort=False):
-        said = np.array(
-            [max(0.0, scores[0]) if len(scores) else 0.0 for scores in part["top_scores"]]
-        )
+        said = np.array([max(0.0, scores[0]) if len(scores) else 0.0 for scores in part["top_scores"]])
         right = part["correct"].to_numpy(bool)
         figures[f"{domain}/ece"] = calibration_error(said, right)
         figures[f"{domain}/brier"] = brier(said, right)

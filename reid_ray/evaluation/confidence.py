@@ -81,9 +81,7 @@ class Confidence:
             1 / total_q,
         )
 
-    def _odds(
-        self, values_qcf: NDArray[np.float64], there_qc: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def _odds(self, values_qcf: NDArray[np.float64], there_qc: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Of each candidate against "none of them"."""
         scaled = (values_qcf - np.array(self.centre_f)) / np.array(self.scale_f)
         utility = np.clip(scaled @ np.array(self.weight_f) + self.bias, -50, 50)
@@ -137,9 +135,7 @@ def _span(scores_qi: NDArray[np.float64]) -> float:
     return float(np.ptp(real)) if real.size else 0.0
 
 
-def fit(
-    scores_mqi: Scores, own_q: NDArray[np.int64], *, unknown_share: float, most: int
-) -> Confidence:
+def fit(scores_mqi: Scores, own_q: NDArray[np.int64], *, unknown_share: float, most: int) -> Confidence:
     """Learn from look-ups of references, leave-one-out.
 
     Args:
@@ -159,9 +155,7 @@ def fit(
         right_qc = (proposed_qc == own_q[:, None]) & known
         weights_q = np.full(len(own_q), share)
         parts.append((features(scores, proposed_qc), proposed_qc >= 0, right_qc, weights_q))
-    values_qcf, there_qc, right_qc, weights_q = (
-        np.concatenate(of) for of in zip(*parts, strict=True)
-    )
+    values_qcf, there_qc, right_qc, weights_q = (np.concatenate(of) for of in zip(*parts, strict=True))
     return _fit(values_qcf, there_qc, right_qc, weights_q)
 
 
@@ -205,10 +199,13 @@ def reliability(
             share = weight[inside] / weight[inside].sum()
             rows.append(
                 {
-                    "low": low, "high": high, "answers": float(inside.sum()),
-                    "said": float(probability[inside] @ share), "right": float(right[inside] @ share),
+                    "low": low,
+                    "high": high,
+                    "answers": float(inside.sum()),
+                    "said": float(probability[inside] @ share),
+                    "right": float(right[inside] @ share),
                 }
-            )  # fmt: skip
+            )
     return rows
 
 
@@ -221,9 +218,11 @@ def skill(
     probability, right, weight = _first_answers(known, unknown, own_q, unknown_share)
     share = float(np.average(right, weights=weight))
     return {
-        "brier": brier(probability, right, weights=weight), "constant": share * (1 - share),
-        "right": share, "said": float(np.average(probability, weights=weight)),
-    }  # fmt: skip
+        "brier": brier(probability, right, weights=weight),
+        "constant": share * (1 - share),
+        "right": share,
+        "said": float(np.average(probability, weights=weight)),
+    }
 
 
 def _first_answers(
@@ -280,9 +279,7 @@ def _without_own(scores_mqi: Scores, own_q: NDArray[np.int64]) -> NDArray[np.flo
 
 
 def _empty(queries: int, most: int) -> Candidates:
-    return Candidates(
-        np.full((queries, most), -1, np.int64), np.zeros((queries, most)), np.ones(queries)
-    )
+    return Candidates(np.full((queries, most), -1, np.int64), np.zeros((queries, most)), np.ones(queries))
 
 
 def per_identity(
@@ -306,9 +303,7 @@ def per_identity(
     for position, identity in enumerate(identities_g):
         score = scores_qg[:, position]
         better = score > best[:, identity]
-        second[:, identity] = np.maximum(
-            second[:, identity], np.where(better, best[:, identity], score)
-        )
+        second[:, identity] = np.maximum(second[:, identity], np.where(better, best[:, identity], score))
         best[better, identity] = score[better]
         photo[better, identity] = position
     return np.stack([best, np.where(np.isfinite(second), (best + second) / 2, best)]), photo
@@ -332,8 +327,6 @@ def together(scores_mqi: Scores, sighting_q: NDArray[np.int64]) -> NDArray[np.fl
     return np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
 
 
-def answers_right(
-    candidates: Candidates, own_q: Sequence[int] | NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def answers_right(candidates: Candidates, own_q: Sequence[int] | NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether each answer is right; -1 in `own_q`: right is "unknown"."""
     return np.asarray(candidates.answer_q == np.asarray(own_q))

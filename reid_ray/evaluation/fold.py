@@ -28,9 +28,7 @@ Positions = NDArray[np.int64]
 
 _compile: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 # Sums may be reordered, so that dot products use the vector unit; NaN is kept.
-_compile_sums: Any = numba.njit(
-    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"}
-)
+_compile_sums: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 
 class Best(NamedTuple):

@@ -44,24 +44,22 @@ class Pairs:
         return len(self.same)
 
     def part(self, chosen: NDArray[np.bool_]) -> "Pairs":
-        return Pairs(
-            self.scores[chosen], self.same[chosen], self.lookup[chosen], self.weight[chosen]
-        )
+        return Pairs(self.scores[chosen], self.same[chosen], self.lookup[chosen], self.weight[chosen])
 
     @classmethod
     def none(cls, parts: int) -> "Pairs":
         """No pairs, of so many parts."""
         return cls(
-            np.zeros((0, parts), np.float32), np.zeros(0, np.bool_),
-            np.zeros(0, np.int64), np.zeros(0, np.float32),
-        )  # fmt: skip
+            np.zeros((0, parts), np.float32),
+            np.zeros(0, np.bool_),
+            np.zeros(0, np.int64),
+            np.zeros(0, np.float32),
+        )
 
     @classmethod
     def concat(cls, parts: Sequence["Pairs"]) -> "Pairs":
         """Join pairs of different look-ups."""
-        return cls(
-            *(np.concatenate([vars(one)[name] for one in parts]) for name in cls.__annotations__)
-        )
+        return cls(*(np.concatenate([vars(one)[name] for one in parts]) for name in cls.__annotations__))
 
 
 def sample_pairs(
@@ -199,9 +197,7 @@ def fit(
     best = int(np.argmax(np.round(right, 9)))
     average = joined(crossed, offered[best], combine)
     final = _final(average, pairs, new_share)
-    return Fitted(
-        Fused(curves, offered[best], combine, final), right[best], final.probability(average)
-    )
+    return Fitted(Fused(curves, offered[best], combine, final), right[best], final.probability(average))
 
 
 def _final(average: NDArray[np.float64], pairs: Pairs, new_share: float) -> Calibrator:
@@ -213,9 +209,7 @@ def _final(average: NDArray[np.float64], pairs: Pairs, new_share: float) -> Cali
     wrong &= ~pairs.same
     answers = np.concatenate([average[top], average[wrong]])
     right = np.concatenate([pairs.same[top], pairs.same[wrong]])
-    weights = np.concatenate(
-        [np.ones(top.sum()), np.full(wrong.sum(), new_share / (1 - new_share))]
-    )
+    weights = np.concatenate([np.ones(top.sum()), np.full(wrong.sum(), new_share / (1 - new_share))])
     some = weights > 0
     return calibrate(answers[some], right[some], kind="isotonic", weights=weights[some])
 
@@ -268,9 +262,7 @@ def as_lookups(said: NDArray[np.float64], pairs: Pairs, identities_g: NDArray[np
 
 
 def _curves(pairs: Pairs, kind: Kind) -> tuple[Calibrator, ...]:
-    return tuple(
-        calibrate(column, pairs.same, kind=kind, weights=pairs.weight) for column in pairs.scores.T
-    )
+    return tuple(calibrate(column, pairs.same, kind=kind, weights=pairs.weight) for column in pairs.scores.T)
 
 
 def _cross_fitted(pairs: Pairs, kind: Kind) -> NDArray[np.float64]:

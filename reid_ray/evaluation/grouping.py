@@ -40,9 +40,7 @@ class Grouping:
     ari: float = np.nan
     ari_encounters: float = 0.0
 
-    def groups(
-        self, scores_mnn: NDArray[np.floating], encounters_n: Numbers | None = None
-    ) -> Numbers:
+    def groups(self, scores_mnn: NDArray[np.floating], encounters_n: Numbers | None = None) -> Numbers:
         """A group number per photo, from 0 in the order of first photos; int64 [n].
 
         Args:
@@ -119,9 +117,7 @@ def _both_ways(values_mnn: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((values_mnn + values_mnn.transpose(0, 2, 1)) / 2)
 
 
-def _fit(
-    scores_mnn: NDArray[np.floating], identities_n: Numbers, encounters_n: Numbers
-) -> Grouping:
+def _fit(scores_mnn: NDArray[np.floating], identities_n: Numbers, encounters_n: Numbers) -> Grouping:
     from sklearn.linear_model import LogisticRegression
 
     values_fnn, together = features(scores_mnn), _together(encounters_n)

@@ -55,9 +55,7 @@ def cosine_knn(
     """
     labels = np.asarray(query_labels), np.asarray(reference_labels)
     if queries_qd.shape[1:] != references_gd.shape[1:]:
-        raise ValueError(
-            f"queries are {queries_qd.shape}, references {references_gd.shape}: dims differ"
-        )
+        raise ValueError(f"queries are {queries_qd.shape}, references {references_gd.shape}: dims differ")
     few = _AT_ONCE if block is None else block[0] * block[1]
     if len(queries_qd) * len(references_gd) <= few:
         return _at_once(queries_qd, references_gd, *labels, k=k, encounters=encounters)
@@ -179,16 +177,17 @@ def _exact(
     return scores
 
 
-def _rights(
-    rows: Positions, positions: Positions, scores: NDArray[np.float32], queries: int
-) -> Rights:
+def _rights(rows: Positions, positions: Positions, scores: NDArray[np.float32], queries: int) -> Rights:
     order = np.lexsort((-positions, scores, rows))
     offsets = np.zeros(queries + 1, np.int64)
     np.cumsum(np.bincount(rows, minlength=queries), out=offsets[1:])
     return Rights(
-        offsets, scores[order], positions[order],
-        np.zeros(len(rows), np.int64), np.zeros(len(rows) + queries, np.int64),
-    )  # fmt: skip
+        offsets,
+        scores[order],
+        positions[order],
+        np.zeros(len(rows), np.int64),
+        np.zeros(len(rows) + queries, np.int64),
+    )
 
 
 def _plain_unit(rows_nd: Vectors) -> NDArray[np.float32]:

@@ -41,8 +41,7 @@ def summarise(predictions: pd.DataFrame) -> dict[str, float]:
             values = _figures(other)
             values |= {"answerable": float(answerable.mean())} if len(answerable) else {}
             figures |= {
-                f"{OTHER_ENCOUNTER_SECTION}/{section}/{name}": value
-                for name, value in values.items()
+                f"{OTHER_ENCOUNTER_SECTION}/{section}/{name}": value for name, value in values.items()
             }
     return figures
 
@@ -55,9 +54,7 @@ def other_encounter(predictions: pd.DataFrame) -> pd.DataFrame:
     if first not in predictions:
         return predictions.iloc[:0]
     part = predictions[predictions[first] > UNKNOWN_ENCOUNTER]
-    view = part.assign(
-        first_correct=part[first], correct=part[first] == 1, average_precision=part[precision]
-    )
+    view = part.assign(first_correct=part[first], correct=part[first] == 1, average_precision=part[precision])
     return view.assign(**{SIDES[0]: part[SIDES[1]]}) if SIDES[1] in part else view
 
 
@@ -102,9 +99,7 @@ def chance(rows: pd.DataFrame) -> pd.DataFrame:
     right_q = right.reindex(owner).fillna(0).to_numpy(np.int64)
     table = queries[["key", "dataset", "group", "domain", "identity"]].reset_index(drop=True)
     table = table.rename(columns={"key": "query"})
-    pairs = {
-        pair: _expected(*pair) for pair in set(zip(right_q.tolist(), total_q.tolist(), strict=True))
-    }
+    pairs = {pair: _expected(*pair) for pair in set(zip(right_q.tolist(), total_q.tolist(), strict=True))}
     expected = [pairs[pair] for pair in zip(right_q.tolist(), total_q.tolist(), strict=True)]
     table[["top1", "top5", "mAP"]] = np.array(expected, np.float64).reshape(-1, 3)
     return table
@@ -123,11 +118,13 @@ def chance_metrics(rows: pd.DataFrame) -> dict[str, float]:
         if len(known):
             animals = known.groupby(["dataset", "identity"])[["top1", "top5"]].mean().mean()
             values = {
-                **_exact("top1", known["top1"].mean()), **_exact("top5", known["top5"].mean()),
+                **_exact("top1", known["top1"].mean()),
+                **_exact("top5", known["top5"].mean()),
                 **_exact("balanced_top1", animals["top1"]),
-                **_exact("balanced_top5", animals["top5"]), **_exact("mAP", known["mAP"].mean()),
+                **_exact("balanced_top5", animals["top5"]),
+                **_exact("mAP", known["mAP"].mean()),
                 "queries": float(len(known)),
-            }  # fmt: skip
+            }
         if len(known) < len(part):
             values["unknown_queries"] = float(len(part) - len(known))
         if len(known) and len(known) < len(part):
@@ -189,10 +186,12 @@ def _over_animals(part: pd.DataFrame, rng: np.random.Generator) -> dict[str, flo
     table = pd.DataFrame(
         {
             "animal": part.groupby(["dataset", "identity"], sort=False).ngroup(),
-            "top1": part["correct"].to_numpy(float), "top5": _within(part, 5).astype(float),
-            "mAP": part["average_precision"].to_numpy(float), "photos": 1.0,
+            "top1": part["correct"].to_numpy(float),
+            "top5": _within(part, 5).astype(float),
+            "mAP": part["average_precision"].to_numpy(float),
+            "photos": 1.0,
         }
-    )  # fmt: skip
+    )
     sums = table.groupby("animal").sum()
     photos, one = sums["photos"].to_numpy(float), np.ones(len(sums))
     ratios = {

@@ -96,9 +96,7 @@ def join(parts: list[Lookups]) -> Lookups:
     return Lookups(present, right, withheld, identities)
 
 
-def cosine_lookups(
-    vectors_gd: NDArray[np.float32], places_q: NDArray[np.int64], gallery: Gallery
-) -> Lookups:
+def cosine_lookups(vectors_gd: NDArray[np.float32], places_q: NDArray[np.int64], gallery: Gallery) -> Lookups:
     """Look references up by cosine similarity, a few million scores at a time."""
     length = np.linalg.norm(vectors_gd, axis=1, keepdims=True)
     units_gd = vectors_gd / np.where(length == 0, 1, length)
@@ -127,9 +125,8 @@ def choose_threshold(lookups: Lookups) -> float:
         return float("nan")
     candidates = np.concatenate([[finite[0]], (finite[1:] + finite[:-1]) / 2, [finite[-1] + 1e-6]])
     accepted = _share_from(
-        lookups.present[known], _balance(lookups.identities[known]) * lookups.right[known],
-        candidates,
-    )  # fmt: skip
+        lookups.present[known], _balance(lookups.identities[known]) * lookups.right[known], candidates
+    )
     weights = _balance(lookups.identities)
     rejected = weights.sum() - _share_from(lookups.withheld, weights, candidates)
     both = np.round(np.sqrt(np.maximum(accepted * rejected, 0)), 12)
@@ -174,9 +171,7 @@ def best_scores(part: pd.DataFrame) -> NDArray[np.float64]:
     return np.array(scores, np.float64)
 
 
-def _auroc(
-    part: pd.DataFrame, known: NDArray[np.bool_], rng: np.random.Generator
-) -> dict[str, float]:
+def _auroc(part: pd.DataFrame, known: NDArray[np.bool_], rng: np.random.Generator) -> dict[str, float]:
     """From won[i, j]: how often photos of known animal i score above those of new animal j."""
     scores, animals = best_scores(part), _animals(part)
     names_i, place_i = np.unique(animals[known], return_inverse=True)
@@ -215,9 +210,7 @@ def _picked(count: int, draws: int, rng: np.random.Generator) -> NDArray[np.floa
     return counts.reshape(draws, count).astype(np.float64)
 
 
-def _with_ends(
-    name: str, value: float, draws: NDArray[np.float64], animals: int
-) -> dict[str, float]:
+def _with_ends(name: str, value: float, draws: NDArray[np.float64], animals: int) -> dict[str, float]:
     ends = np.quantile(draws, [0.025, 0.975])
     low, high = open_ended((float(ends[0]), float(ends[1])), value, animals)
     return {name: value, f"{name}_low": low, f"{name}_high": high}

@@ -14,9 +14,21 @@ from reid_ray.evaluation.ranking import Ranked
 from reid_ray.splits.learnable import learnable, trained_on
 
 COLUMNS = (
-    "query", "dataset", "group", "domain", "identity", "known", "predicted", "correct",
-    "first_correct", "average_precision", "top_keys", "top_identities", "top_scores", "threshold",
-)  # fmt: skip
+    "query",
+    "dataset",
+    "group",
+    "domain",
+    "identity",
+    "known",
+    "predicted",
+    "correct",
+    "first_correct",
+    "average_precision",
+    "top_keys",
+    "top_identities",
+    "top_scores",
+    "threshold",
+)
 
 OTHER_ENCOUNTER = ("other_encounter_first_correct", "other_encounter_average_precision")
 """Where encounters are known: as `first_correct` and `average_precision`, without references of the
@@ -61,9 +73,7 @@ def predictions_table(
             **{column: queries[column] for column in ("dataset", "group", "domain", "identity")},
             "known": queries["identity"].isin(identities).to_numpy(bool),
             "predicted": pd.Series(predicted, dtype="str"),
-            "correct": (queries["identity"].to_numpy(object) == np.array(predicted, object)).astype(
-                bool
-            ),
+            "correct": (queries["identity"].to_numpy(object) == np.array(predicted, object)).astype(bool),
             "first_correct": ranked.first_correct.astype(np.int64),
             "average_precision": ranked.average_precision.astype(np.float64),
             "top_keys": [[str(key) for key in keys[index]] for index in kept],

@@ -83,9 +83,7 @@ def rank_block(
     scores = np.asarray(scores_qg)
     right_qg = np.asarray(query_labels_q)[:, None] == np.asarray(reference_labels_g)[None, :]
     if scores.shape != right_qg.shape:
-        raise ValueError(
-            f"scores are {scores.shape}, labels say {right_qg.shape} (queries, references)"
-        )
+        raise ValueError(f"scores are {scores.shape}, labels say {right_qg.shape} (queries, references)")
     keys = order_keys(scores, first_position=0)
     if left_out_qg is not None:
         keys, right_qg = without(keys, left_out_qg), right_qg & ~left_out_qg
@@ -120,9 +118,11 @@ def concat(parts: Sequence[Ranked]) -> Ranked:
     others = [part.other_encounter for part in parts if part.other_encounter is not None]
     if not parts:
         return Ranked(
-            np.empty((0, 0), np.int64), np.empty((0, 0), np.float32),
-            np.empty(0, np.int32), np.empty(0, np.float32),
-        )  # fmt: skip
+            np.empty((0, 0), np.int64),
+            np.empty((0, 0), np.float32),
+            np.empty(0, np.int32),
+            np.empty(0, np.float32),
+        )
     return Ranked(
         np.concatenate([part.top_index for part in parts]),
         np.concatenate([part.top_score for part in parts]),

@@ -222,9 +222,16 @@ class _Looking:
                 if hidden := view.hidden(self._rows, part):
                     fold.hide(bits_qg, made.shift, hidden)
                 exact += fold.fold(
-                    part.start, bits_qg, made.shift, self._units_qd, chunk.units_gd[span],
-                    slack, self._rows.start, view.best, view.rights,
-                )  # fmt: skip
+                    part.start,
+                    bits_qg,
+                    made.shift,
+                    self._units_qd,
+                    chunk.units_gd[span],
+                    slack,
+                    self._rows.start,
+                    view.best,
+                    view.rights,
+                )
             if made is _COARSE and part.start and exact > _MOST_EXACT * bits_qg.size:
                 self._use(_FINE)
                 slack = self._slack(chunk)
@@ -235,9 +242,7 @@ def _lost(fine: torch.Tensor, rounded: torch.Tensor) -> float:
     return float(torch.nan_to_num((fine - rounded.float()).norm(dim=1)).max())
 
 
-def unit_rows(
-    rows_nd: Vectors, out: NDArray[np.float32] | None = None
-) -> tuple[NDArray[np.float32], bool]:
+def unit_rows(rows_nd: Vectors, out: NDArray[np.float32] | None = None) -> tuple[NDArray[np.float32], bool]:
     """Rows scaled to length 1 in float32, and whether all are finite; all-zero rows stay zero."""
     rows = np.ascontiguousarray(rows_nd, np.float32)
     units = np.empty_like(rows) if out is None else out[: len(rows)]

@@ -92,15 +92,17 @@ def columns_of(packed: Packed, part: slice) -> Columns:
     sketches = packed.sketches.take(part) if packed.sketches else None
     codes, slack, _ = _sketches(sketches)
     return Columns(
-        descriptors, (descriptors ^ -128).view(np.uint8), _panels(descriptors),
-        packed.norms[part].astype(np.int32), _panels(codes),
-        np.einsum("kd,kd->k", codes, codes, dtype=np.int32), slack,
-    )  # fmt: skip
+        descriptors,
+        (descriptors ^ -128).view(np.uint8),
+        _panels(descriptors),
+        packed.norms[part].astype(np.int32),
+        _panels(codes),
+        np.einsum("kd,kd->k", codes, codes, dtype=np.int32),
+        slack,
+    )
 
 
-def _sketches(
-    sketches: Sketches | None,
-) -> tuple[NDArray[np.int8], NDArray[np.float32], np.float32]:
+def _sketches(sketches: Sketches | None) -> tuple[NDArray[np.int8], NDArray[np.float32], np.float32]:
     if sketches is None:
         return _fixed(np.zeros((0, 0), np.int8)), np.zeros(0, np.float32), np.float32(1)
     return _fixed(sketches.codes), sketches.slack.copy(), sketches.basis.step
@@ -163,9 +165,15 @@ def fold_whole(rows, columns, g, indexed, found):  # type: ignore[no-untyped-def
 def fold_panel(rows, columns, g, p, indexed, found):  # type: ignore[no-untyped-def]
     at = slice(p * LANES, (p + 1) * LANES)
     fold(
-        rows.descriptors, rows.constants, rows.bounds[g], rows.bounds[g + 1], columns.panels[p],
-        found.best[at], found.second[at], found.nearest[at if indexed else slice(0)],
-    )  # fmt: skip
+        rows.descriptors,
+        rows.constants,
+        rows.bounds[g],
+        rows.bounds[g + 1],
+        columns.panels[p],
+        found.best[at],
+        found.second[at],
+        found.nearest[at if indexed else slice(0)],
+    )
 
 
 @compiled()
@@ -179,9 +187,15 @@ def fold_sketches(rows, columns, g, p, found):  # type: ignore[no-untyped-def]
     at = slice(p * LANES, (p + 1) * LANES)
     found.limits[:] = _NONE
     fold_keys(
-        rows.codes, rows.keys, rows.bounds[g], rows.bounds[g + 1], columns.code_panels[p],
-        found.best[at], found.second[at], found.keys,
-    )  # fmt: skip
+        rows.codes,
+        rows.keys,
+        rows.bounds[g],
+        rows.bounds[g + 1],
+        columns.code_panels[p],
+        found.best[at],
+        found.second[at],
+        found.keys,
+    )
 
 
 @compiled()

@@ -80,11 +80,7 @@ def _looking(queries: Packed, start: int, stop: int, references: Packed) -> Pack
 
 
 def _count(
-    rows: Packed,
-    columns: Packed,
-    thresholds: Sequence[float],
-    mutual: bool,
-    product: Product | None,
+    rows: Packed, columns: Packed, thresholds: Sequence[float], mutual: bool, product: Product | None
 ) -> NDArray[np.int32]:
     """Counts [row images, column images, t]."""
     limits = np.asarray(thresholds, np.float32)

@@ -86,8 +86,14 @@ class Features:
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "Features":
         """Copy of the given images, in the given order."""
         if len(indices) == 0:
-            return Features(self.descriptors[:0], np.zeros(1, np.int64), self.points_xy[:0],
-                            self.scales[:0], self.responses[:0], self.sizes_px[:0])  # fmt: skip
+            return Features(
+                self.descriptors[:0],
+                np.zeros(1, np.int64),
+                self.points_xy[:0],
+                self.scales[:0],
+                self.responses[:0],
+                self.sizes_px[:0],
+            )
         return Features.pack(self.image(int(index)) for index in indices)
 
     @classmethod
@@ -98,9 +104,7 @@ class Features:
             raise ValueError("no images to pack; give at least one")
         offsets = np.zeros(len(kept) + 1, np.int64)
         np.cumsum([len(image) for image in kept], out=offsets[1:])
-        joined = {
-            name: np.concatenate([getattr(image, name) for image in kept]) for name in _PER_KEYPOINT
-        }
+        joined = {name: np.concatenate([getattr(image, name) for image in kept]) for name in _PER_KEYPOINT}
         sizes_px = np.array([image.size_px for image in kept], np.int32)
         return cls(offsets=offsets, sizes_px=sizes_px, **joined)
 
@@ -131,9 +135,7 @@ class Features:
                 f"{path}: cannot be read as features ({error}); delete it to have it made again"
             ) from None
         if not features._consistent():
-            raise StorageError(
-                f"{path}: its arrays do not fit together; delete it to have it made again"
-            )
+            raise StorageError(f"{path}: its arrays do not fit together; delete it to have it made again")
         return features
 
     def _consistent(self) -> bool:

@@ -32,9 +32,7 @@ TILE_COLUMNS = 1024
 """Columns of SIFT's 128 bytes: 128 KB of panels."""
 
 
-def count(
-    rows: Packed, columns: Packed, limits: NDArray[np.float32], *, mutual: bool
-) -> NDArray[np.int32]:
+def count(rows: Packed, columns: Packed, limits: NDArray[np.float32], *, mutual: bool) -> NDArray[np.int32]:
     """Counts [row images, column images, limits] of the columns' descriptors."""
     counts = np.zeros((len(rows), len(columns), len(limits)), np.int32)
     searched = rows_of(rows)
@@ -44,14 +42,21 @@ def count(
         found = found_for(searched, looking)
         if mutual:
             _count_mutual_tile(
-                searched, looking, constants_of(looking.descriptors), tile.bounds, limits, highest,
-                counts, tile.images.start, mutual, found,
-            )  # fmt: skip
+                searched,
+                looking,
+                constants_of(looking.descriptors),
+                tile.bounds,
+                limits,
+                highest,
+                counts,
+                tile.images.start,
+                mutual,
+                found,
+            )
         else:
             _count_tile(
-                searched, looking, tile.bounds, limits, highest, counts, tile.images.start,
-                mutual, found,
-            )  # fmt: skip
+                searched, looking, tile.bounds, limits, highest, counts, tile.images.start, mutual, found
+            )
     return counts
 
 
@@ -69,9 +74,7 @@ def nearest_images(
         part = slice(tile.first, tile.last)
         looking = columns_of(columns, part)
         found = found_for(searched, looking)
-        _nearest_images_tile(
-            searched, looking, owners[part], left_out, distances[part], images[part], found
-        )
+        _nearest_images_tile(searched, looking, owners[part], left_out, distances[part], images[part], found)
 
 
 @compiled()
@@ -82,9 +85,7 @@ def _count_tile(  # type: ignore[no-untyped-def]
     for g in range(len(rows.bounds) - 1):
         if rows.bounds[g + 1] - rows.bounds[g] >= 2:
             best_two(rows, columns, g, highest, indexed, found)
-            count_columns(
-                found.best, found.second, columns.norms, bounds, limits, counts[g, first_image:]
-            )
+            count_columns(found.best, found.second, columns.norms, bounds, limits, counts[g, first_image:])
 
 
 @compiled()

@@ -13,9 +13,7 @@ from reid_ray.runs import files, seals
 Scores = NDArray[np.float32]
 
 
-def kept_scores(
-    folder: Path | None, name: str, shape: tuple[int, ...], make: Callable[[], Scores]
-) -> Scores:
+def kept_scores(folder: Path | None, name: str, shape: tuple[int, ...], make: Callable[[], Scores]) -> Scores:
     """Scores of this shape from `folder`/`name`.npy; made and kept where they are not there or damaged.
 
     Args:

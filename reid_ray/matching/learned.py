@@ -56,9 +56,7 @@ def extract(images: Iterable[NDArray[np.uint8]], config: Disk | Aliked) -> Featu
 
 
 @torch.inference_mode()
-def _extract_one(
-    image: NDArray[np.uint8], net: nn.Module, options: dict[str, Any]
-) -> ImageFeatures:
+def _extract_one(image: NDArray[np.uint8], net: nn.Module, options: dict[str, Any]) -> ImageFeatures:
     values = torch.tensor(image).permute(2, 0, 1)[None].float() / 255
     (found,) = net(values, **options)
     # DISK and ALIKED name the same thing differently.

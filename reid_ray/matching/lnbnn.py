@@ -46,9 +46,7 @@ def lnbnn_block(
     kept = min(max(neighbours for neighbours, _ in settings), len(references) - 1) + 1
     if kept < 2:
         return scores
-    squared, images = nearest_images(
-        queries, start, stop, references, kept=kept, left_out_qg=left_out_qg
-    )
+    squared, images = nearest_images(queries, start, stop, references, kept=kept, left_out_qg=left_out_qg)
     by_kind = {"squared": squared.astype(np.float64)}
     if any(kind == "plain" for _, kind in settings):
         by_kind["plain"] = np.sqrt(by_kind["squared"])

@@ -34,9 +34,16 @@ def count(
         row_norms = rows.norms[row_tile.first : row_tile.last]
         for c, tile in enumerate(column_tiles):
             fold(
-                multiply(r, c), row_norms, column_norms[c], row_tile.bounds, tile.bounds, limits,
-                counts[row_tile.images, tile.images], best, second,
-            )  # fmt: skip
+                multiply(r, c),
+                row_norms,
+                column_norms[c],
+                row_tile.bounds,
+                tile.bounds,
+                limits,
+                counts[row_tile.images, tile.images],
+                best,
+                second,
+            )
     return counts
 
 
@@ -59,22 +66,25 @@ def nearest_images(
         row_norms = rows.norms[row_tile.first : row_tile.last]
         for c, tile in enumerate(column_tiles):
             ratio.nearest_images_tile(
-                multiply(r, c), row_norms, columns.norms[tile.first : tile.last],
-                row_tile.bounds, row_tile.images.start, owners[tile.first : tile.last], left_out,
-                distances[tile.first : tile.last], images[tile.first : tile.last], best, second,
-            )  # fmt: skip
+                multiply(r, c),
+                row_norms,
+                columns.norms[tile.first : tile.last],
+                row_tile.bounds,
+                row_tile.images.start,
+                owners[tile.first : tile.last],
+                left_out,
+                distances[tile.first : tile.last],
+                images[tile.first : tile.last],
+                best,
+                second,
+            )
 
 
 class _Multiplier:
     """Products of row and column tiles, written into one buffer that is used again and again."""
 
     def __init__(
-        self,
-        rows: Packed,
-        columns: Packed,
-        row_tiles: list[Tile],
-        column_tiles: list[Tile],
-        int8: bool,
+        self, rows: Packed, columns: Packed, row_tiles: list[Tile], column_tiles: list[Tile], int8: bool
     ) -> None:
         self._int8 = int8
         # Views are made once: a tile takes a tenth of a millisecond, so each call counts.

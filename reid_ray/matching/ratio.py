@@ -158,9 +158,18 @@ def _nearest_column(product, column_norms, row, first, last):  # type: ignore[no
 
 @compiled()
 def nearest_images_tile(  # type: ignore[no-untyped-def]
-    product, row_norms, column_norms, row_bounds, first_image, owners, left_out, distances, images,
-    best, second
-):  # fmt: skip
+    product,
+    row_norms,
+    column_norms,
+    row_bounds,
+    first_image,
+    owners,
+    left_out,
+    distances,
+    images,
+    best,
+    second,
+):
     """Keep, per column, the nearest images seen so far, each by its nearest row.
 
     Columns of owner q pass over the images that `left_out` [q, g] marks.

@@ -131,9 +131,7 @@ def score_photos(
     Args:
         features: of the same photos as `packed`; needed only where candidates are verified.
     """
-    scores: NDArray[np.float32] = _scores(
-        packed, features, references, config, [(setting, out_qg)]
-    )[0]
+    scores: NDArray[np.float32] = _scores(packed, features, references, config, [(setting, out_qg)])[0]
     return scores
 
 
@@ -159,9 +157,7 @@ def _scores(
     return np.asarray(scores, np.float32)
 
 
-def left_out(
-    encounters_q: NDArray[np.int64], references: References, config: Matching
-) -> NDArray[np.bool_]:
+def left_out(encounters_q: NDArray[np.int64], references: References, config: Matching) -> NDArray[np.bool_]:
     """Which references must not answer which query, bool [q, g]."""
     if not config.exclude_same_encounter:
         return np.zeros((len(encounters_q), len(references.packed)), bool)
@@ -198,12 +194,15 @@ def _votes(
             continue
         scores.append(
             lnbnn_block(
-                packed, 0, len(packed), references.packed,
+                packed,
+                0,
+                len(packed),
+                references.packed,
                 [(setting.neighbours, setting.distance) for setting in settings],
                 identities_g=references.identities_g if config.per_identity else None,
                 left_out_qg=out_qg,
             )
-        )  # fmt: skip
+        )
     return np.stack(scores)
 
 
@@ -215,9 +214,14 @@ def _counts(
     outs: Sequence[NDArray[np.bool_]],
 ) -> NDArray[np.float64]:
     counts = count_block(
-        packed, 0, len(packed), references.packed, [setting.threshold for setting in settings],
-        mutual=config.mutual, direction=config.direction,
-    )  # fmt: skip
+        packed,
+        0,
+        len(packed),
+        references.packed,
+        [setting.threshold for setting in settings],
+        mutual=config.mutual,
+        direction=config.direction,
+    )
     counts_sqg = counts.transpose(2, 0, 1).astype(np.float64)
     if config.normalised:
         keypoints_q, keypoints_g = np.diff(packed.offsets), np.diff(references.packed.offsets)

@@ -59,9 +59,11 @@ def score_candidates(
             scores[order] = score_photos(
                 packed.part(q, q + 1),
                 None if features is None else features.take([q]),
-                references.take(chosen[order]), config, setting,
+                references.take(chosen[order]),
+                config,
+                setting,
                 np.zeros((1, len(chosen)), bool),
-            )[0]  # fmt: skip
+            )[0]
         found.append(scores)
     return found
 
@@ -101,9 +103,7 @@ def curve_sizes(longest: int) -> list[int]:
 
 
 def behind(
-    sizes: Sequence[int],
-    same_b: NDArray[np.bool_],
-    scores_of: Callable[[int], NDArray[np.float32]],
+    sizes: Sequence[int], same_b: NDArray[np.bool_], scores_of: Callable[[int], NDArray[np.float32]]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """What shortlists of different lengths do for one query, both bool [sizes].
 

@@ -43,9 +43,7 @@ def settings_key(config: Extractor) -> str:
     return config.model_copy(update={"weights": content}).canonical()
 
 
-def load_or_extract(
-    folder: Path, images: Sequence[NDArray[np.uint8]], config: Extractor
-) -> Features:
+def load_or_extract(folder: Path, images: Sequence[NDArray[np.uint8]], config: Extractor) -> Features:
     """Features from `folder` where they were made before; else made, kept there and returned.
 
     Kept are plain descriptors of all keypoints: RootSIFT and a cap on keypoints are derived, so
@@ -67,9 +65,7 @@ def derived(features: Features, config: Extractor) -> Features:
     return features
 
 
-def _load_or_extract(
-    folder: Path, images: Sequence[NDArray[np.uint8]], config: Extractor
-) -> Features:
+def _load_or_extract(folder: Path, images: Sequence[NDArray[np.uint8]], config: Extractor) -> Features:
     path = folder / f"{feature_key(images, config)}.npz"
     if files.exists(path):
         try:

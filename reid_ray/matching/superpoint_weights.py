@@ -15,13 +15,19 @@ from reid_ray.matching.weights import checked, read_weights
 SOURCE = "SuperPoint's weights as published by Magic Leap or in its MIT re-training"
 
 LAYERS: Mapping[str, tuple[int, int, int]] = {
-    "conv1a": (1, 64, 3), "conv1b": (64, 64, 3),
-    "conv2a": (64, 64, 3), "conv2b": (64, 64, 3),
-    "conv3a": (64, 128, 3), "conv3b": (128, 128, 3),
-    "conv4a": (128, 128, 3), "conv4b": (128, 128, 3),
-    "convPa": (128, 256, 3), "convPb": (256, 65, 1),
-    "convDa": (128, 256, 3), "convDb": (256, 256, 1),
-}  # fmt: skip
+    "conv1a": (1, 64, 3),
+    "conv1b": (64, 64, 3),
+    "conv2a": (64, 64, 3),
+    "conv2b": (64, 64, 3),
+    "conv3a": (64, 128, 3),
+    "conv3b": (128, 128, 3),
+    "conv4a": (128, 128, 3),
+    "conv4b": (128, 128, 3),
+    "convPa": (128, 256, 3),
+    "convPb": (256, 65, 1),
+    "convDa": (128, 256, 3),
+    "convDb": (256, 256, 1),
+}
 """Input channels, output channels and kernel size of each convolution."""
 
 _NORMALISATION_EPS = 1e-3

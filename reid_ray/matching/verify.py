@@ -37,12 +37,7 @@ def match_pair(
 
 
 def inliers(
-    query: ImageFeatures,
-    reference: ImageFeatures,
-    config: Verify,
-    *,
-    threshold: float,
-    mutual: bool = False,
+    query: ImageFeatures, reference: ImageFeatures, config: Verify, *, threshold: float, mutual: bool = False
 ) -> int:
     """How many matches agree on one homography or affine transform; 0 where none can be found."""
     matches = match_pair(query, reference, threshold, mutual=mutual)
@@ -60,14 +55,22 @@ def inlier_mask(
     target = query.points_xy[matches[:, 0]]
     if config.model == "homography":
         found, mask = cv2.findHomography(
-            source, target, cv2.USAC_MAGSAC, config.reprojection_px,
-            maxIters=_ITERATIONS, confidence=_CONFIDENCE,
-        )  # fmt: skip
+            source,
+            target,
+            cv2.USAC_MAGSAC,
+            config.reprojection_px,
+            maxIters=_ITERATIONS,
+            confidence=_CONFIDENCE,
+        )
     else:
         found, mask = cv2.estimateAffine2D(
-            source, target, method=cv2.USAC_MAGSAC, ransacReprojThreshold=config.reprojection_px,
-            maxIters=_ITERATIONS, confidence=_CONFIDENCE,
-        )  # fmt: skip
+            source,
+            target,
+            method=cv2.USAC_MAGSAC,
+            ransacReprojThreshold=config.reprojection_px,
+            maxIters=_ITERATIONS,
+            confidence=_CONFIDENCE,
+        )
     if found is None or mask is None:
         return nothing
     return np.asarray(mask.ravel(), bool)

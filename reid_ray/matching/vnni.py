@@ -127,8 +127,9 @@ def _sweep(*, indexed: bool = False, keys: bool = False) -> Any:
         lines = [builder.add(first, _I64(r)) for r in range(count)]
         sums = writer.products(
             [builder.add(rows, builder.mul(stride, line)) for line in lines],
-            panel, builder.sdiv(stride, _I64(4)),
-        )  # fmt: skip
+            panel,
+            builder.sdiv(stride, _I64(4)),
+        )
         low, high = writer.load(best), writer.load(second)
         nearest = writer.load(more) if indexed else None
         for line, total in zip(lines, sums, strict=True):
@@ -201,9 +202,16 @@ def fold_keys(rows, constants, start, stop, panel, best, second, keys):  # type:
     best[:] = FAR
     second[:] = FAR
     _sweep_keys(
-        rows.ctypes.data, rows.shape[1], constants.ctypes.data, start, stop, panel.ctypes.data,
-        best.ctypes.data, second.ctypes.data, keys.ctypes.data,
-    )  # fmt: skip
+        rows.ctypes.data,
+        rows.shape[1],
+        constants.ctypes.data,
+        start,
+        stop,
+        panel.ctypes.data,
+        best.ctypes.data,
+        second.ctypes.data,
+        keys.ctypes.data,
+    )
 
 
 @intrinsic
@@ -230,9 +238,11 @@ def value_of(rows, constants, row, columns, column):  # type: ignore[no-untyped-
     """A row's value for a column; the columns as uint8 [n, d], bytes plus 128, d of whole 64."""
     length = rows.shape[1]
     return _value(
-        rows.ctypes.data + row * length, columns.ctypes.data + column * length,
-        length // _BYTES, constants[row],
-    )  # fmt: skip
+        rows.ctypes.data + row * length,
+        columns.ctypes.data + column * length,
+        length // _BYTES,
+        constants[row],
+    )
 
 
 @intrinsic

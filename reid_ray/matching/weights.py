@@ -38,8 +38,7 @@ def read_weights(path: str, *, of: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f"{path}: cannot be read as weights ({reason}); download it again or convert it to "
-            "safetensors"
+            f"{path}: cannot be read as weights ({reason}); download it again or convert it to safetensors"
         ) from None
     for nest in _NESTS:
         if isinstance(found, dict) and isinstance(found.get(nest), dict):
@@ -48,9 +47,7 @@ def read_weights(path: str, *, of: str) -> dict[str, Tensor]:
     return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
 
 
-def checked(
-    found: Mapping[str, Tensor], name: str, shape: tuple[int, ...], *, path: str, of: str
-) -> Tensor:
+def checked(found: Mapping[str, Tensor], name: str, shape: tuple[int, ...], *, path: str, of: str) -> Tensor:
     """One tensor as float32.
 
     Raises:

@@ -68,9 +68,16 @@ class Album:
                 "animal, or a table with a column `identity`"
             )
         return cls(
-            images, rows, references, queries, [str(name) for name in names], codes.astype(np.int64),
-            _numbers(rows, "encounter"), _numbers(rows, "content"), _sightings(run, rows, queries),
-        )  # fmt: skip
+            images,
+            rows,
+            references,
+            queries,
+            [str(name) for name in names],
+            codes.astype(np.int64),
+            _numbers(rows, "encounter"),
+            _numbers(rows, "content"),
+            _sightings(run, rows, queries),
+        )
 
     @property
     def bursts(self) -> bool:
@@ -98,9 +105,12 @@ class Album:
         return np.asarray(out)
 
     def scores(
-        self, lookers: Sequence[Looker], looking: Positions, out_qg: NDArray[np.bool_] | None,
+        self,
+        lookers: Sequence[Looker],
+        looking: Positions,
+        out_qg: NDArray[np.bool_] | None,
         progress: Callable[[int], None],
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:  # fmt: skip
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """What all lookers give each animal, float32 [m, q, i] with `LOOKS` rows per looker, and the
         place among the references of its best photo, by the last of them, int64 [q, i]."""
         shape = (len(lookers) * LOOKS, len(looking), len(self.names))

@@ -66,11 +66,7 @@ def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> 
     rows, findings = assign(loaded.rows, data.split, data.unseen)
     store = PreparedStore(prepared, data.images)
     refuse_full_disk(
-        look(prepared),
-        prepared,
-        photos=len(rows),
-        kept=store.nbytes(),
-        short_px=data.images.short_px,
+        look(prepared), prepared, photos=len(rows), kept=store.nbytes(), short_px=data.images.short_px
     )
     with display.phase("photos", len(rows), "prepared") as phase:
         images, kept, bad, reused = prepare_images(rows, store, progress=phase.at)
@@ -111,15 +107,11 @@ def index(rows: pd.DataFrame) -> Dataset:
             "position": np.arange(len(rows)),
             "root": pa.array(rows["root"], pa.string()),
             "path": pa.array(rows["path"], pa.string()),
-            "bbox": pa.array(
-                rows["bbox"] if "bbox" in rows else [None] * len(rows), pa.list_(pa.float64())
-            ),
+            "bbox": pa.array(rows["bbox"] if "bbox" in rows else [None] * len(rows), pa.list_(pa.float64())),
         }
     )
     size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
-    return ray.data.from_arrow(
-        [columns.slice(at, size) for at in range(0, max(1, len(rows)), size)]
-    )
+    return ray.data.from_arrow([columns.slice(at, size) for at in range(0, max(1, len(rows)), size)])
 
 
 def prepare_images(
@@ -152,9 +144,7 @@ def prepare_images(
     return store.open(photos), kept, quarantine.reset_index(drop=True), reused
 
 
-def _place(
-    rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], None]
-) -> list[Placed]:
+def _place(rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], None]) -> list[Placed]:
     """Where each row's photo is, as the tasks tell it."""
     told = index(rows).map_batches(
         _prepare_batch,
@@ -192,20 +182,23 @@ def _place(
 
 _PLACED = pa.schema(
     {
-        "position": pa.int64(), "content": pa.string(), "error": pa.string(), "shard": pa.string(),
-        "start": pa.int64(), "height": pa.int32(), "width": pa.int32(), "reused": pa.bool_(),
+        "position": pa.int64(),
+        "content": pa.string(),
+        "error": pa.string(),
+        "shard": pa.string(),
+        "start": pa.int64(),
+        "height": pa.int32(),
+        "width": pa.int32(),
+        "reused": pa.bool_(),
     }
-)  # fmt: skip
+)
 
 
-def _prepare_batch(
-    batch: pa.Table, *, store: PreparedStore, known: list[ray.ObjectRef]
-) -> pa.Table:
+def _prepare_batch(batch: pa.Table, *, store: PreparedStore, known: list[ray.ObjectRef]) -> pa.Table:
     there: Index = ray.get(known[0])
     rows = batch.to_pylist()
     placed = store.prepare((Row(row["root"], row["path"], row["bbox"]) for row in rows), there)
     records = [
-        {"position": row["position"]} | photo._asdict()
-        for row, photo in zip(rows, placed, strict=True)
+        {"position": row["position"]} | photo._asdict() for row, photo in zip(rows, placed, strict=True)
     ]
     return pa.Table.from_pylist(records, schema=_PLACED)

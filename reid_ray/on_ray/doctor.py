@@ -25,10 +25,17 @@ if TYPE_CHECKING:
 Status = Literal["ok", "note", "fault"]
 
 _MODULES = {
-    "ray": "ray", "torch": "torch", "torchvision": "torchvision", "timm": "timm",
-    "pytorch-metric-learning": "pytorch_metric_learning", "opencv-python-headless": "cv2",
-    "kornia": "kornia", "mlflow": "mlflow", "pyarrow": "pyarrow", "numba": "numba",
-}  # fmt: skip
+    "ray": "ray",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "pytorch-metric-learning": "pytorch_metric_learning",
+    "opencv-python-headless": "cv2",
+    "kornia": "kornia",
+    "mlflow": "mlflow",
+    "pyarrow": "pyarrow",
+    "numba": "numba",
+}
 """Distributions that must import, and by which name."""
 PAPER_BACKBONES = ("swin_base_patch4_window7_224.ms_in22k_ft_in1k", "efficientnet_b3.ra2_in1k")
 _GIB = 2**30
@@ -62,9 +69,7 @@ def _guarded(what: str, check: Callable[[], Check]) -> Check:
         return check()
     except Exception as error:
         return Check(
-            what,
-            "fault",
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            what, "fault", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         )
 
 
@@ -76,9 +81,7 @@ def _libraries() -> Iterator[Check]:
         except PackageNotFoundError:
             yield Check(name, "fault", "not installed; run `uv sync` in the project's folder")
         except Exception as error:  # a library that does not fit another one raises anything
-            yield Check(
-                name, "fault", f"{found} does not import: {error}; install all anew: `uv sync`"
-            )
+            yield Check(name, "fault", f"{found} does not import: {error}; install all anew: `uv sync`")
         else:
             yield Check(name, "ok", found)
 
@@ -89,16 +92,15 @@ def _machine(storage: Path) -> Iterator[Check]:
 
     memory = psutil.virtual_memory()
     yield Check(
-        "memory", "ok" if memory.available > 2 * _GIB else "note",
+        "memory",
+        "ok" if memory.available > 2 * _GIB else "note",
         f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free, {os.cpu_count()} CPUs",
-    )  # fmt: skip
+    )
     shared = shutil.disk_usage("/dev/shm") if Path("/dev/shm").is_dir() else None
     if shared is not None:
         enough = shared.total >= _SHARED_SHARE * memory.total
         advice = "" if enough else "; in a container start it with a larger --shm-size"
-        yield Check(
-            "/dev/shm", "ok" if enough else "note", f"{shared.total / _GIB:.1f} GiB{advice}"
-        )
+        yield Check("/dev/shm", "ok" if enough else "note", f"{shared.total / _GIB:.1f} GiB{advice}")
     yield _guarded("storage", lambda: _storage(storage))
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -106,9 +108,7 @@ def _machine(storage: Path) -> Iterator[Check]:
             bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
             yield Check("GPU", "ok", f"{card.name}, {card.total_memory / _GIB:.0f} GiB, {bf16}")
     else:
-        yield Check(
-            "GPU", "note", "none here: tiny backbones and local features only, or use a cluster"
-        )
+        yield Check("GPU", "note", "none here: tiny backbones and local features only, or use a cluster")
 
 
 def _storage(storage: Path) -> Check:
@@ -129,8 +129,11 @@ def _matching() -> Check:
 
     product = fastest_product()
     slow = "; matching works, but several times slower than with int8 instructions"
-    return Check("matching", "note" if product == "float32" else "ok",
-                 f"{product} products" + (slow if product == "float32" else ""))  # fmt: skip
+    return Check(
+        "matching",
+        "note" if product == "float32" else "ok",
+        f"{product} products" + (slow if product == "float32" else ""),
+    )
 
 
 def _weights(name: str) -> Check:
@@ -139,9 +142,7 @@ def _weights(name: str) -> Check:
     weights, why = resolve_weights(name, "auto")
     missing = "neither cached nor can the hub be reached; fetch them once, or set training.weights"
     return Check(
-        f"weights of {name}",
-        "note" if weights == "random" else "ok",
-        missing if weights == "random" else why,
+        f"weights of {name}", "note" if weights == "random" else "ok", missing if weights == "random" else why
     )
 
 
@@ -149,8 +150,11 @@ def _mlflow(uri: str | None, storage: Path) -> Check:
     from reid_ray.reporting.mlflow_store import reachable
 
     if uri is None and remote(storage) is not None:
-        return Check("MLflow", "note", "no server given: each study writes SQLite, copied to the storage at "
-                     "its end; set tracking_uri")  # fmt: skip
+        return Check(
+            "MLflow",
+            "note",
+            "no server given: each study writes SQLite, copied to the storage at its end; set tracking_uri",
+        )
     where = uri or f"sqlite:///{storage.absolute() / 'mlflow.db'}"
     try:
         found = reachable(where)
@@ -168,8 +172,12 @@ def _cluster(storage: Path) -> Iterator[Check]:
         with cluster() as found:
             yield Check("Ray", "ok", str(found))
             if socket.gethostbyname(socket.gethostname()).startswith("127.") and found.nodes > 1:
-                yield Check("network", "note", "this host's name is 127.x to itself, which gloo hands "
-                            "to other hosts: set GLOO_SOCKET_IFNAME")  # fmt: skip
+                yield Check(
+                    "network",
+                    "note",
+                    "this host's name is 127.x to itself, which gloo hands "
+                    "to other hosts: set GLOO_SOCKET_IFNAME",
+                )
             for node in ask_nodes(storage):
                 yield _node(node, storage, embedded=found.embedded)
     except Exception as error:  # Ray raises many kinds where it cannot start
@@ -185,8 +193,6 @@ def _node(node: "Node", storage: Path, *, embedded: bool) -> Check:
         return Check(what, "fault", node.fault)
     ours = libraries()
     if differing := sorted(name for name, one in ours.items() if node.libraries.get(name) != one):
-        return Check(
-            what, "fault", f"has other versions of {', '.join(differing)}; use one image for all"
-        )
+        return Check(what, "fault", f"has other versions of {', '.join(differing)}; use one image for all")
     seen = f"sees {address(storage)}, same versions"
     return Check(what, "ok", "this machine" if embedded else seen)

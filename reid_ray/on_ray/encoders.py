@@ -64,9 +64,14 @@ class EncoderPlan:
         if self.licence:
             params["licence"] = self.licence
         return Result(
-            key=self.key, method=self.name, kind="baseline", family=self.family, scope=scope,
-            params=params, **fields,
-        )  # fmt: skip
+            key=self.key,
+            method=self.name,
+            kind="baseline",
+            family=self.family,
+            scope=scope,
+            params=params,
+            **fields,
+        )
 
 
 @dataclass(frozen=True)
@@ -123,9 +128,7 @@ def score_encoders(
                 calls[plan.key] = Call("answer", (materials, plan, store, folder, part))
             else:
                 result = plan.result(scope, status=part.status, note=part.note)
-                study.method(plan.key).finish(
-                    result.but(seconds=part.seconds, started_at=time.time())
-                )
+                study.method(plan.key).finish(result.but(seconds=part.seconds, started_at=time.time()))
         for _ in pool.run(calls):
             pass
 
@@ -237,10 +240,19 @@ class Embedder:
         if self.model is None or self.model.name != plan.key:
             self.model = None  # its memory is free before the next one is built
             self.model = Model.build(
-                plan.key, plan.model, weights=plan.weights, px=plan.input_px, seed=plan.seed,
-                mean=plan.mean, std=plan.std, interpolation=plan.interpolation,
-                store=store, device=self.device, about=plan.source, licence=plan.licence,
-            )  # fmt: skip
+                plan.key,
+                plan.model,
+                weights=plan.weights,
+                px=plan.input_px,
+                seed=plan.seed,
+                mean=plan.mean,
+                std=plan.std,
+                interpolation=plan.interpolation,
+                store=store,
+                device=self.device,
+                about=plan.source,
+                licence=plan.licence,
+            )
         return self.model
 
 
@@ -248,9 +260,7 @@ def told_of(plans: Sequence[EncoderPlan], study: StudyFolder) -> list[str]:
     """What was not run and why, and whose licences apply to what was."""
     results = {plan.name: study.method(plan.key).result() for plan in plans}
     told = [
-        f"{name} was not run: {result.note}"
-        for name, result in results.items()
-        if result.status == "not_run"
+        f"{name} was not run: {result.note}" for name, result in results.items() if result.status == "not_run"
     ]
     licences = [
         f"{plan.name}: {plan.licence}"

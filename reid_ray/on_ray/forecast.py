@@ -30,21 +30,12 @@ def forecast(study: Study) -> str:
     lines += [f"note: {finding.text}" for finding in findings]
     if len(loaded.quarantine):
         lines.append(f"note: {len(loaded.quarantine)} rows put aside before decoding")
-    lines += [
-        *_trials(study, rows),
-        "",
-        *_models(study),
-        *_matching(study, rows),
-        "",
-        *_memory(study, rows),
-    ]
+    lines += [*_trials(study, rows), "", *_models(study), *_matching(study, rows), "", *_memory(study, rows)]
     return "\n".join(lines)
 
 
 def _collections(rows: pd.DataFrame) -> list[str]:
-    lines = [
-        f"{'collection':<20} {'domain':<8} {'animals':>8} {'photos':>8} {'reference':>10} {'query':>8}"
-    ]
+    lines = [f"{'collection':<20} {'domain':<8} {'animals':>8} {'photos':>8} {'reference':>10} {'query':>8}"]
     for name, part in rows.groupby("dataset", sort=False):
         counts = part["split"].value_counts()
         lines.append(
@@ -79,9 +70,7 @@ def _transfer(study: Study, rows: pd.DataFrame) -> list[str]:
         return []
     evaluate = study.transfer.evaluate
     refuse_empty(study, rows)
-    most = sum(
-        len(study.trials()) if setting == "grid" else 1 for setting in study.transfer.settings
-    )
+    most = sum(len(study.trials()) if setting == "grid" else 1 for setting in study.transfer.settings)
     lines = ["", f"Then, on the queries of {', '.join(evaluate)} (at most {most} each):"]
     for variant in study.transfer.variants:
         seen = variant_rows(rows, evaluate, variant)
@@ -100,8 +89,7 @@ def _models(study: Study) -> list[str]:
         found = find(model)
         lines.append(
             f"  {model.name:<26} {found.status:<10} {found.input_px:>4} px  {found.sentence}"
-            f"{enlarged(study.data.images.short_px, found)}"
-            + (f"; {model.licence}" if model.licence else "")
+            f"{enlarged(study.data.images.short_px, found)}" + (f"; {model.licence}" if model.licence else "")
         )
     return [*lines, ""]
 

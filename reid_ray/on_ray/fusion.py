@@ -28,12 +28,7 @@ from reid_ray.on_ray.fusion_blocks import LocalPart, Task
 from reid_ray.on_ray.matching import Params, Progress, ranked_of
 from reid_ray.on_ray.matching_actors import Call, Pool
 from reid_ray.on_ray.matching_blocks import Vectors
-from reid_ray.on_ray.matching_sides import (
-    PAIRS_PER_CHUNK,
-    Prepared,
-    Preparer,
-    lookups_among,
-)
+from reid_ray.on_ray.matching_sides import PAIRS_PER_CHUNK, Prepared, Preparer, lookups_among
 from reid_ray.on_ray.planning import pair_count
 from reid_ray.on_ray.trial import within
 from reid_ray.on_ray.vectors import Embedded
@@ -166,9 +161,12 @@ class _Run:
         )
         near = self._near(sides, next(iter(prepared.values()), None))
         lookups, hidden = lookups_among(
-            self.rows, sides.references, trained=any(e.trained for e in self.parts.embeddings()),
-            most=self.config.lookups, seed=self.config.seed,
-        )  # fmt: skip
+            self.rows,
+            sides.references,
+            trained=any(e.trained for e in self.parts.embeddings()),
+            most=self.config.lookups,
+            seed=self.config.seed,
+        )
         task = self._task(sides, hidden)
         size = self._chunk_size(sides)
         calls = {
@@ -179,24 +177,25 @@ class _Run:
         found = {}
         for name, arrays, _ in finish(self.pool, calls, chunks):
             found[name] = Pairs(**arrays)
-            self.tell(
-                f"{min(len(lookups), len(found) * size)} of {len(lookups)} references looked up"
-            )
+            self.tell(f"{min(len(lookups), len(found) * size)} of {len(lookups)} references looked up")
         pairs = Pairs.concat([found[name] for name in sorted(found)] or [Pairs.none(len(parts))])
-        self.datasets.append(
-            _Dataset(sides, task, near, parts, tuple(prepared.values()), pairs, chunks)
-        )
+        self.datasets.append(_Dataset(sides, task, near, parts, tuple(prepared.values()), pairs, chunks))
 
     def _prepare(self, part: LocalMethod, sides: Sides, *, first: bool) -> Prepared:
         behind, own = part.config.shortlist is not None, self.config.shortlist
         prepare = Preparer(
-            self.shared, self.rows, part.config, part.folder, self.pool, self.k,
-            self.parts.shortlist if behind else None, own is None, self.tell,
+            self.shared,
+            self.rows,
+            part.config,
+            part.folder,
+            self.pool,
+            self.k,
+            self.parts.shortlist if behind else None,
+            own is None,
+            self.tell,
             describe=first and own is not None and own.by == VLAD,
-        )  # fmt: skip
-        return prepare(
-            sides.queries, sides.references, (sides.query_labels, sides.reference_labels)
         )
+        return prepare(sides.queries, sides.references, (sides.query_labels, sides.reference_labels))
 
     def _near(self, sides: Sides, local: Prepared | None) -> ray.ObjectRef | None:
         """What the shortlist goes by."""
@@ -211,11 +210,15 @@ class _Run:
         encounters = encounter_codes(self.rows)
         local = [part.config for part in self.parts.methods if isinstance(part, LocalMethod)]
         return Task(
-            sides.query_labels, sides.reference_labels, encounters[sides.queries],
-            encounters[sides.references], hidden,
+            sides.query_labels,
+            sides.reference_labels,
+            encounters[sides.queries],
+            encounters[sides.references],
+            hidden,
             any(config.exclude_same_encounter for config in local),
-            self.config.shortlist.size if self.config.shortlist else None, self.config.seed,
-        )  # fmt: skip
+            self.config.shortlist.size if self.config.shortlist else None,
+            self.config.seed,
+        )
 
     def _chunk_size(self, sides: Sides) -> int:
         matched = len(sides.references)
@@ -227,18 +230,21 @@ class _Run:
         """Named by the photos and by what the parts chose."""
         keys = self.rows["key"].to_numpy(object)
         fingerprint = method_key(
-            "fusion", self.config.canonical(), self.k, list(keys[sides.queries]),
-            list(keys[sides.references]), [str(one.settings) for one in prepared],
+            "fusion",
+            self.config.canonical(),
+            self.k,
+            list(keys[sides.queries]),
+            list(keys[sides.references]),
+            [str(one.settings) for one in prepared],
             [one.config.extractor.canonical() for one in prepared],
-        )  # fmt: skip
+        )
         return self.folder.path / "chunks" / fingerprint
 
     @property
     def new_animals(self) -> bool:
         """Whether some queries show animals without a reference."""
         return any(
-            not np.isin(one.sides.query_labels, one.sides.reference_labels).all()
-            for one in self.datasets
+            not np.isin(one.sides.query_labels, one.sides.reference_labels).all() for one in self.datasets
         )
 
     def fit(self) -> None:
@@ -259,10 +265,12 @@ class _Run:
     def _fit(self, pairs: Pairs, dataset: str) -> Fitted:
         try:
             return fit(
-                pairs, kind=self.config.calibration, combine=self.config.combine,
+                pairs,
+                kind=self.config.calibration,
+                combine=self.config.combine,
                 choose_weights=self.config.weights == "chosen",
                 new_share=NEW_SHARE if self.new_animals else 0.0,
-            )  # fmt: skip
+            )
         except ValueError as error:
             raise DatasetError(
                 f"{self.config.name}: nothing to fit on in the reference photos of "
@@ -316,9 +324,11 @@ class _Run:
         """What was joined and fitted, as flat scalars."""
         config = self.config
         params: Params = {
-            "parts": " + ".join(config.parts), "calibration": config.calibration,
-            "combine": config.combine, "pairs": self.total,
-        }  # fmt: skip
+            "parts": " + ".join(config.parts),
+            "calibration": config.calibration,
+            "combine": config.combine,
+            "pairs": self.total,
+        }
         if config.shortlist is not None:
             params |= {"shortlist": config.shortlist.by, "candidates": config.shortlist.size}
         for name, fused in self.fused.items():

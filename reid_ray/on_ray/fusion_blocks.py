@@ -19,20 +19,8 @@ from reid_ray.evaluation.ranking import Ranked, concat, rank_in_order
 from reid_ray.matching.engine import Packed
 from reid_ray.matching.kept import kept_scores
 from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_photos
-from reid_ray.matching.shortlist import (
-    candidates,
-    nearest_first,
-    score_candidates,
-    spread,
-)
-from reid_ray.on_ray.matching_blocks import (
-    QUERIES_AT_ONCE,
-    Looking,
-    Vectors,
-    all_scores,
-    blocks,
-    views_of,
-)
+from reid_ray.matching.shortlist import candidates, nearest_first, score_candidates, spread
+from reid_ray.on_ray.matching_blocks import QUERIES_AT_ONCE, Looking, Vectors, all_scores, blocks, views_of
 
 Positions = NDArray[np.int64]
 _UNMATCHED = np.float32(-1)
@@ -108,11 +96,13 @@ def lookup_pairs(task: Task, lookups: Positions, parts: Sequence[Any]) -> Pairs:
         for row, own in enumerate(few):
             found.append(
                 sample_pairs(
-                    scores[row], task.labels_g == task.labels_g[own],
-                    ~out_qg[row] & ~np.isnan(scores[row]).any(axis=1), lookup=int(own),
+                    scores[row],
+                    task.labels_g == task.labels_g[own],
+                    ~out_qg[row] & ~np.isnan(scores[row]).any(axis=1),
+                    lookup=int(own),
                     rng=np.random.default_rng((task.seed, int(own))),
                 )
-            )  # fmt: skip
+            )
     return Pairs.concat(found)
 
 
@@ -128,18 +118,16 @@ def _looked_up(
     if chosen is None:
         digest = hashlib.sha256(few.tobytes() + out_qg.tobytes()).hexdigest()[:16]
         return kept_scores(
-            part.kept, f"lookups-{digest}", out_qg.shape,
-            lambda: score_photos(
-                packed, features, references, part.config, part.settings[0], out_qg
-            ),
-        )  # fmt: skip
+            part.kept,
+            f"lookups-{digest}",
+            out_qg.shape,
+            lambda: score_photos(packed, features, references, part.config, part.settings[0], out_qg),
+        )
     found = score_candidates(packed, features, chosen, references, part.config, part.settings[0])
     return spread(found, chosen, out_qg.shape[1], np.nan)
 
 
-def rank_fused(
-    task: Task, fused: Fused, queries: Positions, parts: Sequence[Any], *, k: int
-) -> Ranked:
+def rank_fused(task: Task, fused: Fused, queries: Positions, parts: Sequence[Any], *, k: int) -> Ranked:
     """Rank all references by joined probability; the score is that probability.
 
     Equal probabilities (an isotonic curve has flat steps) rank as `Fused.best_first` says. With a
@@ -161,9 +149,7 @@ def rank_fused(
             rest = None if order_qg is None else order_qg[row]
             every, order = _answer(fused, scores[row], places, out_qg[row], rest)
             found.append(
-                rank_in_order(
-                    every, order, int(task.labels_q[q]), task.labels_g, k=k, left_out_g=out_qg[row]
-                )
+                rank_in_order(every, order, int(task.labels_q[q]), task.labels_g, k=k, left_out_g=out_qg[row])
             )
     return concat(found)
 

@@ -94,15 +94,20 @@ class Identified:
         best, unknown = int(self.candidates.answer_q[q]), float(self.candidates.unknown_q[q])
         candidates = tuple(
             Candidate(
-                self.names[i], float(p), int(photo) if photo >= 0 else None,
+                self.names[i],
+                float(p),
+                int(photo) if photo >= 0 else None,
                 int(beside) if beside >= 0 else None,
             )
             for i, p, photo, beside in zip(
-                self.candidates.identity_qc[q], self.candidates.probability_qc[q],
-                self.photo_qc[q], self.beside_qc[q], strict=True,
+                self.candidates.identity_qc[q],
+                self.candidates.probability_qc[q],
+                self.photo_qc[q],
+                self.beside_qc[q],
+                strict=True,
             )
             if i >= 0
-        )  # fmt: skip
+        )
         truth = str(self.rows["identity"].iloc[row])
         return Answer(
             row=row,
@@ -142,54 +147,62 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
 
 
 def _lookers(
-    run: IdentifyRun, album: Album, shared: ray.ObjectRef, pool: Pool, resources: Cluster,
-    storage: Path, display: Display,
-) -> list[Looker]:  # fmt: skip
+    run: IdentifyRun,
+    album: Album,
+    shared: ray.ObjectRef,
+    pool: Pool,
+    resources: Cluster,
+    storage: Path,
+    display: Display,
+) -> list[Looker]:
     lookers: list[Looker] = []
     if run.model is not None:
         with display.phase(f"{run.model.name} vectors", len(album.rows), "photos") as phase:
             lookers.append(
                 embedding_looker(
-                    run.model, album.images, shared, short_px=run.images.short_px,
-                    store=storage / "vectors", resources=resources, progress=phase.at,
+                    run.model,
+                    album.images,
+                    shared,
+                    short_px=run.images.short_px,
+                    store=storage / "vectors",
+                    resources=resources,
+                    progress=phase.at,
                 )
-            )  # fmt: skip
+            )
     if (matching := run.matching()) is not None:
         lookers.append(_local_looker(matching, album, shared, pool, storage, display))
     return lookers
 
 
 def _local_looker(
-    config: Matching, album: Album, shared: ray.ObjectRef, pool: Pool, storage: Path,
-    display: Display,
-) -> LocalLooker:  # fmt: skip
+    config: Matching, album: Album, shared: ray.ObjectRef, pool: Pool, storage: Path, display: Display
+) -> LocalLooker:
     with display.phase(f"{config.name} features", len(album.rows), "photos") as phase:
         features = take_features(
-            config, shared, len(album.rows),
-            pool=pool, store=storage / "features", progress=phase.at,
-        )  # fmt: skip
+            config, shared, len(album.rows), pool=pool, store=storage / "features", progress=phase.at
+        )
     known = album.references
     lookups = len(tuning_lookups(config, len(known)))
     with display.phase(f"{config.name} settings tried on", lookups, "references") as phase:
         setting = choose_setting(
-            config, features.take(known), album.identity_g, album.encounter_n[known],
-            pool=pool, progress=phase.at,
-        )  # fmt: skip
+            config,
+            features.take(known),
+            album.identity_g,
+            album.encounter_n[known],
+            pool=pool,
+            progress=phase.at,
+        )
     return LocalLooker(config, pool, features, setting)
 
 
-def _answer(
-    run: IdentifyRun, album: Album, lookers: Sequence[Looker], display: Display
-) -> Identified:
+def _answer(run: IdentifyRun, album: Album, lookers: Sequence[Looker], display: Display) -> Identified:
     notes: list[str] = []
     lookups = _lookups(run, album, notes)
     with display.phase("references looked up", len(lookups) * len(lookers), "photos") as phase:
         looking = album.references[lookups]
         scores, _ = album.scores(lookers, looking, album.left_out(looking), phase.at)
     able = _has_others(scores, album.identity_g[lookups])
-    sightings, first, of = np.unique(
-        album.sighting_n[looking[able]], return_index=True, return_inverse=True
-    )
+    sightings, first, of = np.unique(album.sighting_n[looking[able]], return_index=True, return_inverse=True)
     learning = confidence.together(scores[:, able], of)
     own_s = album.identity_g[lookups][able][first]
     model = confidence.fit(learning, own_s, unknown_share=run.unknown_share, most=run.candidates)
@@ -198,17 +211,22 @@ def _answer(
     )
     candidates, pairs = _candidates(run, album, lookers, model, display)
     found = Identified(
-        album.images, album.rows, pd.DataFrame(), album.queries, album.names,
-        album.sighting_n[album.queries], candidates, *pairs, notes=notes,
-    )  # fmt: skip
+        album.images,
+        album.rows,
+        pd.DataFrame(),
+        album.queries,
+        album.names,
+        album.sighting_n[album.queries],
+        candidates,
+        *pairs,
+        notes=notes,
+    )
     found.learnt = {
         "lookups": len(sightings),
         "photos_looked_up": int(able.sum()),
         "found_again": float(confidence.answers_right(known, own_s).mean()),
         "unknown_noticed": float((unknown.answer_q == -1).mean()),
-        "reliability": confidence.reliability(
-            known, unknown, own_s, unknown_share=run.unknown_share
-        ),
+        "reliability": confidence.reliability(known, unknown, own_s, unknown_share=run.unknown_share),
         "skill": confidence.skill(known, unknown, own_s, unknown_share=run.unknown_share),
         "unknown_share": run.unknown_share,
         "confidence": vars(model),
@@ -233,9 +251,8 @@ def _answer(
 
 
 def _candidates(
-    run: IdentifyRun, album: Album, lookers: Sequence[Looker], model: confidence.Confidence,
-    display: Display,
-) -> tuple[Candidates, tuple[NDArray[np.int64], NDArray[np.int64]]]:  # fmt: skip
+    run: IdentifyRun, album: Album, lookers: Sequence[Looker], model: confidence.Confidence, display: Display
+) -> tuple[Candidates, tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Of all queries, some thousands at a time: scores of every animal are held for no more.
 
     Returns:
@@ -269,9 +286,11 @@ def _later(at: Callable[[int], None], before: int, done: int) -> None:
 
 
 def _most_alike(
-    candidates: Candidates, best_qi: NDArray[np.float32], photos_qi: NDArray[np.int64],
+    candidates: Candidates,
+    best_qi: NDArray[np.float32],
+    photos_qi: NDArray[np.int64],
     of_q: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of each sighting's candidates the most alike photo, and which of its own is like it.
 
     Args:

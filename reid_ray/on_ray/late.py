@@ -49,18 +49,12 @@ class LatePlan:
 
 
 def plan_late(
-    study: Study,
-    plan: StudyPlan,
-    winner: Plan | None,
-    rows: pd.DataFrame,
-    folder: StudyFolder,
+    study: Study, plan: StudyPlan, winner: Plan | None, rows: pd.DataFrame, folder: StudyFolder
 ) -> list[LatePlan]:
     """Methods behind a shortlist, then fusions, in the config's order."""
     datasets = [str(name) for name in pd.unique(rows["dataset"])]
     sources = {
-        one.name: Source.as_it_comes(one, datasets, folder)
-        for one in plan.encoders
-        if not one.missing
+        one.name: Source.as_it_comes(one, datasets, folder) for one in plan.encoders if not one.missing
     }
     if winner is not None:
         same = [
@@ -131,9 +125,13 @@ class Late:
     def _run(self, plan: LatePlan, keys: dict[str, str]) -> None:
         folder = self.folder.method(plan.key)
         result = Result(
-            key=plan.key, method=plan.config.name, kind="baseline", family=plan.family,
-            scope="+".join(pd.unique(self.rows["dataset"])), started_at=time.time(),
-        )  # fmt: skip
+            key=plan.key,
+            method=plan.config.name,
+            kind="baseline",
+            family=plan.family,
+            scope="+".join(pd.unique(self.rows["dataset"])),
+            started_at=time.time(),
+        )
         if plan.lacking:
             note = f"it builds on {plan.lacking}, which there is not"
             folder.finish(result.but(status="not_run", note=note))
@@ -153,9 +151,7 @@ class Late:
         scope = "+".join(pd.unique(predictions["dataset"]))
         seconds = time.monotonic() - began
         metrics = summarise(predictions) | metrics
-        folder.finish(
-            result.but(scope=scope, params=params, metrics=metrics, seconds=seconds), predictions
-        )
+        folder.finish(result.but(scope=scope, params=params, metrics=metrics, seconds=seconds), predictions)
 
     def _embedded(self, source: Source) -> Embedded:
         if source.key not in self._vectors:
@@ -168,10 +164,15 @@ class Late:
         total = pair_count(rows, most=matched_most(config))
         with self.display.phase(config.name, total, "pairs matched") as phase:
             matched = run_matching(
-                self.materials, self.rows, config, self.folder.method(plan.key),
-                actors=self.actors, k=self.study.top_k, embedded=near,
+                self.materials,
+                self.rows,
+                config,
+                self.folder.method(plan.key),
+                actors=self.actors,
+                k=self.study.top_k,
+                embedded=near,
                 progress=lambda done, _total, detail: phase.at(done, detail),
-            )  # fmt: skip
+            )
         return matched.predictions, matched.params, matched.metrics
 
     def _fuse(self, plan: LatePlan, vectors: dict[str, Embedded], keys: dict[str, str]) -> Finished:
@@ -179,9 +180,7 @@ class Late:
         config = plan.config
         local = {one.name: one for one in self.study.baselines.matching}
         methods = tuple(
-            LocalMethod(local[part], self.folder.method(keys[part]))
-            if part in local
-            else vectors[part]
+            LocalMethod(local[part], self.folder.method(keys[part])) if part in local else vectors[part]
             for part in config.parts
         )
         near = vectors.get(config.shortlist.by) if config.shortlist else None
@@ -192,8 +191,13 @@ class Late:
         total = pair_count(rows, most=config.shortlist.size if config.shortlist else None)
         with self.display.phase(config.name, total, "pairs joined") as phase:
             joined = run_fusion(
-                self.materials, self.rows, config, parts, self.folder.method(plan.key),
-                actors=self.actors, k=self.study.top_k,
+                self.materials,
+                self.rows,
+                config,
+                parts,
+                self.folder.method(plan.key),
+                actors=self.actors,
+                k=self.study.top_k,
                 progress=lambda done, _total, detail: phase.at(done, detail),
-            )  # fmt: skip
+            )
         return joined.predictions, joined.params, answers_calibration(joined.predictions)

@@ -160,9 +160,7 @@ def choose_setting(
     side = ray.put(_searched(features, identities_g, encounters_g))
     few = np.array_split(lookups, max(1, len(lookups) * len(features) // PAIRS_PER_CALL))
     calls = {
-        f"{n:08d}": Call("tune", (side, config, part, None, None))
-        for n, part in enumerate(few)
-        if len(part)
+        f"{n:08d}": Call("tune", (side, config, part, None, None)) for n, part in enumerate(few) if len(part)
     }
     right: dict[str, NDArray[np.float64]] = {}
     done = 0

@@ -86,9 +86,7 @@ def run_matching(
     run = _Run(config, k, progress, pair_count(rows, most=matched_most(config)))
     with Pool(actors) as pool:
         run.pool = pool
-        run.prepare = Preparer(
-            shared, rows, config, folder, pool, k, embedded, keep_scores, run.tell
-        )
+        run.prepare = Preparer(shared, rows, config, folder, pool, k, embedded, keep_scores, run.tell)
         trained = embedded is not None and embedded.trained
         predictions = answer_queries(rows, run.search, calibrate=run.look_up, trained=trained)
     names = [str(name) for name in pd.unique(predictions["dataset"])]
@@ -129,15 +127,22 @@ class _Run:
         calls = {
             f"ranked-{at:08d}": Call(
                 "rank",
-                (ready.references, ready.looking, ready.vectors, at, min(at + size, ready.queries),
-                 self.config, ready.settings, self.k, ready.kept),
+                (
+                    ready.references,
+                    ready.looking,
+                    ready.vectors,
+                    at,
+                    min(at + size, ready.queries),
+                    self.config,
+                    ready.settings,
+                    self.k,
+                    ready.kept,
+                ),
             )
             for at in range(0, ready.queries, size)
-        }  # fmt: skip
+        }
         began = time.monotonic()
-        chunks = self._finish(
-            calls, ready, min(references, matched_most(self.config) or references)
-        )
+        chunks = self._finish(calls, ready, min(references, matched_most(self.config) or references))
         self.seconds += time.monotonic() - began
         if "among" in chunks[0]:
             joined = {name: np.concatenate([one[name] for one in chunks]) for name in _MEASURED}
@@ -157,11 +162,10 @@ class _Run:
         calls = {
             f"lookups-{at:08d}": Call(
                 "look_up",
-                (ready.references, ready.vectors, self.config, ready.settings[0],
-                 places[at : at + size]),
+                (ready.references, ready.vectors, self.config, ready.settings[0], places[at : at + size]),
             )
             for at in range(0, len(places), size)
-        }  # fmt: skip
+        }
         ended = {}
         for name, arrays, _ in finish(self.pool, calls, ready.chunks):
             ended[name] = Lookups(**arrays)
@@ -182,9 +186,7 @@ class _Run:
 
     def params(self, datasets: list[str]) -> Params:
         """What was chosen and measured, as flat scalars."""
-        counts = np.concatenate(
-            [ready.keypoints for ready in self.prepared] or [np.zeros(1, np.int64)]
-        )
+        counts = np.concatenate([ready.keypoints for ready in self.prepared] or [np.zeros(1, np.int64)])
         params: Params = {
             "extractor": self.config.extractor.kind,
             "score": self.config.score,
@@ -195,10 +197,7 @@ class _Run:
         if self.config.verify:
             params["verify"] = self.config.verify.model
         if self.config.shortlist is not None:
-            params |= {
-                "shortlist": self.config.shortlist.by,
-                "candidates": self.config.shortlist.size,
-            }
+            params |= {"shortlist": self.config.shortlist.by, "candidates": self.config.shortlist.size}
         for name, ready in zip(datasets, self.prepared, strict=True):
             found = chosen(ready, ready.tuned[0])
             for what, value in chosen(ready, ready.tuned[1]).items():

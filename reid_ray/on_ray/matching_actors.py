@@ -43,9 +43,7 @@ class Matcher:
         """Whether it has been started."""
         return True
 
-    def extract(
-        self, shared: Any, positions: NDArray[np.int64], config: Matching, store: Path
-    ) -> Any:
+    def extract(self, shared: Any, positions: NDArray[np.int64], config: Matching, store: Path) -> Any:
         """`Features` of a few photos, kept in `store`; see `run_matching` for `shared`."""
         from reid_ray.datasets.prepared import PreparedImages
         from reid_ray.matching.extract import resized
@@ -56,29 +54,17 @@ class Matcher:
         return load_or_extract(store, images, config.extractor)
 
     def tune(
-        self,
-        references: Any,
-        config: Matching,
-        lookups: NDArray[np.int64],
-        vectors_gd: Any,
-        hidden_g: Any,
+        self, references: Any, config: Matching, lookups: NDArray[np.int64], vectors_gd: Any, hidden_g: Any
     ) -> Arrays:
         """Right answers of some references per setting, leave-one-out."""
         from reid_ray.matching.tuning import right_per_setting
 
         return {
-            "right": right_per_setting(
-                references, config, lookups, vectors_gd=vectors_gd, hidden_g=hidden_g
-            )
+            "right": right_per_setting(references, config, lookups, vectors_gd=vectors_gd, hidden_g=hidden_g)
         }
 
     def look_up(
-        self,
-        references: Any,
-        vectors: Any,
-        config: Matching,
-        setting: Setting,
-        places: NDArray[np.int64],
+        self, references: Any, vectors: Any, config: Matching, setting: Setting, places: NDArray[np.int64]
     ) -> Arrays:
         """The fields of `Lookups` for some references, a few at a time."""
         from reid_ray.on_ray.matching_blocks import look_up
@@ -202,10 +188,7 @@ class Pool:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for worker in self.workers:
             ray.kill(worker.actor)

@@ -18,14 +18,7 @@ from reid_ray.evaluation.ranking import Ranked, concat, rank_block, rank_in_orde
 from reid_ray.matching.engine import Packed
 from reid_ray.matching.features import Features
 from reid_ray.matching.kept import kept_scores
-from reid_ray.matching.scoring import (
-    EXCLUDED,
-    References,
-    Setting,
-    left_out,
-    score_lookups,
-    score_views,
-)
+from reid_ray.matching.scoring import EXCLUDED, References, Setting, left_out, score_lookups, score_views
 from reid_ray.matching.shortlist import (
     behind,
     candidates,
@@ -118,9 +111,11 @@ def all_scores(
 ) -> NDArray[np.float32]:
     """Scores [v, q, g] of a few queries, from `kept` where they were made before."""
     return kept_scores(
-        kept, f"{few[0]:08d}-{len(few)}", (len(views), *views[0][1].shape),
+        kept,
+        f"{few[0]:08d}-{len(few)}",
+        (len(views), *views[0][1].shape),
         lambda: score_views(looking.features.take(few), references, config, views),
-    )  # fmt: skip
+    )
 
 
 def look_up(
@@ -200,10 +195,9 @@ def rank_shortlisted(
             every = with_the_rest(longest_q[row][: len(scores)], scores, out_qg[row])
             found.append(
                 rank_in_order(
-                    every, order_qg[row], label, references.identities_g, k=k,
-                    left_out_g=out_qg[row],
+                    every, order_qg[row], label, references.identities_g, k=k, left_out_g=out_qg[row]
                 )
-            )  # fmt: skip
+            )
             same = references.identities_g[longest_q[row]] == label
             curves.append(behind(sizes, same, scores_of))
     among, right = (np.array([one[side] for one in curves]) for side in (0, 1))
@@ -220,11 +214,7 @@ def measured_sizes(config: Matching, references: int) -> list[int]:
 
 
 def _scorer(
-    queries: Features,
-    longest: NDArray[np.int64],
-    references: References,
-    config: Matching,
-    setting: Setting,
+    queries: Features, longest: NDArray[np.int64], references: References, config: Matching, setting: Setting
 ) -> Any:
     """Scores of the first so many candidates; of pairwise scores all are made once."""
     packed = Packed.of(queries)

@@ -117,15 +117,18 @@ class Preparer:
         encounters = encounter_codes(self.rows)[queries]
         vectors = None
         if side.vectors_gd is not None:
-            vectors = ray.put(
-                Vectors(self._vectors(queries, features, side.centres), side.vectors_gd)
-            )
+            vectors = ray.put(Vectors(self._vectors(queries, features, side.centres), side.vectors_gd))
         return Prepared(
-            side.references, ray.put(Looking(features, labels[0], encounters)), vectors,
-            self.config.model_copy(update={"extractor": side.extractor}), tuned,
-            np.concatenate([features.keypoints, side.keypoints]), len(queries), chunks,
+            side.references,
+            ray.put(Looking(features, labels[0], encounters)),
+            vectors,
+            self.config.model_copy(update={"extractor": side.extractor}),
+            tuned,
+            np.concatenate([features.keypoints, side.keypoints]),
+            len(queries),
+            chunks,
             self._kept(queries, references, side.extractor, tuned),
-        )  # fmt: skip
+        )
 
     def _chunks(self, queries: Positions, references: Positions) -> Path:
         keys = self.rows["key"].to_numpy(object)
@@ -145,17 +148,17 @@ class Preparer:
         plain = {"extractor": extractor, "alternatives": (), "shortlist": None, "name": "any"}
         keys = self.rows["key"].to_numpy(object)
         return self._beside("scores") / method_key(
-            self.config.model_copy(update=plain).canonical(), str([one.setting for one in tuned]),
-            list(keys[queries]), list(keys[references]),
-        )  # fmt: skip
+            self.config.model_copy(update=plain).canonical(),
+            str([one.setting for one in tuned]),
+            list(keys[queries]),
+            list(keys[references]),
+        )
 
     def _beside(self, name: str) -> Path:
         # <study>/methods/<key>: what several methods share lies beside `methods`.
         return self.folder.path.absolute().parents[1] / name
 
-    def _choose(
-        self, positions: Positions, labels: Positions, chunks: Path
-    ) -> tuple[Side, TunedPair]:
+    def _choose(self, positions: Positions, labels: Positions, chunks: Path) -> tuple[Side, TunedPair]:
         """References with the extractor and setting chosen on them alone."""
         extractors = (self.config.extractor, *self.config.alternatives)
         best: tuple[Side, TunedPair] | None = None
@@ -170,9 +173,11 @@ class Preparer:
     def _side(self, positions: Positions, labels: Positions, extractor: Extractor) -> Side:
         features = self.features(positions, extractor)
         references = References(
-            Packed.of(features).sketched(), labels, encounter_codes(self.rows)[positions],
+            Packed.of(features).sketched(),
+            labels,
+            encounter_codes(self.rows)[positions],
             features if self.config.verify else None,
-        )  # fmt: skip
+        )
         vectors = centres = None
         if self.config.shortlist is not None or self.describe:
             centres = None if self.embedded else vlad.learn_centres(features)
@@ -205,26 +210,22 @@ class Preparer:
             self.told(f"features of {taken} of {len(positions)} photos")
         return Features.concat(parts[name] for name in sorted(parts))
 
-    def _tune(
-        self, side: Side, positions: Positions, chunks: Path, place: int, *, alone: bool
-    ) -> TunedPair:
+    def _tune(self, side: Side, positions: Positions, chunks: Path, place: int, *, alone: bool) -> TunedPair:
         """The settings, chosen on the references alone; nothing is looked up for a single one."""
         settings = settings_of(self.config)
         if alone and len(settings) == 1:
             return (Tuned(settings[0], (), 0),) * 2
         trained = self.embedded is not None and self.embedded.trained
         lookups, hidden = lookups_among(
-            self.rows, positions, trained=trained,
-            most=self.config.tuning_lookups, seed=self.config.seed,
-        )  # fmt: skip
+            self.rows, positions, trained=trained, most=self.config.tuning_lookups, seed=self.config.seed
+        )
         if not len(lookups):
             lookups = sample(len(positions), most=self.config.tuning_lookups, seed=self.config.seed)
         size = chunk_size(self.config, len(positions))
         vectors = None if side.vectors_gd is None else ray.put(side.vectors_gd)
         calls = {
             f"tuning-{place}-{at:08d}": Call(
-                "tune",
-                (side.references, self.config, lookups[at : at + size], vectors, hidden),
+                "tune", (side.references, self.config, lookups[at : at + size], vectors, hidden)
             )
             for at in range(0, len(lookups), size)
         }

@@ -32,8 +32,7 @@ def run_of(arguments: argparse.Namespace) -> IdentifyRun:
     if folders := arguments.reference:
         raw["reference"] = _collection(folders[0], "reference", raw)
         raw["more_references"] = [
-            _collection(folder, f"reference-{number}", raw)
-            for number, folder in enumerate(folders[1:], 2)
+            _collection(folder, f"reference-{number}", raw) for number, folder in enumerate(folders[1:], 2)
         ]
     if missing := [part for part in ("reference", "query") if part not in raw]:
         raise ConfigError(
@@ -80,9 +79,7 @@ def _model(text: str) -> dict[str, Any] | str:
 
 
 def _name_of(text: str) -> str:
-    return (
-        re.sub(r"[^A-Za-z0-9_.-]+", "-", text.removeprefix("hf-hub:")).strip("-._")[:60] or "model"
-    )
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text.removeprefix("hf-hub:")).strip("-._")[:60] or "model"
 
 
 def name_animals(run: IdentifyRun) -> str:
@@ -121,9 +118,7 @@ def _counts(answers: Any) -> list[str]:
 
     lines = [f"{len(part):>6}  {title.lower()}" for _, title, part in sections(answers.answers)]
     if right := answers.right():
-        lines.append(
-            f"{right[0]} of {right[1]} photos whose names were known beforehand are named so"
-        )
+        lines.append(f"{right[0]} of {right[1]} photos whose names were known beforehand are named so")
     if len(answers.quarantine):
         lines.append(f"{len(answers.quarantine)} photos put aside, see put_aside.csv")
     return lines

@@ -76,9 +76,7 @@ def _answer(ref: ray.ObjectRef, storage: Path) -> tuple[str, dict[str, str]]:
         fault = f"writes, but {address(there)} is not to be seen from the driver"
     files.remove(Path(written))
     if fault:
-        fault += (
-            f"; set storage ({address(storage)}) to a folder that all nodes share, or to object "
-        )
+        fault += f"; set storage ({address(storage)}) to a folder that all nodes share, or to object "
         fault += "storage (s3://...) whose keys all nodes have in their environment"
     return fault, theirs
 

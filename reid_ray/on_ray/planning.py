@@ -47,10 +47,7 @@ class StudyPlan:
 
     def baseline_keys(self) -> list[str]:
         """Keys of what needs no training."""
-        encoders, matchers = (
-            (plan.key for plan in self.encoders),
-            (plan.key for plan in self.matchers),
-        )
+        encoders, matchers = ((plan.key for plan in self.encoders), (plan.key for plan in self.matchers))
         return [self.chance_key, *encoders, *matchers]
 
 
@@ -159,11 +156,7 @@ def _encoders(study: Study, digest: str) -> list[EncoderPlan]:
     ]
     pretrained = [
         as_it_comes(
-            model,
-            digest,
-            short_px=study.data.images.short_px,
-            seed=study.training.seed,
-            top_k=study.top_k,
+            model, digest, short_px=study.data.images.short_px, seed=study.training.seed, top_k=study.top_k
         )
         for model in study.baselines.pretrained
     ]
@@ -177,9 +170,7 @@ def enlarged(short_px: int, found: Found) -> str:
     return f"; photos are kept at {short_px} px and enlarged, see data.images.short_px"
 
 
-def as_it_comes(
-    model: Pretrained, digest: str, *, short_px: int, seed: int, top_k: int
-) -> EncoderPlan:
+def as_it_comes(model: Pretrained, digest: str, *, short_px: int, seed: int, top_k: int) -> EncoderPlan:
     """A model with where its weights are; `missing` where they are nowhere.
 
     Args:
@@ -187,9 +178,7 @@ def as_it_comes(
     """
     found = find(model)
     return EncoderPlan(
-        key=method_key(
-            "pretrained", model.name, model.settings, seed, found.version, top_k, digest
-        ),
+        key=method_key("pretrained", model.name, model.settings, seed, found.version, top_k, digest),
         name=model.name,
         family="untrained" if found.status == "random" else "pre-trained",
         model=found.architecture or model.model or model.name,

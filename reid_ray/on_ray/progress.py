@@ -53,9 +53,7 @@ class Phase:
         rate = self.rate(now)
         known = f", {_speed(rate)}, about {_clock((self.total - done) / rate)} left" if rate else ""
         text = f"  {self.name}: {done}/{self.total} {self.unit}{known}"
-        self.console.print(
-            text + (f"  ({detail})" if detail else ""), markup=False, highlight=False
-        )
+        self.console.print(text + (f"  ({detail})" if detail else ""), markup=False, highlight=False)
 
     def rate(self, now: float) -> float:
         """Units per second of late; 0 where it is not known yet.
@@ -82,9 +80,8 @@ class Display:
         # A notebook keeps all that is written: plain lines, as on no terminal.
         notebook = "ipykernel" in sys.modules
         self.console = console or Console(
-            file=sys.stdout, soft_wrap=True, force_jupyter=False,
-            force_terminal=False if notebook else None,
-        )  # fmt: skip
+            file=sys.stdout, soft_wrap=True, force_jupyter=False, force_terminal=False if notebook else None
+        )
         self.started = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -98,10 +95,16 @@ class Display:
         """Follow one stretch of work; its time is told at the end."""
         if self.console.is_terminal and total:
             columns = (
-                SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TextColumn(unit), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(),
-                TimeRemainingColumn(), TextColumn("{task.fields[detail]}"),
-            )  # fmt: skip
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn(unit),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[detail]}"),
+            )
             with Progress(*columns, console=self.console, transient=True) as bar:
                 task = bar.add_task(name, total=total, detail="", rate="")
                 phase = Phase(name, total, unit, self.console, bar, task)

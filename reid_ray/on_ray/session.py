@@ -24,9 +24,12 @@ _QUIET_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
 }
 _CHATTY = (
-    "ray.data", "ray.tune", "ray.train", "ray._private.worker",
+    "ray.data",
+    "ray.tune",
+    "ray.train",
+    "ray._private.worker",
     "ray.train.v2._internal.execution.context",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

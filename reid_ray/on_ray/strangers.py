@@ -37,9 +37,11 @@ def group_strangers(
     theirs = album.encounter_n[album.queries[unknown_q]]
     told = bool((theirs >= 0).any())  # else it is learnt without, as it will be used
     learnt = grouping.learn(
-        _pairs(lookers, album.references[sampled]), album.identity_g[sampled],
-        album.encounter_n[album.references[sampled]] if told else None, seed=seed,
-    )  # fmt: skip
+        _pairs(lookers, album.references[sampled]),
+        album.identity_g[sampled],
+        album.encounter_n[album.references[sampled]] if told else None,
+        seed=seed,
+    )
     groups = np.full(len(album.queries), -1, np.int64)
     if len(unknown_q):
         groups[unknown_q] = learnt.groups(_pairs(lookers, album.queries[unknown_q]), theirs)
@@ -48,13 +50,14 @@ def group_strangers(
         notes.append(
             "photos of unknown animals are hard to group here: known animals, grouped in the same way, "
             f"agree with the truth to {learnt.ari:.2f} (1 is perfect, 0 is chance), so take the groups as "
-            "hints"
-            + ("" if told else "; which photos were taken together (encounter) would help most")
+            "hints" + ("" if told else "; which photos were taken together (encounter) would help most")
         )
     facts = {
         "ari": None if np.isnan(learnt.ari) else learnt.ari,
-        "ari_encounters": learnt.ari_encounters, "cut": learnt.cut, "photos": len(sampled),
-    }  # fmt: skip
+        "ari_encounters": learnt.ari_encounters,
+        "cut": learnt.cut,
+        "photos": len(sampled),
+    }
     return groups, facts, notes
 
 

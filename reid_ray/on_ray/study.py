@@ -109,9 +109,7 @@ def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) ->
     if fresh:
         aside = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
         files.move_folder(folder.path, storage / aside)
-    run = _Run(
-        study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name)
-    )
+    run = _Run(study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name))
     _look_for_weights(run)
     with cluster(study.scaling) as resources:
         display.say(f"Ray on {resources}")
@@ -145,9 +143,7 @@ def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) ->
     report = write_report(record, results_folder(study.reports) / study.name)
     run.tracking.finish(folder, report.parent, summary_text(record))
     if run.tracking.problem:
-        display.say(
-            f"note: {run.tracking.problem}; the runs are safe, the same command copies them later"
-        )
+        display.say(f"note: {run.tracking.problem}; the runs are safe, the same command copies them later")
     compared = [plan.key for plan in stages.trials] or keys
     return Outcome(
         record,
@@ -224,11 +220,7 @@ def _baselines(
 
 
 def _score_encoders(
-    run: _Run,
-    plans: list[EncoderPlan],
-    materials: ray.ObjectRef,
-    rows: pd.DataFrame,
-    resources: Cluster,
+    run: _Run, plans: list[EncoderPlan], materials: ray.ObjectRef, rows: pd.DataFrame, resources: Cluster
 ) -> None:
     """Models as they come; what is not run is told, and so are the licences of what is."""
     scaling = run.study.scaling
@@ -237,9 +229,7 @@ def _score_encoders(
     actors = max(1, min(slots, scaling.embedding_actors or slots, resources.cpus))
     photos = len(rows) * sum(not plan.missing for plan in plans)
     with run.display.phase("models as they come", photos, "photos embedded") as phase:
-        score_encoders(
-            plans, materials, rows, run.folder, actors=actors, gpus=gpus, progress=phase.at
-        )
+        score_encoders(plans, materials, rows, run.folder, actors=actors, gpus=gpus, progress=phase.at)
 
 
 def _match(
@@ -250,13 +240,17 @@ def _match(
     actors = run.study.scaling.matching_actors or resources.cpus
     with run.display.phase(plan.config.name, pair_count(rows), "pairs matched") as phase:
         matched = run_matching(
-            materials, rows, plan.config, folder, actors=actors, k=run.study.top_k,
+            materials,
+            rows,
+            plan.config,
+            folder,
+            actors=actors,
+            k=run.study.top_k,
             progress=lambda done, _total, detail: phase.at(done, detail),
             keep_scores=any(
-                plan.config.name in fusion.parts and fusion.shortlist is None
-                for fusion in run.study.fusion
+                plan.config.name in fusion.parts and fusion.shortlist is None for fusion in run.study.fusion
             ),
-        )  # fmt: skip
+        )
     result = Result(
         key=plan.key,
         method=plan.config.name,
@@ -282,11 +276,15 @@ def _late(
     """What builds on other methods; returns its keys."""
     plans = plan_late(run.study, stages, winner, rows, run.folder)
     late = Late(
-        run.study, run.folder, materials, rows, run.display,
+        run.study,
+        run.folder,
+        materials,
+        rows,
+        run.display,
         actors=run.study.scaling.matching_actors or resources.cpus,
         gpus=gpus_per_worker(run.study.scaling, resources),
         early={matcher.config.name: matcher.key for matcher in stages.matchers},
-    )  # fmt: skip
+    )
     late.run(plans, lambda key: run.tracking.sync(run.folder.method(key)))
     for plan in plans:
         result = run.folder.method(plan.key).result()
@@ -324,9 +322,8 @@ def _trials(
             phase.at(done, f"{len(ended)} trials ended, {plan.trial.label}")
 
         errors = run_trials(
-            waiting, materials, run.folder, run.study.scaling, resources, progress=follow,
-            halving=halving,
-        )  # fmt: skip
+            waiting, materials, run.folder, run.study.scaling, resources, progress=follow, halving=halving
+        )
     if halving and halving.stopped:
         run.display.say(f"ASHA stopped {len(halving.stopped)} trials early")
     for plan in plans:
@@ -377,9 +374,12 @@ def _confirm(run: _Run, winner: Plan, materials: ray.ObjectRef, resources: Clust
         try:
             gpus = gpus_per_worker(scaling, resources)
             check_fits(
-                scaling, workers=scaling.winner_workers, gpus_per_worker=gpus,
-                cpus=resources.cpus, gpus=resources.gpus,
-            )  # fmt: skip
+                scaling,
+                workers=scaling.winner_workers,
+                gpus_per_worker=gpus,
+                cpus=resources.cpus,
+                gpus=resources.gpus,
+            )
             with run.display.phase("winner under DDP", scaling.winner_workers, "workers") as _:
                 train_distributed(
                     plan,

@@ -23,10 +23,7 @@ HOLDER_CPUS = 0.01
 
 
 def train_here(
-    plan: Plan,
-    materials: Materials,
-    folder: MethodFolder,
-    report: Callable[[dict[str, float]], None],
+    plan: Plan, materials: Materials, folder: MethodFolder, report: Callable[[dict[str, float]], None]
 ) -> None:
     """Train in this process, on the GPU that Ray gave it if it gave one."""
     device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
@@ -95,9 +92,7 @@ def _worker(config: dict[str, Any]) -> None:
     run(config["plan"], materials, worker, folder, ray.train.report)
 
 
-def check_fits(
-    scaling: Scaling, *, workers: int, gpus_per_worker: float, cpus: int, gpus: int
-) -> None:
+def check_fits(scaling: Scaling, *, workers: int, gpus_per_worker: float, cpus: int, gpus: int) -> None:
     """Refuse a trial that the cluster could never place; Ray would wait for ever, without a word.
 
     Args:

@@ -59,9 +59,8 @@ def plan_transfer(study: Study, rows: pd.DataFrame, stages: StudyPlan, winner: P
         for trial in _settings(study, winner):
             source, note = weights[trial.backbone]
             key = method_key(
-                "transfer", trial.canonical(), source, evaluate, variant, study.top_k, photos,
-                stages.digest,
-            )  # fmt: skip
+                "transfer", trial.canonical(), source, evaluate, variant, study.top_k, photos, stages.digest
+            )
             plans.append(replace(base, key=key, trial=trial, weights=source, note=note))
     return plans
 
@@ -77,9 +76,7 @@ def adopt(study: StudyFolder, plan: Plan, grid: list[Plan], *, search: Search) -
 
     That is so for `all` of a joint study: both learned from every seen dataset.
     """
-    same = [
-        one for one in grid if one.trial == plan.trial and set(plan.trained_on) <= set(one.datasets)
-    ]
+    same = [one for one in grid if one.trial == plan.trial and set(plan.trained_on) <= set(one.datasets)]
     if plan.variant != "all" or not same:
         return
     source, folder = study.method(same[0].key), study.method(plan.key)
@@ -94,11 +91,7 @@ def adopt(study: StudyFolder, plan: Plan, grid: list[Plan], *, search: Search) -
     _copy_history(source, folder)
     empty = plan.empty_result()
     result = found.but(
-        key=plan.key,
-        kind="transfer",
-        scope=empty.scope,
-        params=found.params | empty.params,
-        metrics=metrics,
+        key=plan.key, kind="transfer", scope=empty.scope, params=found.params | empty.params, metrics=metrics
     )
     folder.finish(result, predictions)
 

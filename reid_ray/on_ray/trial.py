@@ -34,14 +34,19 @@ from reid_ray.runs.methods import Kind, MethodFolder, Result
 from reid_ray.splits.domains import learned_from, variant_rows
 from reid_ray.splits.leaks import encounters_of
 
-OUT_OF_MEMORY = (
-    "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
-)
+OUT_OF_MEMORY = "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
 
 BUGS = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError,
-    NotImplementedError, TypeError, ValueError,
-)  # fmt: skip
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
 """What would happen again in every retry. A lost peer, GPU or disk raises RuntimeError or OSError."""
 
 
@@ -112,11 +117,7 @@ class Plan:
 
 
 def run(
-    plan: Plan,
-    materials: Materials,
-    worker: Worker,
-    folder: MethodFolder,
-    report: Callable[[Row], None],
+    plan: Plan, materials: Materials, worker: Worker, folder: MethodFolder, report: Callable[[Row], None]
 ) -> Result:
     """Train, answer the queries, write the result; divergence and lack of memory are results too, and
     so is whatever no retry can mend.
@@ -143,9 +144,7 @@ def run(
         result = result.but(status="failed", note=str(error))
     except BUGS as error:
         files.write_bytes(folder.path / "error.txt", traceback.format_exc().encode())
-        note = (
-            f"fault of the program ({type(error).__name__}: {error}), see error.txt in its folder"
-        )
+        note = f"fault of the program ({type(error).__name__}: {error}), see error.txt in its folder"
         result = result.but(status="failed", note=note)
     except RuntimeError as error:
         if not out_of_memory(error):
@@ -202,9 +201,8 @@ def cosine_search(
         if encounters is not None and (encounters[references] >= 0).any():
             known = encounters[queries], encounters[references]
         return cosine_knn(
-            vectors(queries), vectors(references), query_labels, reference_labels, k=k,
-            encounters=known,
-        )  # fmt: skip
+            vectors(queries), vectors(references), query_labels, reference_labels, k=k, encounters=known
+        )
 
     return search
 
@@ -239,9 +237,7 @@ def _train(
     report: Callable[[Row], None],
 ) -> tuple[Encoder, Row]:
     """The trained encoder and its validation figures; the history goes to the method's folder."""
-    search = partial(
-        embedding_search, images=images, px=plan.trial.input_px, device=worker.device, k=1
-    )
+    search = partial(embedding_search, images=images, px=plan.trial.input_px, device=worker.device, k=1)
 
     def validate(encoder: Encoder) -> Row:
         answers = answer_queries(rows, search(encoder), validation=True)

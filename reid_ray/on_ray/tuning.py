@@ -55,15 +55,16 @@ def run_trials(
     if not plans:
         return {}
     gpus = gpus_per_worker(scaling, cluster)
-    check_fits(
-        scaling, workers=scaling.workers, gpus_per_worker=gpus,
-        cpus=cluster.cpus, gpus=cluster.gpus,
-    )  # fmt: skip
+    check_fits(scaling, workers=scaling.workers, gpus_per_worker=gpus, cpus=cluster.cpus, gpus=cluster.gpus)
     by_key = {plan.key: plan for plan in plans}
     trainable = tune.with_parameters(
-        _trainable, plans=[ray.put(by_key)], materials=[materials], study=str(study.path),
-        scaling=scaling, gpus=gpus,
-    )  # fmt: skip
+        _trainable,
+        plans=[ray.put(by_key)],
+        materials=[materials],
+        study=str(study.path),
+        scaling=scaling,
+        gpus=gpus,
+    )
     nested = scaling.workers > 0
     follow = _Follow(by_key, progress, study, halving)
     resources = {"CPU": HOLDER_CPUS} if nested else {"CPU": scaling.cpus_per_worker, "GPU": gpus}
@@ -122,9 +123,7 @@ def _host_bytes(plans: Sequence[Plan], scaling: Scaling) -> int:
     return workers * max(need.state + need.activations for need in needs)
 
 
-def concurrent_trials(
-    scaling: Scaling, cluster: Cluster, gpus: float, *, host_bytes: int = 0
-) -> int:
+def concurrent_trials(scaling: Scaling, cluster: Cluster, gpus: float, *, host_bytes: int = 0) -> int:
     """How many trials run side by side without waiting for each other's resources for ever, or
     filling the memory: on CPUs each takes about `host_bytes`.
     """
@@ -137,9 +136,7 @@ def concurrent_trials(
     return max(1, min(fit, scaling.max_concurrent or fit))
 
 
-def look_for_room(
-    plans: Sequence[Plan], scaling: Scaling, cluster: Cluster, study: StudyFolder
-) -> list[str]:
+def look_for_room(plans: Sequence[Plan], scaling: Scaling, cluster: Cluster, study: StudyFolder) -> list[str]:
     """Whether trainings fit on this machine, if it is all there is; see `check_trainings`."""
     if not plans or not cluster.embedded:
         return []
@@ -203,11 +200,7 @@ class _Follow(Callback):  # type: ignore[misc]
     """Tells the driver of every epoch and every end, and writes down which trials were stopped."""
 
     def __init__(
-        self,
-        plans: dict[str, Plan],
-        progress: Progress,
-        study: StudyFolder,
-        halving: Halving | None,
+        self, plans: dict[str, Plan], progress: Progress, study: StudyFolder, halving: Halving | None
     ) -> None:
         self._plans, self._progress = plans, progress
         self._study, self._halving = study, halving
@@ -217,9 +210,7 @@ class _Follow(Callback):  # type: ignore[misc]
         """Tune saves its callbacks for a restore that we never do; a display cannot be saved."""
         return {}
 
-    def on_trial_result(
-        self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any
-    ) -> None:
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
         if "epoch" in result:
             self._progress(self._plans[trial.config["key"]], int(result["epoch"]), False)
 

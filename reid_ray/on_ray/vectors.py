@@ -58,14 +58,19 @@ class Source:
     trained: bool
 
     @classmethod
-    def as_it_comes(
-        cls, plan: EncoderPlan, datasets: Sequence[str], study: StudyFolder
-    ) -> "Source":
+    def as_it_comes(cls, plan: EncoderPlan, datasets: Sequence[str], study: StudyFolder) -> "Source":
         """A pre-trained or untrained model."""
         encoding = Encoding(
-            tuple(datasets), plan.model, plan.weights, plan.input_px, plan.seed, mean=plan.mean,
-            std=plan.std, interpolation=plan.interpolation, store=study.path.parent / "vectors",
-        )  # fmt: skip
+            tuple(datasets),
+            plan.model,
+            plan.weights,
+            plan.input_px,
+            plan.seed,
+            mean=plan.mean,
+            std=plan.std,
+            interpolation=plan.interpolation,
+            store=study.path.parent / "vectors",
+        )
         return cls(plan.name, plan.key, (encoding,), trained=False)
 
     @classmethod
@@ -73,11 +78,15 @@ class Source:
         """The chosen trial, trained once or once per dataset."""
         encodings = tuple(
             Encoding(
-                plan.datasets, plan.trial.backbone, plan.weights, plan.trial.input_px,
-                plan.trial.seed, str(study.method(plan.key).checkpoint_path),
+                plan.datasets,
+                plan.trial.backbone,
+                plan.weights,
+                plan.trial.input_px,
+                plan.trial.seed,
+                str(study.method(plan.key).checkpoint_path),
             )
             for plan in plans
-        )  # fmt: skip
+        )
         return cls(name, key, encodings, trained=True)
 
 
@@ -90,9 +99,7 @@ class Embedded:
     trained: bool
 
 
-def embedded(
-    source: Source, materials: ray.ObjectRef, rows: pd.DataFrame, *, gpus: float
-) -> Embedded:
+def embedded(source: Source, materials: ray.ObjectRef, rows: pd.DataFrame, *, gpus: float) -> Embedded:
     """Embed all query and reference photos, each dataset by its model, in parallel.
 
     Raises:
@@ -119,9 +126,7 @@ def embedded(
 
 
 @ray.remote(max_retries=3)  # type: ignore[untyped-decorator]
-def _encode(
-    encoding: Encoding, materials: Materials, positions: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def _encode(encoding: Encoding, materials: Materials, positions: NDArray[np.int64]) -> NDArray[np.float32]:
     import torch
 
     from reid_ray.embedding import backbones
@@ -133,13 +138,18 @@ def _encode(
     where = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
     if encoding.store is not None:
         model = Model.build(
-            encoding.model, encoding.model, weights=encoding.weights, px=encoding.input_px,
-            seed=encoding.seed, mean=encoding.mean, std=encoding.std,
-            interpolation=encoding.interpolation, store=encoding.store, device=where,
-        )  # fmt: skip
+            encoding.model,
+            encoding.model,
+            weights=encoding.weights,
+            px=encoding.input_px,
+            seed=encoding.seed,
+            mean=encoding.mean,
+            std=encoding.std,
+            interpolation=encoding.interpolation,
+            store=encoding.store,
+            device=where,
+        )
         return model.vectors(materials.images, positions)
-    encoder = Encoder(
-        backbones.build(encoding.model, weights=encoding.weights, input_px=encoding.input_px)
-    )
+    encoder = Encoder(backbones.build(encoding.model, weights=encoding.weights, input_px=encoding.input_px))
     load_encoder(Path(encoding.checkpoint), encoder)
     return embed(encoder.to(where), materials.images, positions, px=encoding.input_px, device=where)

@@ -26,9 +26,7 @@ def choose_winner(study: StudyFolder, plans: Sequence[Plan]) -> Plan | None:
     for plan in plans:
         result = study.method(plan.key).result()
         if result.status == "finished":
-            scores[result.method].append(
-                result.metrics.get("val/top1", result.metrics.get("seen/top1", 0.0))
-            )
+            scores[result.method].append(result.metrics.get("val/top1", result.metrics.get("seen/top1", 0.0)))
             plan_of.setdefault(result.method, plan)
     if not scores:
         return None

@@ -95,11 +95,15 @@ def _text(path: str, facts: list[str], found: Checkup) -> str:
 def _listed(sentences: list[str]) -> str:
     return "\n".join(
         textwrap.fill(
-            visible(sentence), _WIDTH, initial_indent="  - ", subsequent_indent="    ",
-            break_long_words=False, break_on_hyphens=False,
+            visible(sentence),
+            _WIDTH,
+            initial_indent="  - ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
         )
         for sentence in sentences
-    )  # fmt: skip
+    )
 
 
 def _next_steps(understood: Understood, write: str | None) -> None:
@@ -118,12 +122,8 @@ def _next_steps(understood: Understood, write: str | None) -> None:
 def starter(understood: Understood) -> str:
     """A study of these photos, in YAML: the least that is needed."""
     crop = "  images: {crop: bbox}\n" if understood.dataset.detections else ""
-    return (
-        f"name: {understood.dataset.name}\n"
-        "data:\n"
-        "  datasets:\n"
-        f"    - {understood.yaml()}\n"
-        f"{crop}" + (_ON_GPU if shutil.which("nvidia-smi") else _ON_CPU)
+    return f"name: {understood.dataset.name}\ndata:\n  datasets:\n    - {understood.yaml()}\n{crop}" + (
+        _ON_GPU if shutil.which("nvidia-smi") else _ON_CPU
     )
 
 

@@ -128,18 +128,28 @@ def answers_table(answers: Answers) -> pd.DataFrame:
     size_of = {id(answer): len(part) for part in sightings(answers.answers) for answer in part}
     rows = [
         {
-            "path": _cell(answers.rows, answer.row, "path"), "answer": answer.text,
-            "probability": answer.probability, "unknown_probability": answer.unknown,
-            "truth": answer.truth or "", "encounter": _cell(answers.rows, answer.row, "encounter"),
+            "path": _cell(answers.rows, answer.row, "path"),
+            "answer": answer.text,
+            "probability": answer.probability,
+            "unknown_probability": answer.unknown,
+            "truth": answer.truth or "",
+            "encounter": _cell(answers.rows, answer.row, "encounter"),
             "photos_together": size_of[id(answer)],
             **{name: _cell(answers.rows, answer.row, name) for name in ("date", "location")},
         }
         for answer in answers.answers
-    ]  # fmt: skip
+    ]
     names = (
-        "path", "answer", "probability", "unknown_probability", "truth", "encounter",
-        "photos_together", "date", "location",
-    )  # fmt: skip
+        "path",
+        "answer",
+        "probability",
+        "unknown_probability",
+        "truth",
+        "encounter",
+        "photos_together",
+        "date",
+        "location",
+    )
     return pd.DataFrame(rows, columns=list(names))
 
 
@@ -147,14 +157,15 @@ def candidates_table(answers: Answers) -> pd.DataFrame:
     """Columns `path`, `rank`, `identity`, `probability`, `reference`: the most alike known photo."""
     rows = [
         {
-            "path": _cell(answers.rows, answer.row, "path"), "rank": rank,
-            "identity": candidate.identity, "probability": candidate.probability,
-            "reference": "" if candidate.photo is None
-            else _cell(answers.rows, candidate.photo, "path"),
+            "path": _cell(answers.rows, answer.row, "path"),
+            "rank": rank,
+            "identity": candidate.identity,
+            "probability": candidate.probability,
+            "reference": "" if candidate.photo is None else _cell(answers.rows, candidate.photo, "path"),
         }
         for answer in answers.answers
         for rank, candidate in enumerate(answer.candidates, 1)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows, columns=["path", "rank", "identity", "probability", "reference"])
 
 
@@ -171,13 +182,16 @@ def wildbook_table(answers: Answers) -> pd.DataFrame:
             {
                 "Encounter.mediaAsset0": _cell(answers.rows, answer.row, "path"),
                 "Encounter.individualID": answer.identity or "" if answer.certain else "",
-                "Encounter.genus": genus, "Encounter.specificEpithet": epithet,
-                "Encounter.year": date[0], "Encounter.month": date[1], "Encounter.day": date[2],
+                "Encounter.genus": genus,
+                "Encounter.specificEpithet": epithet,
+                "Encounter.year": date[0],
+                "Encounter.month": date[1],
+                "Encounter.day": date[2],
                 "Encounter.locationID": _cell(answers.rows, answer.row, "location"),
-                "Encounter.researcherComments":
-                    f"reid_ray: {answer.text}, probability {answer.probability:.2f}",
+                "Encounter.researcherComments": f"reid_ray: {answer.text}, "
+                f"probability {answer.probability:.2f}",
             }
-        )  # fmt: skip
+        )
     table = pd.DataFrame(rows)
     filled = [str(name) for name in table if table[name].astype(str).ne("").any()]
     return table[[name for name in table if name in (*filled, "Encounter.individualID")]]
@@ -193,9 +207,14 @@ def _plain(answers: Answers) -> dict[str, Any]:
         "notes": list(answers.notes),
         "answers": [
             {
-                "path": photo(answer.row), "answer": answer.text, "identity": answer.identity,
-                "probability": answer.probability, "unknown_probability": answer.unknown,
-                "group": answer.group, "truth": answer.truth, "together": answer.together,
+                "path": photo(answer.row),
+                "answer": answer.text,
+                "identity": answer.identity,
+                "probability": answer.probability,
+                "unknown_probability": answer.unknown,
+                "group": answer.group,
+                "truth": answer.truth,
+                "together": answer.together,
                 "candidates": [
                     {"identity": c.identity, "probability": c.probability, "reference": photo(c.photo)}
                     for c in answer.candidates
@@ -203,7 +222,7 @@ def _plain(answers: Answers) -> dict[str, Any]:
             }
             for answer in answers.answers
         ],
-    }  # fmt: skip
+    }
 
 
 def answers_of(plain: dict[str, Any]) -> Answers:
@@ -215,15 +234,19 @@ def answers_of(plain: dict[str, Any]) -> Answers:
     try:
         told = [
             Answer(
-                row=row, identity=one["identity"], probability=float(one["probability"]),
-                unknown=float(one["unknown_probability"]), group=one["group"], truth=one["truth"],
+                row=row,
+                identity=one["identity"],
+                probability=float(one["probability"]),
+                unknown=float(one["unknown_probability"]),
+                group=one["group"],
+                truth=one["truth"],
                 together=one.get("together"),
                 candidates=tuple(
                     Candidate(c["identity"], float(c["probability"]), None) for c in one["candidates"]
                 ),
             )
             for row, one in enumerate(plain["answers"])
-        ]  # fmt: skip
+        ]
         paths = pd.DataFrame({"path": [one["path"] for one in plain["answers"]]}, dtype="str")
         notes = tuple(plain["notes"])
         return Answers(plain["name"], paths, pd.DataFrame(), tuple(told), plain["learnt"], notes)
@@ -243,9 +266,10 @@ def sections(answers: Sequence[Answer]) -> list[tuple[str, str, list[Answer]]]:
     parts = [
         ("named", "Named", [a for a in surest if a.identity is not None and a.certain]),
         ("look", "To be looked at", [a for a in surest if a.identity is not None and not a.certain]),
-        ("unknown", "No known animal recognised", sorted(
-            (a for a in surest if a.identity is None),
-            key=lambda a: (a.group is None, a.group or 0),
-        )),
-    ]  # fmt: skip
+        (
+            "unknown",
+            "No known animal recognised",
+            sorted((a for a in surest if a.identity is None), key=lambda a: (a.group is None, a.group or 0)),
+        ),
+    ]
     return [part for part in parts if part[2]]

@@ -45,9 +45,7 @@ class Batches:
         """The latest first."""
         if not self.folder.is_dir():
             return []
-        return sorted(
-            (p.name for p in self.folder.iterdir() if BATCH.fullmatch(p.name)), reverse=True
-        )
+        return sorted((p.name for p in self.folder.iterdir() if BATCH.fullmatch(p.name)), reverse=True)
 
     def new(self) -> str:
         """Make a folder named by the time."""
@@ -71,17 +69,13 @@ class Batches:
         """The last lines of what the naming said."""
         path = self.folder / name / "log.txt"
         return (
-            path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:]
-            if path.exists()
-            else []
+            path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:] if path.exists() else []
         )
 
     def answers(self, name: str) -> tuple[Answers, list[dict[str, Any]]]:
         """Answers and cards of a batch that is done."""
         folder = self.folder / name / "answers"
-        return answers_of(files.read_json(folder / "answers.json")), files.read_json(
-            folder / "cards.json"
-        )
+        return answers_of(files.read_json(folder / "answers.json")), files.read_json(folder / "cards.json")
 
     def refused(self, name: str) -> list[str]:
         """Why files that were sent with a batch were not taken."""
@@ -97,8 +91,7 @@ class Batches:
         """Add to what was decided; an empty decision takes one back."""
         kept = {**self.decisions(name), **decided}
         files.write_json(
-            self.folder / name / "decisions.json",
-            {path: what for path, what in kept.items() if what},
+            self.folder / name / "decisions.json", {path: what for path, what in kept.items() if what}
         )
         table = to_csv(self.confirmed(self.names()))
         files.write_bytes(self.folder / CONFIRMED, table.encode("utf-8", "replace"))
@@ -106,11 +99,14 @@ class Batches:
     def confirmed(self, names: Sequence[str]) -> pd.DataFrame:
         """What was decided, as a table that `--reference` takes: path, identity, batch."""
         rows = [
-            {"path": f"{name}/photos/{path}", "batch": name,
-             "identity": what[3:] if what.startswith("is:") else "unknown"}
+            {
+                "path": f"{name}/photos/{path}",
+                "batch": name,
+                "identity": what[3:] if what.startswith("is:") else "unknown",
+            }
             for name in names
             for path, what in sorted(self.decisions(name).items())
-        ]  # fmt: skip
+        ]
         return pd.DataFrame(rows, columns=["path", "identity", "batch"])
 
     async def work(self) -> None:
@@ -128,10 +124,19 @@ class Batches:
     async def _name(self, name: str) -> None:
         folder = self.folder / name
         command = [
-            sys.executable, "-m", "reid_ray.identify", *self.arguments,
-            "--query", str(folder / "photos"), "--out", str(folder),
-            "--set", "name=answers", "--set", "keep_cards=true",
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "reid_ray.identify",
+            *self.arguments,
+            "--query",
+            str(folder / "photos"),
+            "--out",
+            str(folder),
+            "--set",
+            "name=answers",
+            "--set",
+            "keep_cards=true",
+        ]
         with (folder / "log.txt").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log

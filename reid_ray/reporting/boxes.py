@@ -7,16 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from reid_ray.reporting.pooled import TRAINED, Method, chance_of
-from reid_ray.reporting.svg import (
-    FAMILY_COLOURS,
-    INK,
-    MUTED,
-    PAPER,
-    WIDE_PX,
-    new_figure,
-    style,
-    to_svg,
-)
+from reid_ray.reporting.svg import FAMILY_COLOURS, INK, MUTED, PAPER, WIDE_PX, new_figure, style, to_svg
 from reid_ray.reporting.tables import HYPER_PARAMETERS, setting_top1, shown
 from reid_ray.reporting.text import shorten, visible
 
@@ -42,9 +33,7 @@ class Group:
     rows: tuple[Row, ...]
 
 
-def backbone_by_loss(
-    methods: Sequence[Method], *, name: str = "backbones", width_px: float = WIDE_PX
-) -> str:
+def backbone_by_loss(methods: Sequence[Method], *, name: str = "backbones", width_px: float = WIDE_PX) -> str:
     """Top-1 of all settings per backbone and loss, as the paper's ablation shows it."""
     trials = [m for m in methods if m.is_trial]
     groups = []
@@ -56,9 +45,7 @@ def backbone_by_loss(
     return _draw(groups, methods, name, title, width_px)
 
 
-def hyper_parameters(
-    methods: Sequence[Method], family: str, *, name: str, width_px: float = WIDE_PX
-) -> str:
+def hyper_parameters(methods: Sequence[Method], family: str, *, name: str, width_px: float = WIDE_PX) -> str:
     """Top-1 of a loss's settings per value of each hyper-parameter that was varied."""
     trials = [m for m in methods if m.is_trial and m.family == family]
     groups = []
@@ -81,9 +68,7 @@ def _row(label: str, family: str, having: Sequence[Method]) -> Row:
     return Row(label, family, tuple(points), len(having) - len(points) - stopped)
 
 
-def _draw(
-    groups: Sequence[Group], methods: Sequence[Method], name: str, title: str, width_px: float
-) -> str:
+def _draw(groups: Sequence[Group], methods: Sequence[Method], name: str, title: str, width_px: float) -> str:
     """Horizontal boxes: long names read best on the left; the best setting of all is ringed."""
     if not any(row.points for group in groups for row in group.rows):
         return ""
@@ -114,11 +99,20 @@ def _draw(
 
 def _heading(axes: Axes, y: float, text: str, labels_px: float) -> None:
     axes.annotate(
-        text, (0, y), xytext=(2 - labels_px, 0), xycoords=("axes fraction", "data"),
-        textcoords="offset points", ha="left", va="center", color=INK, fontweight="bold",
-        parse_math=False, annotation_clip=False, zorder=3,
+        text,
+        (0, y),
+        xytext=(2 - labels_px, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="left",
+        va="center",
+        color=INK,
+        fontweight="bold",
+        parse_math=False,
+        annotation_clip=False,
+        zorder=3,
         bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5},
-    )  # fmt: skip
+    )
 
 
 def _label(axes: Axes, y: float, row: Row, labels_px: float) -> None:
@@ -129,10 +123,18 @@ def _label(axes: Axes, y: float, row: Row, labels_px: float) -> None:
     if len(row.label) + 1 + len(failed) <= most:
         text = f"{row.label} {failed}"
     axes.annotate(
-        shorten(row.label, most) if not failed else text, (0, y), xytext=(-12, 0),
-        xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", va="center",
-        color=MUTED, parse_math=False, annotation_clip=False, linespacing=1.1,
-    )  # fmt: skip
+        shorten(row.label, most) if not failed else text,
+        (0, y),
+        xytext=(-12, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        color=MUTED,
+        parse_math=False,
+        annotation_clip=False,
+        linespacing=1.1,
+    )
 
 
 def _box(axes: Axes, y: float, row: Row, best: float, labels_px: float) -> None:
@@ -141,18 +143,29 @@ def _box(axes: Axes, y: float, row: Row, best: float, labels_px: float) -> None:
     points = 100 * np.array(row.points)
     if points.size:
         axes.boxplot(
-            points, positions=[y], orientation="horizontal", widths=18, showfliers=False,
-            whis=(0, 100), manage_ticks=False, patch_artist=True,
+            points,
+            positions=[y],
+            orientation="horizontal",
+            widths=18,
+            showfliers=False,
+            whis=(0, 100),
+            manage_ticks=False,
+            patch_artist=True,
             boxprops={"facecolor": colour, "alpha": 0.18, "edgecolor": "none"},
-            whiskerprops={"color": colour, "lw": 1.2}, showcaps=False,
+            whiskerprops={"color": colour, "lw": 1.2},
+            showcaps=False,
             medianprops={"color": colour, "lw": 2.6, "solid_capstyle": "butt"},
-        )  # fmt: skip
+        )
         spread = np.linspace(-5, 5, points.size) if points.size > 1 else np.zeros(1)
         axes.plot(
-            points, y + spread[np.argsort(np.argsort(points * 7919 % 13))], "o", ms=5,
-            color=colour, mec=PAPER, mew=0.7, zorder=3,
-        )  # fmt: skip
+            points,
+            y + spread[np.argsort(np.argsort(points * 7919 % 13))],
+            "o",
+            ms=5,
+            color=colour,
+            mec=PAPER,
+            mew=0.7,
+            zorder=3,
+        )
         if max(row.points) == best:
-            axes.plot(
-                100 * best, y, "o", ms=13, mfc="none", mec=INK, mew=1.4, zorder=4, clip_on=False
-            )
+            axes.plot(100 * best, y, "o", ms=13, mfc="none", mec=INK, mew=1.4, zorder=4, clip_on=False)

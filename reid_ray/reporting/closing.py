@@ -11,14 +11,10 @@ from reid_ray.runs.storage import address
 from reid_ray.runs.study import StudyRecord
 
 UI_PORT = 5000
-FAMILIES = (
-    "chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet", "fusion",
-)  # fmt: skip
+FAMILIES = ("chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet", "fusion")
 
 
-def closing_words(
-    record: StudyRecord, *, report: Path, tracking_uri: str, compare: str, model: Path
-) -> str:
+def closing_words(record: StudyRecord, *, report: Path, tracking_uri: str, compare: str, model: Path) -> str:
     """Plain text: best method per domain, a short leaderboard, the report, how to open MLflow.
 
     Args:
@@ -33,9 +29,7 @@ def closing_words(
             lines.append(f"          in MLflow models:/{record.study['name']}@winner")
     served = tracking_uri.startswith(("http://", "https://"))
     if not served:
-        lines.append(
-            f"MLflow:   uv run mlflow ui --port {UI_PORT} --backend-store-uri {tracking_uri}"
-        )
+        lines.append(f"MLflow:   uv run mlflow ui --port {UI_PORT} --backend-store-uri {tracking_uri}")
     if compare:
         host = tracking_uri.rstrip("/") if served else f"http://127.0.0.1:{UI_PORT}"
         lines.append(f"Compare:  {host}{compare}")
@@ -72,9 +66,7 @@ def _standing(method: Method) -> float:
 def _cell(figures: dict[str, float], domain: str) -> str:
     if f"{domain}/top1" not in figures:
         return "-"
-    low, top1, high = (
-        100 * figures[f"{domain}/{name}"] for name in ("top1_low", "top1", "top1_high")
-    )
+    low, top1, high = (100 * figures[f"{domain}/{name}"] for name in ("top1_low", "top1", "top1_high"))
     return f"{top1:.1f} %" + (f" ({low:.1f}-{high:.1f})" if low < high else " " * 12)
 
 

@@ -32,9 +32,7 @@ _DOMAIN_OFFSET = {"seen": 0.07, "unseen": 0.28}
 _GUESS_DASHES = {"seen": (0, (3, 2)), "unseen": (0, (1, 2))}
 
 
-def forest(
-    table: pd.DataFrame, *, name: str = "forest", width_px: float = WIDE_PX, most: int = 24
-) -> str:
+def forest(table: pd.DataFrame, *, name: str = "forest", width_px: float = WIDE_PX, most: int = 24) -> str:
     """Dots with intervals, a row per method of a `leaderboard`: filled seen, hollow unseen.
 
     The name stands above its interval, so that long names need no column of their own. With more
@@ -48,9 +46,7 @@ def forest(
     height = 54 * max(len(shown), 1) + 40 + above
     with style():
         figure = new_figure(width_px, height)
-        axes = figure.add_axes(
-            (8 / width_px, 40 / height, 1 - 22 / width_px, 1 - (40 + above) / height)
-        )
+        axes = figure.add_axes((8 / width_px, 40 / height, 1 - 22 / width_px, 1 - (40 + above) / height))
         for place, (_, row) in enumerate(shown.iterrows()):
             _forest_row(axes, place, row, domains, chars=int(width_px / 8))
         for domain in domains:
@@ -59,16 +55,28 @@ def forest(
             # Beside the domain's own dots: a line from top to bottom would cross the names.
             middle = np.arange(len(shown)) + _dot_offset(domain, domains)
             axes.vlines(
-                np.full(len(shown), 100 * guess[f"{domain}_top1"]), middle - 0.12, middle + 0.12,
-                color=MUTED, lw=1.2, ls=_GUESS_DASHES[domain], zorder=1,
-            )  # fmt: skip
+                np.full(len(shown), 100 * guess[f"{domain}_top1"]),
+                middle - 0.12,
+                middle + 0.12,
+                color=MUTED,
+                lw=1.2,
+                ls=_GUESS_DASHES[domain],
+                zorder=1,
+            )
         axes.set(xlim=(0, 100), ylim=(len(shown) - 0.42, -0.6), yticks=[])
         axes.set_xlabel("Queries answered rightly, top-1 (%)")
         axes.grid(axis="y", visible=False)
         axes.legend(
-            handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns,
-            borderaxespad=0, handletextpad=0.4, columnspacing=1.6, labelcolor=MUTED, borderpad=0.2,
-        )  # fmt: skip
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            ncols=columns,
+            borderaxespad=0,
+            handletextpad=0.4,
+            columnspacing=1.6,
+            labelcolor=MUTED,
+            borderpad=0.2,
+        )
         return to_svg(figure, name=name, title="Top-1 accuracy of each method with 95 % intervals")
 
 
@@ -85,17 +93,20 @@ def _forest_rows(table: pd.DataFrame, most: int) -> tuple[pd.DataFrame, pd.Serie
     return others, guesses.iloc[0] if len(guesses) else None
 
 
-def _forest_row(
-    axes: Axes, place: int, row: pd.Series, domains: Sequence[str], *, chars: int
-) -> None:
+def _forest_row(axes: Axes, place: int, row: pd.Series, domains: Sequence[str], *, chars: int) -> None:
     colour = FAMILY_COLOURS[row["family"]]
     mark = " (chosen)" if row["chosen"] else ""
     name = shorten(row["method"], chars - len(mark)) + mark
     axes.text(
-        0.4, place - 0.27, name, va="center", ha="left",
-        fontweight="bold" if row["chosen"] else "normal", parse_math=False,
+        0.4,
+        place - 0.27,
+        name,
+        va="center",
+        ha="left",
+        fontweight="bold" if row["chosen"] else "normal",
+        parse_math=False,
         bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 1.5},
-    )  # fmt: skip
+    )
     for domain in domains:
         top1 = row[f"{domain}_top1"]
         if pd.isna(top1):
@@ -104,9 +115,15 @@ def _forest_row(
         y = place + _dot_offset(domain, domains)
         axes.plot([100 * low, 100 * high], [y, y], color=colour, lw=2, alpha=0.55, zorder=2)
         axes.plot(
-            100 * top1, y, "o", ms=7.5, mec=colour, mew=1.8, zorder=3,
+            100 * top1,
+            y,
+            "o",
+            ms=7.5,
+            mec=colour,
+            mew=1.8,
+            zorder=3,
             mfc=colour if domain == "seen" else PAPER,
-        )  # fmt: skip
+        )
 
 
 def _dot_offset(domain: str, domains: Sequence[str]) -> float:
@@ -119,14 +136,11 @@ def _forest_legend(domains: Sequence[str], guess: bool) -> list[Line2D]:
     for domain in domains:
         fill = MUTED if domain == "seen" else PAPER
         handles.append(
-            Line2D([], [], ls="", marker="o", ms=7.5, mec=MUTED, mew=1.8, mfc=fill,
-                   label=f"{domain} species")
-        )  # fmt: skip
+            Line2D([], [], ls="", marker="o", ms=7.5, mec=MUTED, mew=1.8, mfc=fill, label=f"{domain} species")
+        )
         if guess:
             label = f"guessing, {domain}"
-            handles.append(
-                Line2D([], [], color=MUTED, lw=1.2, ls=_GUESS_DASHES[domain], label=label)
-            )
+            handles.append(Line2D([], [], color=MUTED, lw=1.2, ls=_GUESS_DASHES[domain], label=label))
     return handles
 
 
@@ -143,9 +157,12 @@ def cmc_curves(
                 continue
             part = method.predictions[method.predictions["domain"] == domain]
             axes.plot(
-                places, 100 * cmc(part["first_correct"], places), color=SERIES[number],
-                ls=_DASHES[number % 4], label=shorten(method.name, _legend_chars(width_px)),
-            )  # fmt: skip
+                places,
+                100 * cmc(part["first_correct"], places),
+                color=SERIES[number],
+                ls=_DASHES[number % 4],
+                label=shorten(method.name, _legend_chars(width_px)),
+            )
         axes.set(xlim=(1, ranks), ylim=(0, 101), xticks=[1, *range(5, ranks + 1, 5)])
         axes.set_xlabel("Ranked photos that a person looks at")
         axes.set_title("Queries whose animal is among them (%)", color=MUTED, pad=10)
@@ -172,9 +189,16 @@ def training_curves(
             left, right = _panel(figure, 34, 246), _panel(figure, 344, 246)
         else:
             left, right = figure.subplots(
-                1, 2, gridspec_kw={"left": 0.055, "right": 0.985, "wspace": 0.16,
-                                   "bottom": (height - 280) / height, "top": 1 - 34 / height},
-            )  # fmt: skip
+                1,
+                2,
+                gridspec_kw={
+                    "left": 0.055,
+                    "right": 0.985,
+                    "wspace": 0.16,
+                    "bottom": (height - 280) / height,
+                    "top": 1 - 34 / height,
+                },
+            )
         for number, method in enumerate(trials):
             line: dict[str, Any] = {"color": SERIES[number % 6], "ls": _DASHES[number % 4]}
             history = pd.DataFrame(method.records[0].history)
@@ -201,9 +225,7 @@ def _epochs(history: pd.DataFrame, column: str) -> tuple[NDArray[np.float64], ND
     return known["epoch"].to_numpy(float), known[column].to_numpy(float)
 
 
-def identity_bars(
-    method: Method, *, name: str = "animals", width_px: float = WIDE_PX, most: int = 8
-) -> str:
+def identity_bars(method: Method, *, name: str = "animals", width_px: float = WIDE_PX, most: int = 8) -> str:
     """Top-1 of each animal, worst to best, a panel per dataset; dots on the floor are at 0 %."""
     if method.predictions is None:
         return ""
@@ -228,9 +250,7 @@ def _identity_panel(axes: Axes, table: pd.DataFrame, colour: str, *, named: bool
     places, top1 = np.arange(len(table)), 100 * table["top1"].to_numpy(float)
     size = 6 if len(table) <= 80 else 3
     above = top1 > 0
-    axes.vlines(
-        places[above], 0, top1[above], color=colour, lw=2.5 if len(table) <= 80 else 1, alpha=0.45
-    )
+    axes.vlines(places[above], 0, top1[above], color=colour, lw=2.5 if len(table) <= 80 else 1, alpha=0.45)
     axes.plot(places, top1, "o", color=colour, ms=size, mec=colour, clip_on=False)
     axes.set(ylim=(0, 100), yticks=[0, 50, 100], xlim=(-0.7, len(table) - 0.3), xticks=[])
     axes.grid(axis="x", visible=False)
@@ -264,9 +284,16 @@ def _legend_below(axes: Axes, below: Axes | None = None) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         legend = (below or axes).legend(
-            handles, labels, loc="upper left", bbox_to_anchor=(-0.01, -0.17), borderaxespad=0, labelcolor=INK,
-            handlelength=2.6, labelspacing=0.5, borderpad=0,
-        )  # fmt: skip
+            handles,
+            labels,
+            loc="upper left",
+            bbox_to_anchor=(-0.01, -0.17),
+            borderaxespad=0,
+            labelcolor=INK,
+            handlelength=2.6,
+            labelspacing=0.5,
+            borderpad=0,
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)
     axes.spines["bottom"].set_color(LINE)

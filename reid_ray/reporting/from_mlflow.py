@@ -94,9 +94,7 @@ def _fetch_summary(store: Store, run_id: str, folder: StudyFolder) -> list[str]:
     if any(name.startswith("gallery/") for name in bad):
         # Half a gallery would show pictures that are not there.
         (folder.gallery_path / "gallery.json").unlink(missing_ok=True)
-    return [
-        f"In MLflow {name} of the study is {said}; left out here." for name, said in bad.items()
-    ]
+    return [f"In MLflow {name} of the study is {said}; left out here." for name, said in bad.items()]
 
 
 def _fetch_method(store: Store, run_id: str, folder: StudyFolder, key: str) -> list[str]:

@@ -132,9 +132,7 @@ def pick(predictions: pd.DataFrame, *, each: int, rng: np.random.Generator) -> l
     for correct in (True, False):
         part = answered[answered["correct"].astype(bool) == correct]
         chosen = rng.permutation(len(part))[:each]
-        picked += [
-            {str(k): v for k, v in row.items()} for row in part.iloc[chosen].to_dict("records")
-        ]
+        picked += [{str(k): v for k, v in row.items()} for row in part.iloc[chosen].to_dict("records")]
     return picked
 
 
@@ -189,15 +187,21 @@ def _case(
     keys, scores = [str(key) for key in row["top_keys"]], row["top_scores"]
     right = next((key for key in keys if identity.get(key) == row["identity"]), None)
     case: dict[str, Any] = {
-        "query": str(row["query"]), "dataset": str(row["dataset"]), "domain": str(row["domain"]),
-        "identity": str(row["identity"]), "predicted": str(row["predicted"]),
-        "correct": bool(row["correct"]), "first_correct": int(row["first_correct"]),
-        "reference": keys[0], "score": _finite(scores[0]),
+        "query": str(row["query"]),
+        "dataset": str(row["dataset"]),
+        "domain": str(row["domain"]),
+        "identity": str(row["identity"]),
+        "predicted": str(row["predicted"]),
+        "correct": bool(row["correct"]),
+        "first_correct": int(row["first_correct"]),
+        "reference": keys[0],
+        "score": _finite(scores[0]),
         "query_image": writer.thumbnail(str(row["query"])),
         "reference_image": writer.thumbnail(keys[0]),
         "right_image": writer.thumbnail(right) if right and not row["correct"] else None,
-        "matches_image": None, "matches": None,
-    }  # fmt: skip
+        "matches_image": None,
+        "matches": None,
+    }
     if threshold is not None:
         name, count = writer.pair(case["query"], keys[0], threshold)
         case |= {"matches_image": name, "matches": count}

@@ -80,8 +80,7 @@ def _code(text: str) -> Markup:
     if len(parts) % 2 == 0:
         return Markup("`").join(parts)
     marked = [
-        Markup("<code>{}</code>").format(part) if place % 2 else part
-        for place, part in enumerate(parts)
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
     ]
     return Markup("").join(marked)
 

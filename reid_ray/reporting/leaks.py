@@ -23,16 +23,19 @@ def leak_contents(study: Mapping[str, Any]) -> dict[str, Any]:
     """What the page prints: `leaks`, a row per collection and kind, `leaks_sought`, `background`."""
     leaks = [
         {
-            "dataset": leak["dataset"], "kind": _KINDS.get(leak["kind"], leak["kind"]),
-            "photos": leak["keys"], "done": _DONE.get(leak["action"], leak["action"]),
+            "dataset": leak["dataset"],
+            "kind": _KINDS.get(leak["kind"], leak["kind"]),
+            "photos": leak["keys"],
+            "done": _DONE.get(leak["action"], leak["action"]),
             "pairs": leak["pairs"],
         }
         for leak in study.get("leaks") or ()
-    ]  # fmt: skip
+    ]
     return {
-        "leaks": leaks, "leaks_sought": "leaks" in study,
+        "leaks": leaks,
+        "leaks_sought": "leaks" in study,
         "background": list(study.get("background") or ()),
-    }  # fmt: skip
+    }
 
 
 def leaks_csv(study: Mapping[str, Any]) -> dict[str, pd.DataFrame]:

@@ -36,9 +36,7 @@ def figures(result: Result) -> list[Any]:
     """Final figures; the comparison page starts from whichever comes first."""
     values = {**result.metrics, "seconds": result.seconds}
     ended = ms(result.started_at + result.seconds)
-    return [
-        entities.Metric(name, values[name], ended, 0) for name in sorted(values, key=_shown_first)
-    ]
+    return [entities.Metric(name, values[name], ended, 0) for name in sorted(values, key=_shown_first)]
 
 
 def _shown_first(name: str) -> tuple[bool, bool, str]:
@@ -64,14 +62,13 @@ def inputs(datasets: Sequence[dict[str, str]], scope: str) -> list[Any]:
     return [
         entities.DatasetInput(
             entities.Dataset(
-                name=item["name"], digest=item["digest"][:36], source_type="local",
-                source=item["source"],
+                name=item["name"], digest=item["digest"][:36], source_type="local", source=item["source"]
             ),
             [entities.InputTag("mlflow.data.context", item["context"])],
         )
         for item in datasets
         if item["name"] in names
-    ]  # fmt: skip
+    ]
 
 
 def description(result: Result) -> str:

@@ -45,9 +45,13 @@ def register_winner(client: MlflowClient, run: Any, folder: Path, name: str, abo
         model = _log(client, run, folder)
         _ensure(client, name, description)
         made = client.create_model_version(
-            name, _source(model), run.info.run_id, model_id=model.model_id,
-            tags={_DIGEST: digest}, description=description,
-        )  # fmt: skip
+            name,
+            _source(model),
+            run.info.run_id,
+            model_id=model.model_id,
+            tags={_DIGEST: digest},
+            description=description,
+        )
         number = str(made.version)
     client.set_registered_model_alias(name, ALIAS, number)
     return number

@@ -29,12 +29,14 @@ def open_set_table(methods: Sequence[Method]) -> pd.DataFrame:
             figures = method.figures
             rows.append(
                 {
-                    "domain": domain, "method": method.name, "family": method.family,
+                    "domain": domain,
+                    "method": method.name,
+                    "family": method.family,
                     "known_queries": figures.get(f"{domain}/queries"),
                     "new_queries": figures.get(f"{domain}/unknown_queries"),
                     **{name: figures.get(f"{domain}/{name}") for name in _ENDS},
                 }
-            )  # fmt: skip
+            )
     columns = ["domain", "method", "family", "known_queries", "new_queries", *_ENDS]
     return pd.DataFrame(rows, columns=columns)
 

@@ -25,9 +25,7 @@ def write_report(record: StudyRecord, out: Path) -> Path:
     """
     subject = Subject(record)
     csvs = {
-        name: tables.to_csv(table)
-        for section in SECTIONS
-        for name, table in section.tables(subject).items()
+        name: tables.to_csv(table) for section in SECTIONS for name, table in section.tables(subject).items()
     }
     written = {name: text.encode("utf-8", "replace") for name, text in csvs.items()}
     written["index.html"] = render(subject, list(csvs)).encode("utf-8", "replace")
@@ -45,10 +43,7 @@ def render(subject: Subject, csv_files: list[str]) -> str:
     """The page as text."""
     css = style_sheet()
     study = subject.record.study
-    shared = {
-        "study": {**study, "seconds": float(study.get("seconds") or 0.0)},
-        "domains": subject.domains,
-    }
+    shared = {"study": {**study, "seconds": float(study.get("seconds") or 0.0)}, "domains": subject.domains}
     templates = environment()
     show = templates.get_template("macros.html.j2").make_module(shared)
     written = []

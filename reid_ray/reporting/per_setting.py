@@ -8,9 +8,22 @@ import pandas as pd
 from reid_ray.reporting.pooled import Method
 
 COLUMNS = (
-    "method", "family", "backbone", "lr", "margin", "scale", "mining",
-    "datasets", "finished", "q1", "median", "q3", "worst", "best", "val_median",
-)  # fmt: skip
+    "method",
+    "family",
+    "backbone",
+    "lr",
+    "margin",
+    "scale",
+    "mining",
+    "datasets",
+    "finished",
+    "q1",
+    "median",
+    "q3",
+    "worst",
+    "best",
+    "val_median",
+)
 
 
 def per_setting(methods: Sequence[Method]) -> pd.DataFrame:
@@ -43,11 +56,18 @@ def _row(method: Method) -> dict[str, object]:
     q1, median, q3 = top1.quantile([0.25, 0.5, 0.75]) if len(top1) else [np.nan] * 3
     validated = [r.metrics["val/top1"] for r in method.results if "val/top1" in r.metrics]
     return {
-        "method": method.name, "family": method.family, **method.params,
-        "datasets": len(meant), "finished": len(top1), "q1": q1, "median": median, "q3": q3,
-        "worst": figures["min"], "best": figures["max"],
+        "method": method.name,
+        "family": method.family,
+        **method.params,
+        "datasets": len(meant),
+        "finished": len(top1),
+        "q1": q1,
+        "median": median,
+        "q3": q3,
+        "worst": figures["min"],
+        "best": figures["max"],
         "val_median": float(np.median(validated)) if validated else np.nan,
-    }  # fmt: skip
+    }
 
 
 def _per_dataset(method: Method) -> "pd.Series[float]":

@@ -74,9 +74,7 @@ class Method:
         """Settings that all its results share."""
         first, *others = (result.params for result in self.results)
         return {
-            name: value
-            for name, value in first.items()
-            if all(other.get(name) == value for other in others)
+            name: value for name, value in first.items() if all(other.get(name) == value for other in others)
         }
 
     @cached_property
@@ -121,11 +119,13 @@ def pooled_methods(record: StudyRecord) -> list[Method]:
     winner = record.study.get("winner")
     return [
         Method(
-            name, records[0].result.family, tuple(records),
+            name,
+            records[0].result.family,
+            tuple(records),
             chosen=winner is not None and any(one.result.key == winner for one in records),
         )
         for name, records in groups.items()
-    ]  # fmt: skip
+    ]
 
 
 def confirmations(record: StudyRecord) -> list[Method]:

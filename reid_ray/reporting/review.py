@@ -24,9 +24,7 @@ from reid_ray.runs import files
 Page = list[dict[str, Any]]
 """Sections of one page: anchor, title, how many photos in all, cards."""
 
-EXPORTS = tuple(
-    (name, name) for name in ("answers.csv", "candidates.csv", "wildbook.csv", "answers.json")
-)
+EXPORTS = tuple((name, name) for name in ("answers.csv", "candidates.csv", "wildbook.csv", "answers.json"))
 PER_PAGE = 40
 QUERY_PX, CANDIDATE_PX = 320, 200
 _RATIO = 0.6
@@ -99,9 +97,7 @@ def review_cards(
         matching: the local-feature method, whose matches are drawn; None draws none.
         drawn: candidates per query with a drawing.
     """
-    return [
-        _card(answers, sighting, images, matching, drawn) for sighting in sightings(answers.answers)
-    ]
+    return [_card(answers, sighting, images, matching, drawn) for sighting in sightings(answers.answers)]
 
 
 def pages_of(answers: Answers, cards: Sequence[Card]) -> list[Page]:
@@ -120,9 +116,8 @@ def _pages(answers: Answers, cards: Sequence[Card]) -> Iterator[Page]:
         photos = sum(size_of[id(answer)] for answer in part)
         while left:
             page.append(
-                {"anchor": anchor, "title": title, "total": len(part), "photos": photos,
-                 "cards": left[:room]}
-            )  # fmt: skip
+                {"anchor": anchor, "title": title, "total": len(part), "photos": photos, "cards": left[:room]}
+            )
             left, room = left[room:], room - len(left[:room])
             if room == 0:
                 yield page
@@ -138,10 +133,14 @@ def _summary(answers: Answers) -> list[dict[str, Any]]:
     return [
         {"label": "Named", "value": found.get("named", 0), "more": "probability 90 % or more"},
         {"label": "To be looked at", "value": found.get("look", 0), "more": "someone known, less sure"},
-        {"label": "Not recognised", "value": found.get("unknown", 0),
-         "more": f"perhaps {len(groups)} unknown {'animal' if len(groups) == 1 else 'animals'}"
-         if groups else "no known animal"},
-    ]  # fmt: skip
+        {
+            "label": "Not recognised",
+            "value": found.get("unknown", 0),
+            "more": f"perhaps {len(groups)} unknown {'animal' if len(groups) == 1 else 'animals'}"
+            if groups
+            else "no known animal",
+        },
+    ]
 
 
 def _card(
@@ -186,16 +185,17 @@ def _facts(answers: Answers, row: int) -> list[tuple[str, str]]:
 
 
 def _candidate(
-    answers: Answers,
-    answer: Answer,
-    candidate: Candidate,
-    images: PreparedImages,
-    matching: Matching | None,
+    answers: Answers, answer: Answer, candidate: Candidate, images: PreparedImages, matching: Matching | None
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "identity": candidate.identity, "probability": candidate.probability, "path": "", "facts": [],
-        "picture": None, "pair": None, "matches": 0,
-    }  # fmt: skip
+        "identity": candidate.identity,
+        "probability": candidate.probability,
+        "path": "",
+        "facts": [],
+        "picture": None,
+        "pair": None,
+        "matches": 0,
+    }
     if candidate.photo is None:
         return shown
     shown["path"] = str(answers.rows["path"].iloc[candidate.photo])

@@ -42,9 +42,7 @@ def app(batches: Batches) -> FastAPI:
         yield
         task.cancel()
 
-    made = FastAPI(
-        title="reid_ray review", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life
-    )
+    made = FastAPI(title="reid_ray review", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
 
     @made.middleware("http")
     async def only_ours(request: Request, call_next: Any) -> Any:
@@ -87,9 +85,7 @@ def app(batches: Batches) -> FastAPI:
         taken, refused = await _store(form.getlist("photos"), batches.folder / name / "photos")
         if not taken:
             shutil.rmtree(batches.folder / name)
-            raise HTTPException(
-                400, f"no photo among what was sent: {'; '.join(refused) or 'nothing'}"
-            )
+            raise HTTPException(400, f"no photo among what was sent: {'; '.join(refused) or 'nothing'}")
         if refused:
             (batches.folder / name / "refused.txt").write_text("\n".join(refused), encoding="utf-8")
         batches.waiting.append(name)
@@ -100,17 +96,33 @@ def app(batches: Batches) -> FastAPI:
         known(name)
         state = batches.state(name)
         if state != "done":
-            return HTMLResponse(_render("waiting.html.j2", name=name, state=state, log=batches.log(name),
-                                        forms=False, refresh=0 if state == "failed" else 3))  # fmt: skip
+            return HTMLResponse(
+                _render(
+                    "waiting.html.j2",
+                    name=name,
+                    state=state,
+                    log=batches.log(name),
+                    forms=False,
+                    refresh=0 if state == "failed" else 3,
+                )
+            )
         answers, cards = batches.answers(name)
         pages = pages_of(answers, cards)
         number = min(max(page, 1), len(pages)) - 1
         names = [f"?page={place + 1}" for place in range(len(pages))]
         exports = [("confirmed.csv", "confirmed.csv"), ("../../", "all batches")]
-        return HTMLResponse(review_page(
-            answers, pages, number, names, decisions=batches.decisions(name), exports=exports,
-            decided=_count(batches, name), refused=batches.refused(name),
-        ))  # fmt: skip
+        return HTMLResponse(
+            review_page(
+                answers,
+                pages,
+                number,
+                names,
+                decisions=batches.decisions(name),
+                exports=exports,
+                decided=_count(batches, name),
+                refused=batches.refused(name),
+            )
+        )
 
     @made.post("/batches/{name}/decisions")
     async def decide(name: str, request: Request, page: int = 1) -> Response:
@@ -156,11 +168,7 @@ async def _store(uploads: Sequence[Any], folder: Path) -> tuple[list[str], list[
             refused.append(f"{given}: larger than {MOST_FILE_BYTES >> 20} MiB")
             continue
         stem = re.sub(r"[^\w. -]+", "_", Path(given).stem).strip(" .")[:80] or "photo"
-        name = (
-            f"{stem}{suffix}"
-            if not (folder / f"{stem}{suffix}").exists()
-            else f"{stem}-{number}{suffix}"
-        )
+        name = f"{stem}{suffix}" if not (folder / f"{stem}{suffix}").exists() else f"{stem}-{number}{suffix}"
         (folder / name).write_bytes(data)
         taken.append(name)
     return taken, refused
@@ -175,9 +183,10 @@ def _decided(form: Any, photos: set[str]) -> dict[str, str]:
         if typed := str(form.get(f"other:{path}", "")).strip()[:200]:
             decided[path] = f"is:{typed}"
     return {
-        path: what for path, what in decided.items()
+        path: what
+        for path, what in decided.items()
         if what in ("", "unknown") or (what.startswith("is:") and len(what) > 3)
-    }  # fmt: skip
+    }
 
 
 def _of_all_photos(decided: dict[str, str], cards: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -191,13 +200,13 @@ def _of_all_photos(decided: dict[str, str], cards: Sequence[dict[str, Any]]) -> 
 
 def _count(batches: Batches, name: str) -> tuple[int, int]:
     """(decided, photos)."""
-    return len(batches.decisions(name)), sum(
-        1 for _ in (batches.folder / name / "photos").iterdir()
-    )
+    return len(batches.decisions(name)), sum(1 for _ in (batches.folder / name / "photos").iterdir())
 
 
 def _render(template: str, *, forms: bool, refresh: int, **values: Any) -> str:
     css = style_sheet()
-    return environment().get_template(template).render(
-        css=Markup(css), policy=policy(css, forms=forms), refresh=refresh, **values
-    )  # fmt: skip
+    return (
+        environment()
+        .get_template(template)
+        .render(css=Markup(css), policy=policy(css, forms=forms), refresh=refresh, **values)
+    )

@@ -13,9 +13,17 @@ from reid_ray.reporting.text import shorten, visible
 
 _POINT = re.compile(r"shortlist/(?P<dataset>[^/]+)/among_(?P<size>\d+)")
 COLUMNS = (
-    "method", "dataset", "by", "candidates", "among", "top1", "top1_low", "top1_high", "queries",
+    "method",
+    "dataset",
+    "by",
+    "candidates",
+    "among",
+    "top1",
+    "top1_low",
+    "top1_high",
+    "queries",
     "used",
-)  # fmt: skip
+)
 
 
 def shortlist_curves(methods: Sequence[Method]) -> pd.DataFrame:
@@ -37,9 +45,19 @@ def shortlist_curves(methods: Sequence[Method]) -> pd.DataFrame:
                 queries = int(result.metrics[f"test/{dataset}/queries"])
                 low, high = wilson(round(top1 * queries), queries)
                 rows.append(
-                    (method.name, dataset, str(result.params.get("shortlist", "")), size, among,
-                     top1, low, high, queries, size == result.params.get("candidates"))
-                )  # fmt: skip
+                    (
+                        method.name,
+                        dataset,
+                        str(result.params.get("shortlist", "")),
+                        size,
+                        among,
+                        top1,
+                        low,
+                        high,
+                        queries,
+                        size == result.params.get("candidates"),
+                    )
+                )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     order = {name: place for place, name in enumerate(dict.fromkeys(table["method"]))}
     place = table["method"].map(order)
@@ -70,9 +88,7 @@ def curves_figure(
             left, right = 42 / width_px, 12 / width_px
             axes = figure.add_axes((left, bottom, 1 - left - right, (panel_px - 82) / height))
             _panel(axes, table[table["dataset"] == dataset], methods)
-            axes.set_title(
-                f"{visible(str(dataset))}: query photos (%)", color=MUTED, pad=9, parse_math=False
-            )
+            axes.set_title(f"{visible(str(dataset))}: query photos (%)", color=MUTED, pad=9, parse_math=False)
         _legend(axes, methods, chars=int((width_px - 95) / 7))
         title = "Accuracy behind shortlists of different lengths"
         return to_svg(figure, name=name, title=title)
@@ -103,8 +119,14 @@ def _legend(axes: Axes, methods: Sequence[str], *, chars: int) -> None:
     label = "dashed: the animal is on the list at all"
     handles += axes.plot([], [], color=MUTED, ls=(0, (3, 2)), lw=1.4, label=label)
     legend = axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(-0.01, -0.28), borderaxespad=0,
-        labelcolor=INK, handlelength=2.6, labelspacing=0.5, borderpad=0,
-    )  # fmt: skip
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(-0.01, -0.28),
+        borderaxespad=0,
+        labelcolor=INK,
+        handlelength=2.6,
+        labelspacing=0.5,
+        borderpad=0,
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)

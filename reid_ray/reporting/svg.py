@@ -31,10 +31,13 @@ FAMILY_COLOURS: Final = {
 SERIES: Final = ("#0b66b1", "#c2500b", "#0a7a5b", "#8f4a9f", "#8a6d00", "#5c6874")
 """For lines that are not told apart by family."""
 VARIABLES: Final = {
-    INK: "ink", MUTED: "muted", LINE: "line", PAPER: "paper",
+    INK: "ink",
+    MUTED: "muted",
+    LINE: "line",
+    PAPER: "paper",
     **{colour: family.replace(" ", "-").lower() for family, colour in FAMILY_COLOURS.items()},
     **{colour: f"series-{number}" for number, colour in enumerate(SERIES, 1)},
-}  # fmt: skip
+}
 """Colour drawn -> CSS variable `--<name>`; the drawn colour is its value where no page sets one."""
 
 WIDE_PX: Final = 720.0
@@ -42,27 +45,62 @@ NARROW_PX: Final = 350.0
 """Each figure is drawn twice, for a screen and for a telephone."""
 FONT_PX: Final = 12.0
 _STYLE: Final[dict[Any, Any]] = {
-    "svg.fonttype": "none", "text.parse_math": False, "axes.unicode_minus": True,
-    "font.size": FONT_PX, "font.family": "DejaVu Sans", "text.color": INK,
-    "axes.edgecolor": LINE, "axes.labelcolor": MUTED, "axes.labelsize": FONT_PX,
-    "axes.titlesize": FONT_PX, "axes.titlecolor": INK, "axes.titlelocation": "left",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
-    "axes.facecolor": "none", "figure.facecolor": "none", "savefig.facecolor": "none",
-    "axes.grid": True, "grid.color": LINE, "grid.linewidth": 1.0, "axes.axisbelow": True,
-    "axes.linewidth": 1.0, "xtick.color": LINE, "ytick.color": LINE, "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED, "xtick.major.size": 0, "ytick.major.size": 0,
-    "xtick.major.pad": 6, "ytick.major.pad": 6, "lines.linewidth": 2.0,
-    "lines.solid_capstyle": "round", "legend.frameon": False, "legend.fontsize": FONT_PX,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+    "font.size": FONT_PX,
+    "font.family": "DejaVu Sans",
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": FONT_PX,
+    "axes.titlesize": FONT_PX,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.grid": True,
+    "grid.color": LINE,
+    "grid.linewidth": 1.0,
+    "axes.axisbelow": True,
+    "axes.linewidth": 1.0,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.major.pad": 6,
+    "ytick.major.pad": 6,
+    "lines.linewidth": 2.0,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "legend.fontsize": FONT_PX,
+}
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _PLAIN = {
-    "fill", "stroke", "stroke-width", "stroke-linecap", "stroke-linejoin", "stroke-dasharray",
-    "stroke-dashoffset", "fill-opacity", "stroke-opacity", "opacity", "text-anchor", "clip-path",
-    "font-size", "font-weight",
-}  # fmt: skip
+    "fill",
+    "stroke",
+    "stroke-width",
+    "stroke-linecap",
+    "stroke-linejoin",
+    "stroke-dasharray",
+    "stroke-dashoffset",
+    "fill-opacity",
+    "stroke-opacity",
+    "opacity",
+    "text-anchor",
+    "clip-path",
+    "font-size",
+    "font-weight",
+}
 
 
 def style() -> AbstractContextManager[None]:
@@ -171,12 +209,16 @@ def _serialise(root: ElementTree.Element, name: str, title: str) -> str:
     root.attrib.clear()
     root.attrib.update(
         {
-            "xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {width} {height}",
-            "width": f"{float(width):g}", "height": f"{float(height):g}", "role": "img",
-            "aria-labelledby": f"fig-{name}-title", "stroke-linejoin": "round",
+            "xmlns": "http://www.w3.org/2000/svg",
+            "viewBox": f"0 0 {width} {height}",
+            "width": f"{float(width):g}",
+            "height": f"{float(height):g}",
+            "role": "img",
+            "aria-labelledby": f"fig-{name}-title",
+            "stroke-linejoin": "round",
             "font-family": "system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif",
         }
-    )  # fmt: skip
+    )
     described = ElementTree.Element("title", {"id": f"fig-{name}-title"})
     described.text = title
     root.insert(0, described)

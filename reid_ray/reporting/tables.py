@@ -16,11 +16,23 @@ from reid_ray.runs.study import StudyRecord
 RANKS = (1, 2, 3, 5, 10, 20)
 HYPER_PARAMETERS = ("backbone", "lr", "margin", "scale", "mining")
 _MEASURES = (
-    "top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high",
-    "balanced_top1", "balanced_top1_low", "balanced_top1_high",
-    "balanced_top5", "balanced_top5_low", "balanced_top5_high",
-    "mAP", "mAP_low", "mAP_high", "queries",
-)  # fmt: skip
+    "top1",
+    "top1_low",
+    "top1_high",
+    "top5",
+    "top5_low",
+    "top5_high",
+    "balanced_top1",
+    "balanced_top1_low",
+    "balanced_top1_high",
+    "balanced_top5",
+    "balanced_top5_low",
+    "balanced_top5_high",
+    "mAP",
+    "mAP_low",
+    "mAP_high",
+    "queries",
+)
 
 
 def leaderboard(record: StudyRecord) -> pd.DataFrame:
@@ -40,19 +52,21 @@ def leaderboard(record: StudyRecord) -> pd.DataFrame:
     table = pd.DataFrame(rows).reindex(columns=columns)
     first = f"{domains[0]}_top1"
     table["_place"] = table["status"].map({"finished": 0, "partial": 1}).fillna(2)
-    table = table.sort_values(
-        ["_place", first], ascending=[True, False], kind="stable", na_position="last"
-    )
+    table = table.sort_values(["_place", first], ascending=[True, False], kind="stable", na_position="last")
     return table.drop(columns="_place").reset_index(drop=True)
 
 
 def _leaderboard_row(method: Method) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "method": method.name, "family": method.family, "chosen": method.chosen,
-        "status": method.status, "seconds": method.seconds,
+        "method": method.name,
+        "family": method.family,
+        "chosen": method.chosen,
+        "status": method.status,
+        "seconds": method.seconds,
         "params": ", ".join(f"{name}={shown(value)}" for name, value in method.params.items()),
-        "note": method.note, "val_top1": method.figures.get("val/top1"),
-    }  # fmt: skip
+        "note": method.note,
+        "val_top1": method.figures.get("val/top1"),
+    }
     for domain in DOMAINS:
         if f"{domain}/top1" in method.figures:
             for measure in _MEASURES:
@@ -118,13 +132,18 @@ def ablation(methods: Sequence[Method]) -> pd.DataFrame:
         quartiles = np.quantile(points, [0.25, 0.5, 0.75]) if points.size else [np.nan] * 3
         rows.append(
             {
-                "family": family, "parameter": parameter, "value": shown(value),
-                "settings": points.size, "failed": len(having) - points.size - stopped,
+                "family": family,
+                "parameter": parameter,
+                "value": shown(value),
+                "settings": points.size,
+                "failed": len(having) - points.size - stopped,
                 "stopped": stopped,
-                "q1": quartiles[0], "median": quartiles[1], "q3": quartiles[2],
+                "q1": quartiles[0],
+                "median": quartiles[1],
+                "q3": quartiles[2],
                 "best": points.max() if points.size else np.nan,
             }
-        )  # fmt: skip
+        )
     columns = ["family", "parameter", "value", "settings", "failed", "stopped"]
     return pd.DataFrame(rows, columns=[*columns, "q1", "median", "q3", "best"])
 
@@ -145,9 +164,7 @@ def _varied(methods: Sequence[Method]) -> list[tuple[str, str, Any]]:
 
 
 def _having(methods: Sequence[Method], family: str, parameter: str, value: Any) -> list[Method]:
-    return [
-        m for m in methods if m.is_trial and m.family == family and m.params.get(parameter) == value
-    ]
+    return [m for m in methods if m.is_trial and m.family == family and m.params.get(parameter) == value]
 
 
 def per_identity(methods: Sequence[Method]) -> pd.DataFrame:
@@ -204,17 +221,21 @@ def dataset_audit(record: StudyRecord) -> pd.DataFrame:
         validation = part.get("validation", pd.Series(False, index=part.index)).astype(bool)
         rows.append(
             {
-                "dataset": name, "group": ", ".join(pd.unique(part["group"])),
+                "dataset": name,
+                "group": ", ".join(pd.unique(part["group"])),
                 "domain": ", ".join(pd.unique(part["domain"])),
-                "photos": len(part), "identities": len(per_animal),
-                "unknown": len(part) - len(known), "singletons": int((per_animal == 1).sum()),
+                "photos": len(part),
+                "identities": len(per_animal),
+                "unknown": len(part) - len(known),
+                "singletons": int((per_animal == 1).sum()),
                 "reference": int((part["split"] == "reference").sum()),
                 "train": int((part["split"] == "train").sum()),
-                "validation": int(validation.sum()), "query": int((part["split"] == "query").sum()),
+                "validation": int(validation.sum()),
+                "query": int((part["split"] == "query").sum()),
                 "new": int((part["split"] == "query").sum()) - known_queries(part),
                 "put_aside": int(aside.get(name, 0)),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 

@@ -61,21 +61,16 @@ def transfer_tables(record: StudyRecord) -> list[Table]:
     asked = _asked(record)
     context = tuple(_context(record, asked))
     winner = next(
-        (m.result.method for m in record.methods if m.result.key == record.study.get("winner")),
-        None,
+        (m.result.method for m in record.methods if m.result.key == record.study.get("winner")), None
     )
     wanted = (record.study["config"].get("transfer") or {}).get("settings", ())
     tables = []
     for name in dict.fromkeys(one.result.method for one in trained):
         rows = [one for one in trained if one.result.method == name]
-        if ("winner" in wanted and name == winner) or (
-            "paper" in wanted and _is_papers(rows[0].result)
-        ):
+        if ("winner" in wanted and name == winner) or ("paper" in wanted and _is_papers(rows[0].result)):
             tables.append(_table(name, rows, context))
     if "grid" in wanted:
-        chosen = [
-            _own_choice([o for o in trained if o.result.params["variant"] == v]) for v in VARIANTS
-        ]
+        chosen = [_own_choice([o for o in trained if o.result.params["variant"] == v]) for v in VARIANTS]
         title = "each training's own best setting, by its own validation photos"
         tables.append(_table(title, [one for one in chosen if one is not None], context))
     return tables
@@ -83,24 +78,13 @@ def transfer_tables(record: StudyRecord) -> list[Table]:
 
 def transfer_frame(record: StudyRecord) -> pd.DataFrame:
     """Every such training, and every method on the same queries, as CSV shows them."""
-    rows = [
-        _row(one.result, _on_asked(one)) for one in record.methods if one.result.kind == "transfer"
-    ]
+    rows = [_row(one.result, _on_asked(one)) for one in record.methods if one.result.kind == "transfer"]
     if rows:
         rows += [
             {"method": m.name, "family": m.family, "status": "finished", **_figures(m)}
             for m in _context(record, _asked(record))
         ]
-    columns = [
-        "variant",
-        "method",
-        "family",
-        "status",
-        "trained_on",
-        *_MEASURES,
-        "val_top1",
-        "note",
-    ]
+    columns = ["variant", "method", "family", "status", "trained_on", *_MEASURES, "val_top1", "note"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -113,9 +97,7 @@ def transfer_lines(record: StudyRecord) -> list[str]:
             shown: str = result.status
             if method is not None:
                 figures = _figures(method)
-                low, top1, high = (
-                    100 * figures[name] for name in ("top1_low", "top1", "top1_high")
-                )
+                low, top1, high = (100 * figures[name] for name in ("top1_low", "top1", "top1_high"))
                 shown = f"{top1:.1f} % ({low:.1f}-{high:.1f})"
             lines.append(f"  {NAMES[str(result.params['variant'])]:<66} {shown:>20}")
     return lines
@@ -141,9 +123,7 @@ def transfer_section(record: StudyRecord) -> dict[str, Any]:
                     | _learned(record.rows, asked, result)
                     for result, method in table.variants
                 ],
-                "context": [
-                    {"method": m.name, "family": m.family, **_figures(m)} for m in table.context
-                ],
+                "context": [{"method": m.name, "family": m.family, **_figures(m)} for m in table.context],
                 "comparisons": [_sentence(comparison) for comparison in table.comparisons],
             }
             for table in tables
@@ -213,11 +193,15 @@ def _is_papers(result: Result) -> bool:
 
 def _row(result: Result, method: Method | None) -> dict[str, Any]:
     return {
-        "variant": result.params["variant"], "method": result.method, "family": result.family,
-        "status": result.status, "trained_on": result.params.get("trained_on"),
-        "val_top1": result.metrics.get("val/top1"), "note": result.note,
+        "variant": result.params["variant"],
+        "method": result.method,
+        "family": result.family,
+        "status": result.status,
+        "trained_on": result.params.get("trained_on"),
+        "val_top1": result.metrics.get("val/top1"),
+        "note": result.note,
         **(_figures(method) if method else dict.fromkeys(_MEASURES)),
-    }  # fmt: skip
+    }
 
 
 def _figures(method: Method) -> dict[str, Any]:

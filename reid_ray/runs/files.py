@@ -65,9 +65,7 @@ def write_bytes(path: Path, *parts: bytes | memoryview, keep: bool = False) -> N
 
 
 def _unwritable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"{address(path)}: cannot be written ({error}); check space and permissions"
-    )
+    return StorageError(f"{address(path)}: cannot be written ({error}); check space and permissions")
 
 
 def _write(path: Path, *parts: bytes | memoryview) -> None:
@@ -183,9 +181,7 @@ def kept(path: Path) -> Path:
     if remote(path) is None:
         return path
     found = {path / name: entry for name, entry in entries(path).items()} or {
-        path.parent / name: entry
-        for name, entry in entries(path.parent).items()
-        if name == path.name
+        path.parent / name: entry for name, entry in entries(path.parent).items() if name == path.name
     }
     for file, entry in found.items():
         with _lock(file):

@@ -8,9 +8,21 @@ from pathlib import Path
 from typing import Any
 
 _LIBRARIES = (
-    "reid-ray", "ray", "torch", "torchvision", "timm", "pytorch-metric-learning",
-    "opencv-python-headless", "kornia", "mlflow", "pyarrow", "pandas", "numpy", "numba", "pillow",
-)  # fmt: skip
+    "reid-ray",
+    "ray",
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-metric-learning",
+    "opencv-python-headless",
+    "kornia",
+    "mlflow",
+    "pyarrow",
+    "pandas",
+    "numpy",
+    "numba",
+    "pillow",
+)
 
 
 def provenance(**facts: Any) -> dict[str, Any]:

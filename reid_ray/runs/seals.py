@@ -60,9 +60,7 @@ def sha256_of(path: Path) -> str:
 
 
 def damaged(path: Path) -> StorageError:
-    return StorageError(
-        f"{address(path)}: damaged, its sha256 is another; delete it to have it made again"
-    )
+    return StorageError(f"{address(path)}: damaged, its sha256 is another; delete it to have it made again")
 
 
 def _digest(value: Mapping[str, Any]) -> str:

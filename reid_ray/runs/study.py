@@ -108,9 +108,7 @@ class StudyRecord:
     def failed(self) -> list[Result]:
         """Methods that ended without a figure through a fault (divergence is a figure)."""
         return [
-            record.result
-            for record in self.methods
-            if record.result.status in ("failed", "out_of_memory")
+            record.result for record in self.methods if record.result.status in ("failed", "out_of_memory")
         ]
 
 

@@ -42,8 +42,7 @@ def assign(rows: pd.DataFrame, split: Split, unseen: Collection[str] = ()) -> As
     """
     if missing := sorted(set(unseen) - set(rows["group"])):
         raise DatasetError(
-            f"data.unseen names no group of a photo: {missing}; groups are "
-            f"{sorted(rows['group'].unique())}"
+            f"data.unseen names no group of a photo: {missing}; groups are {sorted(rows['group'].unique())}"
         )
     rows = rows.assign(domain=domain_of(rows["group"], unseen), split="none", validation=False)
     parts, validation = np.full(len(rows), "none", dtype=object), np.zeros(len(rows), bool)
@@ -71,15 +70,23 @@ def _parts(part: pd.DataFrame, split: Split, dataset: str) -> NDArray[np.object_
     """The split of one dataset by the config's kind."""
     if split.kind == "open_set":
         return open_set(
-            part, seed=split.seed, reference_share=split.reference_share,
-            share=split.unknown_share, count=split.unknown_identities,
-            unknown_as_new=split.unknown_as_new, dataset=dataset,
-        )  # fmt: skip
+            part,
+            seed=split.seed,
+            reference_share=split.reference_share,
+            share=split.unknown_share,
+            count=split.unknown_identities,
+            unknown_as_new=split.unknown_as_new,
+            dataset=dataset,
+        )
     if split.kind == "disjoint_set":
         return disjoint_set(
-            part, seed=split.seed, reference_share=split.reference_share,
-            share=split.test_share, count=split.test_identities, dataset=dataset,
-        )  # fmt: skip
+            part,
+            seed=split.seed,
+            reference_share=split.reference_share,
+            share=split.test_share,
+            count=split.test_identities,
+            dataset=dataset,
+        )
     if split.kind == "time_proportion":
         return time_proportion(part, reference_share=split.reference_share, dataset=dataset)
     if split.kind == "time_cutoff":

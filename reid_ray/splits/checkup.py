@@ -89,8 +89,7 @@ def check_up(
 
 def _put_aside(quarantine: pd.DataFrame, found: Checkup) -> None:
     for reason, part in quarantine.groupby("reason", sort=False):
-        examples = [path or image_id for path, image_id in
-                    zip(part["path"], part["image_id"], strict=True)]  # fmt: skip
+        examples = [path or image_id for path, image_id in zip(part["path"], part["image_id"], strict=True)]
         found.problems.append(
             f"{_many(len(part), 'photo')} put aside: {reason} ({_some(examples)}); mend or leave out"
         )
@@ -114,11 +113,7 @@ def _facts(name: str, part: pd.DataFrame, found: Checkup) -> None:
         f"{name}: {split.get('reference', 0)} reference and {split.get('query', 0)} query photos "
         f"({int(part['validation'].sum())} references set aside for validation)"
     )
-    for column, what in (
-        ("species", "species"),
-        ("orientation", "sides"),
-        ("encounter", "encounters"),
-    ):
+    for column, what in (("species", "species"), ("orientation", "sides"), ("encounter", "encounters")):
         if column in part and part[column].ne("").any():
             values = part.loc[part[column].ne(""), column].value_counts()
             found.facts.append(f"{name}: {len(values)} {what} ({_some(list(values.index))})")
@@ -192,11 +187,7 @@ def _balance(name: str, part: pd.DataFrame, found: Checkup) -> None:
 
 
 def _open(
-    rows: pd.DataFrame,
-    images: Images,
-    most: int | None,
-    found: Checkup,
-    progress: Callable[[int, int], None],
+    rows: pd.DataFrame, images: Images, most: int | None, found: Checkup, progress: Callable[[int, int], None]
 ) -> None:
     if not len(rows):
         return
@@ -213,9 +204,7 @@ def _open(
         if photo.error:
             broken.setdefault(photo.error, []).append(photo.key)
     for reason, keys in broken.items():
-        found.problems.append(
-            f"{len(keys)} of {scope}: {reason} ({_some(keys)}); mend or leave out"
-        )
+        found.problems.append(f"{len(keys)} of {scope}: {reason} ({_some(keys)}); mend or leave out")
     good = [photo for photo in opened if not photo.error]
     _sizes(good, found)
     _twice(good, rows.set_index("key")["identity"], found)

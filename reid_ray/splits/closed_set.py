@@ -28,10 +28,7 @@ def closed_set(rows: pd.DataFrame, *, seed: int, reference_share: float) -> NDAr
     order = np.lexsort((photos, animals))
     animals, known = animals[order], known[order]
     sizes = np.bincount(animals, minlength=count)
-    chosen = (
-        rank_within(animals, lcg(seed, len(known)))
-        < reference_counts(sizes, reference_share)[animals]
-    )
+    chosen = rank_within(animals, lcg(seed, len(known))) < reference_counts(sizes, reference_share)[animals]
     split[known] = np.where(chosen, "reference", "query")
     return split
 

@@ -12,12 +12,21 @@ from reid_ray.datasets import schema
 from reid_ray.errors import DatasetError
 
 MEANING = {
-    "train": "reference", "training": "reference", "reference": "reference",
-    "gallery": "reference", "database": "reference",
-    "val": "validation", "valid": "validation", "validation": "validation",
-    "test": "query", "testing": "query", "query": "query",
-    "": "none", "none": "none", "unused": "none",
-}  # fmt: skip
+    "train": "reference",
+    "training": "reference",
+    "reference": "reference",
+    "gallery": "reference",
+    "database": "reference",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "query",
+    "testing": "query",
+    "query": "query",
+    "": "none",
+    "none": "none",
+    "unused": "none",
+}
 """What the field's words mean, in any case. `val` is a reference photo kept out of training."""
 
 
@@ -30,11 +39,7 @@ def given(
     Raises:
         DatasetError: no split column, or words in it that have no known meaning.
     """
-    words = (
-        rows["split_given"].str.strip().str.lower()
-        if "split_given" in rows
-        else pd.Series(dtype=str)
-    )
+    words = rows["split_given"].str.strip().str.lower() if "split_given" in rows else pd.Series(dtype=str)
     if not words.ne("").any():
         raise DatasetError(
             f"{dataset}: no split in its table; add a column 'split' (or set columns.split), "

@@ -20,9 +20,13 @@ from reid_ray.splits.learnable import learnable
 from reid_ray.splits.time_aware import days_of
 
 Kind = Literal[
-    "query_is_reference", "validation_is_training", "near_duplicate", "same_encounter",
-    "query_without_reference", "without_day",
-]  # fmt: skip
+    "query_is_reference",
+    "validation_is_training",
+    "near_duplicate",
+    "same_encounter",
+    "query_without_reference",
+    "without_day",
+]
 Pairs = Sequence[tuple[int, int]]
 """(position of a query, position of a reference or training photo) in the rows."""
 
@@ -62,18 +66,20 @@ _SENTENCES: dict[Kind, str] = {
     "without_day": "photos have no day that can be read and take no part",
 }
 _ACTION_OF: dict[Kind, str] = {
-    "query_is_reference": "same_file", "validation_is_training": "same_file",
-    "near_duplicate": "near_duplicate", "same_encounter": "same_encounter",
+    "query_is_reference": "same_file",
+    "validation_is_training": "same_file",
+    "near_duplicate": "near_duplicate",
+    "same_encounter": "same_encounter",
     "query_without_reference": "no_reference",
-}  # fmt: skip
+}
 _DONE: dict[Action, str] = {
-    "drop": "left out", "report": "still asked, so figures may be too good", "refuse": "refused"
-}  # fmt: skip
+    "drop": "left out",
+    "report": "still asked, so figures may be too good",
+    "refuse": "refused",
+}
 
 
-def settle_leaks(
-    rows: pd.DataFrame, split: Split, near: Pairs = ()
-) -> tuple[pd.DataFrame, list[Finding]]:
+def settle_leaks(rows: pd.DataFrame, split: Split, near: Pairs = ()) -> tuple[pd.DataFrame, list[Finding]]:
     """The rows after the config's `on_leak`, and what was found.
 
     What is dropped leaves the split (`none`); a validation photo goes back to training.
@@ -86,9 +92,7 @@ def settle_leaks(
     """
     findings = find_leaks(rows, split, near)
     if refused := [finding.text for finding in findings if finding.action == "refuse"]:
-        raise SplitLeakError(
-            "; ".join(refused) + "; leave them out, or set split.on_leak to drop or report"
-        )
+        raise SplitLeakError("; ".join(refused) + "; leave them out, or set split.on_leak to drop or report")
     rows = rows.copy()
     for finding in findings:
         found = rows["key"].isin(finding.keys)
@@ -138,9 +142,7 @@ def _same_files(rows: pd.DataFrame, actions: OnLeak) -> list[Finding]:
     for kind, one, another in sides:
         first = {
             text: place
-            for place, text in zip(
-                np.flatnonzero(another)[::-1], content[another].iloc[::-1], strict=True
-            )
+            for place, text in zip(np.flatnonzero(another)[::-1], content[another].iloc[::-1], strict=True)
         }
         pairs = [
             (int(place), int(first[text]))
@@ -189,9 +191,7 @@ def _findings(
     at_fault = np.array(sorted(counterpart), np.int64)
     datasets = rows["dataset"].to_numpy(object)[at_fault]
     return [
-        _finding(
-            rows, kind, action, [(int(p), counterpart[int(p)]) for p in at_fault[datasets == d]]
-        )
+        _finding(rows, kind, action, [(int(p), counterpart[int(p)]) for p in at_fault[datasets == d]])
         for d in pd.unique(pd.Series(datasets, dtype=object))
     ]
 

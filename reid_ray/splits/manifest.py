@@ -34,15 +34,11 @@ class Manifest(NamedTuple):
     sha256: str
 
 
-def write_manifest(
-    folder: Path, rows: pd.DataFrame, split: Split, unseen: tuple[str, ...] = ()
-) -> str:
+def write_manifest(folder: Path, rows: pd.DataFrame, split: Split, unseen: tuple[str, ...] = ()) -> str:
     """Write both files below `folder` and return the sha256; equal splits give equal bytes."""
     data = _csv(rows)
     sha256 = hashlib.sha256(data).hexdigest()
-    counts = {
-        str(name): int(count) for name, count in rows["split"].value_counts().sort_index().items()
-    }
+    counts = {str(name): int(count) for name, count in rows["split"].value_counts().sort_index().items()}
     files.write_bytes(folder / "split.csv", data)
     files.write_json(
         folder / "split.json",

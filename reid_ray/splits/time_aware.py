@@ -35,9 +35,7 @@ def days_of(rows: pd.DataFrame) -> Days:
     return found.to_numpy("datetime64[D]")
 
 
-def time_proportion(
-    rows: pd.DataFrame, *, reference_share: float, dataset: str
-) -> NDArray[np.object_]:
+def time_proportion(rows: pd.DataFrame, *, reference_share: float, dataset: str) -> NDArray[np.object_]:
     """Of each animal's days the first `reference_share` are reference, the later ones query.
 
     Rounded half to even, at least one and, of several, not all; an animal of one day is reference.
@@ -61,12 +59,7 @@ def time_proportion(
 
 
 def time_cutoff(
-    rows: pd.DataFrame,
-    *,
-    cutoff: datetime.date,
-    until: datetime.date,
-    unknown_as_new: bool,
-    dataset: str,
+    rows: pd.DataFrame, *, cutoff: datetime.date, until: datetime.date, unknown_as_new: bool, dataset: str
 ) -> NDArray[np.object_]:
     """Before `cutoff` reference, from then on query, from `until` on none.
 

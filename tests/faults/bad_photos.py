@@ -1,7 +1,5 @@
 """Files that call themselves photos, and what is said of each. "": it can be used."""
 
-# ruff: noqa: E501  (one line per kind)
-
 import io
 import struct
 import zlib
@@ -94,26 +92,41 @@ PHOTOS: dict[str, tuple[bytes, str]] = {
     "PNG with a long text": (_gps(), ""),
     "GIF of 65535 x 65535": (b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b";", ""),
     "GIF without a frame": (b"GIF89a\x50\0\x50\0\x80\0\0" + bytes(6) + b";", NO),
-    "BMP of a negative size": (b"BM" + struct.pack("<IIIIiiHHIIIIII", 99, 0, 54, 40, -60, -80, 1, 24, *[0] * 6), ""),
+    "BMP of a negative size": (
+        b"BM" + struct.pack("<IIIIiiHHIIIIII", 99, 0, 54, 40, -60, -80, 1, 24, *[0] * 6),
+        "",
+    ),
     "TIFF whose pages go in a circle": (tiff((256, 4, 1, 60), (257, 4, 1, 80), next_ifd=8), ""),
-    "TIFF with 4 thousand million values": (tiff((256, 4, 1, 60), (257, 4, 1, 80), (273, 4, 2**32 - 1, 8)), ""),
-    "TIFF of 4294967295 pixels a side": (tiff((256, 4, 1, 2**32 - 1), (257, 4, 1, 2**32 - 1), (258, 3, 1, 8)), ""),
+    "TIFF with 4 thousand million values": (
+        tiff((256, 4, 1, 60), (257, 4, 1, 80), (273, 4, 2**32 - 1, 8)),
+        "",
+    ),
+    "TIFF of 4294967295 pixels a side": (
+        tiff((256, 4, 1, 2**32 - 1), (257, 4, 1, 2**32 - 1), (258, 3, 1, 8)),
+        "",
+    ),
     "WEBP cut short": (encoded(PHOTO, "WEBP")[:400], DAMAGED),
     "JPEG whose 5000 scans take minutes": (scans(5000, 4000), "would take hours to decode"),
     "1 x 1": (encoded(Image.new("RGB", (1, 1)), "PNG"), "below 32 px"),
     "a strip of 20000 x 32": (encoded(Image.new("RGB", (20_000, 32)), "PNG"), "more than 20 times"),
     "16-bit grey": (encoded(Image.fromarray(NOISE[..., 0].astype(np.uint16) * 257), "PNG"), ""),
     "32-bit floats": (encoded(Image.fromarray(NOISE[..., 0].astype(np.float32)), "TIFF"), ""),
-    "floats that are no numbers": (encoded(Image.fromarray(np.full((60, 80), np.nan, np.float32)), "TIFF"), "no finite"),
+    "floats that are no numbers": (
+        encoded(Image.fromarray(np.full((60, 80), np.nan, np.float32)), "TIFF"),
+        "no finite",
+    ),
     "CMYK": (encoded(PHOTO.convert("CMYK"), "JPEG"), ""),
     "Lab": (encoded(PHOTO.convert("LAB"), "TIFF"), ""),
     "one bit": (encoded(PHOTO.convert("1"), "PNG"), ""),
     "a palette": (encoded(PHOTO.convert("P"), "GIF"), ""),
     "transparent": (encoded(PHOTO.convert("RGBA"), "PNG"), ""),
     "animated": (encoded(PHOTO, "GIF", save_all=True, append_images=[Image.new("RGB", PHOTO.size)] * 9), ""),
-    "EXIF that is garbage": (encoded(PHOTO, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 60), ""),
+    "EXIF that is garbage": (
+        encoded(PHOTO, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 60),
+        "",
+    ),
     "EXIF with a rotation that there is not": (flag(99), ""),
     "a colour profile that is garbage": (encoded(PHOTO, "JPEG", icc_profile=b"\xff" * 3000), ""),
     "a photo with a film behind it": (JPEG + ftyp(b"mp42") * 9, ""),
-}  # fmt: skip
+}
 """Kind: (bytes, part of the reason)."""

@@ -128,10 +128,11 @@ class Disturbed:
             if kind := DRIVER if process == first else kind_of(process):
                 kinds.setdefault(kind, []).append(process)
         choice = sorted(
-            kind for kind in kinds
+            kind
+            for kind in kinds
             if self._hits_of(kind) < MOST_OF_A_KIND
             and (kind not in FATAL or (fatal and self.rng.random() < 0.25))
-        )  # fmt: skip
+        )
         if not choice:
             return
         kind = choice[int(self.rng.integers(len(choice)))]
@@ -154,9 +155,7 @@ class Disturbed:
                 written = path.stat().st_mtime_ns
                 if self._written.setdefault(folder.path.name, written) != written:
                     self.again.append(folder.path.name)
-        self.again += [
-            key for key in self._written if not (self.methods / key / "result.json").exists()
-        ]
+        self.again += [key for key in self._written if not (self.methods / key / "result.json").exists()]
 
 
 def alive(processes: list[psutil.Process]) -> Iterator[psutil.Process]:

@@ -20,9 +20,11 @@ from typing import Any
 HERE = Path(__file__).parent
 TESTS = HERE.parent
 RECORDING = (
-    HERE, TESTS / "ray" / "test_killed.py", TESTS / "ray" / "test_matching.py",
+    HERE,
+    TESTS / "ray" / "test_killed.py",
+    TESTS / "ray" / "test_matching.py",
     TESTS / "unit" / "reporting" / "test_mlflow_server.py",
-)  # fmt: skip
+)
 """Tests that record faults."""
 LOST = ("epochs", "pairs", "trials", "doubled")
 HEAD = """# Faults
@@ -59,13 +61,7 @@ def fuzz(seconds: int, records: Path) -> None:
     from targets import TARGETS
 
     for target in TARGETS:
-        command = [
-            sys.executable,
-            str(TESTS / "fuzz" / "run.py"),
-            target,
-            "--seconds",
-            str(seconds),
-        ]
+        command = [sys.executable, str(TESTS / "fuzz" / "run.py"), target, "--seconds", str(seconds)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         with records.open("a", encoding="utf-8") as file:
             file.write(json.dumps(fuzzed(target, seconds, ended.stderr, ended.returncode)) + "\n")
@@ -74,8 +70,13 @@ def fuzz(seconds: int, records: Path) -> None:
 def fuzzed(target: str, seconds: int, text: str, code: int) -> dict[str, Any]:
     """What a run of the fuzzer says of itself."""
     executions = re.findall(r"stat::number_of_executed_units:\s*(\d+)", text)
-    return {"fuzz": target, "seconds": seconds, "executions": int(executions[-1]),
-            "found": int(code != 0), "day": time.strftime("%Y-%m-%d")}  # fmt: skip
+    return {
+        "fuzz": target,
+        "seconds": seconds,
+        "executions": int(executions[-1]),
+        "found": int(code != 0),
+        "day": time.strftime("%Y-%m-%d"),
+    }
 
 
 def table(lines: Iterable[dict[str, Any]]) -> str:

@@ -29,15 +29,20 @@ from reid_ray.datasets.store import PreparedStore, Row
 from reid_ray.errors import DatasetError
 from reid_ray.splits.assign import assign
 
-MEANT_TO_BE_OPEN = ("JPEG of a header alone", "PNG of no width", "PNG with a text that unpacks to 200 MB",
-                    "GIF of 65535 x 65535", "BMP of a negative size", "TIFF whose pages go in a circle",
-                    "TIFF with 4 thousand million values", "TIFF of 4294967295 pixels a side")  # fmt: skip
+MEANT_TO_BE_OPEN = (
+    "JPEG of a header alone",
+    "PNG of no width",
+    "PNG with a text that unpacks to 200 MB",
+    "GIF of 65535 x 65535",
+    "BMP of a negative size",
+    "TIFF whose pages go in a circle",
+    "TIFF with 4 thousand million values",
+    "TIFF of 4294967295 pixels a side",
+)
 """Of these it is enough that they end, with pixels or with any reason."""
 
 
-def test_every_kind_of_photo_is_used_or_put_aside_with_a_reason(
-    tmp_path: Path, record: Record
-) -> None:
+def test_every_kind_of_photo_is_used_or_put_aside_with_a_reason(tmp_path: Path, record: Record) -> None:
     names = list(PHOTOS)
     for number, (data, _) in enumerate(PHOTOS.values()):
         (tmp_path / f"{number}.jpg").write_bytes(data)
@@ -52,7 +57,7 @@ def test_every_kind_of_photo_is_used_or_put_aside_with_a_reason(
         "a file of a terabyte": (lambda path: (path.touch(), os.truncate(path, 1 << 40)), "too large"),
         "a socket": (lambda path: socket.socket(socket.AF_UNIX).bind(str(path)), "not a regular file"),
         "nothing there": (lambda path: None, "missing file"),
-    }  # fmt: skip
+    }
     here = Path.cwd()
     os.chdir(tmp_path)  # a socket's name must be short
     for number, (make, _) in enumerate(odd.values(), len(PHOTOS)):
@@ -75,12 +80,7 @@ def test_every_kind_of_photo_is_used_or_put_aside_with_a_reason(
             assert part in found, kind
         else:
             assert found == "", kind
-    record(
-        "bad photos",
-        f"{len(kinds)} kinds, with 20 s and 2 GiB",
-        tried=len(kinds),
-        survived=len(kinds),
-    )
+    record("bad photos", f"{len(kinds)} kinds, with 20 s and 2 GiB", tried=len(kinds), survived=len(kinds))
 
 
 def told_long(action: Callable[[], str], folder: Path) -> tuple[int, str]:
@@ -144,9 +144,13 @@ def long_sheet(root: Path) -> dict[str, Any]:
 def entities(root: Path) -> dict[str, Any]:
     """A spreadsheet whose text is a billion laughs."""
     sheet({"A1": "identity", "B1": "path"})(root)
-    bomb = "<!DOCTYPE x [<!ENTITY a '" + "ha" * 999 + "'>" + "".join(
-        f"<!ENTITY {chr(98 + n)} '{f'&{chr(97 + n)};' * 50}'>" for n in range(6)
-    ) + "]>"  # fmt: skip
+    bomb = (
+        "<!DOCTYPE x [<!ENTITY a '"
+        + "ha" * 999
+        + "'>"
+        + "".join(f"<!ENTITY {chr(98 + n)} '{f'&{chr(97 + n)};' * 50}'>" for n in range(6))
+        + "]>"
+    )
     with zipfile.ZipFile(root / "t.xlsx") as packed:
         parts = {name: packed.read(name) for name in packed.namelist()}
     with zipfile.ZipFile(root / "t.xlsx", "w") as packed:
@@ -190,14 +194,30 @@ METADATA: dict[str, tuple[Callable[[Path], dict[str, Any]], int, str]] = {
     "no column path": (table("identity,file\nleo,0.jpg\n"), 2, "no column 'path'"),
     "a column twice": (table("identity,path,path\nleo,0.jpg,0.jpg\n"), 2, "given twice"),
     "a column without a name": (table("identity,path,\nleo,0.jpg,x\n"), 0, USED),
-    "a header of 200 000 letters": (table(f"identity,path,{'x' * 200_000}\nleo,0.jpg,y\n"), 2, "not a readable table"),
+    "a header of 200 000 letters": (
+        table(f"identity,path,{'x' * 200_000}\nleo,0.jpg,y\n"),
+        2,
+        "not a readable table",
+    ),
     "a column's name in two lines": (table('"a\nb",identity,path\nx,007,0.jpg\n'), 0, "identity 007"),
-    "a cell of 20 million letters": (table(f"identity,path\n{'x' * 20_000_000},0.jpg\nleo,0.jpg\n"), 0, "identity of 20000000 characters"),
+    "a cell of 20 million letters": (
+        table(f"identity,path\n{'x' * 20_000_000},0.jpg\nleo,0.jpg\n"),
+        0,
+        "identity of 20000000 characters",
+    ),
     "a NUL in a name": (table("identity,path\nle\0o,0.jpg\n"), 0, USED),
     "a NUL in a path": (table("identity,path\nleo,0\0.jpg\nleo,0.jpg\n"), 0, USED),
     "a quote that never ends": (table('identity,path\n"leo,0.jpg\n'), 2, "d"),
-    "ragged lines": (table("identity,path\nleo,0.jpg,9\nleo,0.jpg\nmia\n"), 2, "2 of 3 photos cannot be used"),
-    "a ragged line in Latin-1": (table("identity,path\nlöwe,0.jpg,9\n".encode("latin-1")), 2, "expected UTF-8"),
+    "ragged lines": (
+        table("identity,path\nleo,0.jpg,9\nleo,0.jpg\nmia\n"),
+        2,
+        "2 of 3 photos cannot be used",
+    ),
+    "a ragged line in Latin-1": (
+        table("identity,path\nlöwe,0.jpg,9\n".encode("latin-1")),
+        2,
+        "expected UTF-8",
+    ),
     "a formula": (table("identity,path\n\"=cmd|' /C calc'!A0\",0.jpg\n"), 0, "identity =cmd"),
     "markup": (table("identity,path\n<script>alert(1)</script>,0.jpg\n"), 0, "identity <script>"),
     "a right-to-left mark": (table("identity,path\na\u202eb,0.jpg\n"), 0, USED),
@@ -205,55 +225,120 @@ METADATA: dict[str, tuple[Callable[[Path], dict[str, Any]], int, str]] = {
     "names that are NaN": (table("identity,path\nNaN,0.jpg\n"), 0, "identity NaN"),
     "no names": (table("identity,path\n,0.jpg\n"), 0, "identity unknown"),
     "names that differ in case": (table("identity,path\nLeo,0.jpg\nleo,1.jpg\n"), 2, "Leo / leo"),
-    "a path out of the root": (table("identity,path\nleo,../../etc/passwd\nleo,0.jpg\n"), 0, "leaves the root"),
+    "a path out of the root": (
+        table("identity,path\nleo,../../etc/passwd\nleo,0.jpg\n"),
+        0,
+        "leaves the root",
+    ),
     "an absolute path": (table("identity,path\nleo,/etc/passwd\nleo,0.jpg\n"), 0, "path is absolute"),
     "a path of Windows": (table("identity,path\nleo,C:\\a.jpg\nleo,0.jpg\n"), 0, "path is absolute"),
-    "a path of 5000 letters": (table(f"identity,path\nleo,{'x' * 5000}\nleo,0.jpg\n"), 0, "cannot be reached"),
+    "a path of 5000 letters": (
+        table(f"identity,path\nleo,{'x' * 5000}\nleo,0.jpg\n"),
+        0,
+        "cannot be reached",
+    ),
     "a box that is code": (table("identity,path,bbox\nleo,0.jpg,__import__('os').system('x')\n"), 0, USED),
     "a box nested 9999 deep": (table(f'identity,path,bbox\nleo,0.jpg,"{"[" * 9999}"\n'), 0, USED),
-    "a sheet with one cell in the last corner": (sheet({"A1": "identity", "B1": "path", "XFD1048576": "x"}), 2, "too many"),
+    "a sheet with one cell in the last corner": (
+        sheet({"A1": "identity", "B1": "path", "XFD1048576": "x"}),
+        2,
+        "too many",
+    ),
     "a sheet that unpacks to 2 GiB": (long_sheet, 2, "unpacks to"),
     "a sheet of a billion laughs": (entities, 2, "d: "),
     "a sheet of formulas": (sheet({"A1": "identity", "B1": "path", "A2": "=1+1", "B2": "0.jpg"}), 0, USED),
     "a sheet that is none": (table(b"PK\3\4" + bytes(99), "t.xlsx"), 2, "not a readable spreadsheet"),
     "Parquet that says one name 20 million times": (
-        parquet({"identity": often(20_000_000, "x" * 200)}, compression="zstd"), 2, "no list of photos"),
-    "Parquet of 60 million numbers": (parquet({"identity": pa.array([0] * 60_000_000, pa.int8())}), 2, "no list of photos"),
-    "Parquet with text that is none": (parquet({"identity": broken_text(), "path": ["0.jpg"]}), 2, "not a readable Parquet"),
+        parquet({"identity": often(20_000_000, "x" * 200)}, compression="zstd"),
+        2,
+        "no list of photos",
+    ),
+    "Parquet of 60 million numbers": (
+        parquet({"identity": pa.array([0] * 60_000_000, pa.int8())}),
+        2,
+        "no list of photos",
+    ),
+    "Parquet with text that is none": (
+        parquet({"identity": broken_text(), "path": ["0.jpg"]}),
+        2,
+        "not a readable Parquet",
+    ),
     "Parquet with lists": (parquet({"identity": [["leo"]], "path": ["0.jpg"]}), 0, USED),
     "Parquet that is none": (table(b"PAR1" + bytes(99) + b"PAR1", "t.parquet"), 2, "not a readable Parquet"),
     "a Wildbook sheet with a column twice": (
-        wildbook("Encounter.mediaAsset0,Encounter.year,encounter.Year\n0.jpg,1,2\n"), 2, "given twice"),
+        wildbook("Encounter.mediaAsset0,Encounter.year,encounter.Year\n0.jpg,1,2\n"),
+        2,
+        "given twice",
+    ),
     "a Wildbook sheet with two columns of one asset": (
-        wildbook("Encounter.mediaAsset0,Encounter.mediaAsset.0\n0.jpg,1.jpg\n"), 2, "has two columns"),
+        wildbook("Encounter.mediaAsset0,Encounter.mediaAsset.0\n0.jpg,1.jpg\n"),
+        2,
+        "has two columns",
+    ),
     "a box of text": (table('identity,path,bbox\nleo,0.jpg,"""1234"""\n'), 0, USED),
-    "a Wildbook sheet without photos": (wildbook("Encounter.year\n1\n"), 2, "no column Encounter.mediaAsset0"),
+    "a Wildbook sheet without photos": (
+        wildbook("Encounter.year\n1\n"),
+        2,
+        "no column Encounter.mediaAsset0",
+    ),
     "JSON that is none": (coco("{"), 2, "not readable as JSON"),
     "JSON nested 100 000 deep": (coco("[" * 100_000), 2, "not readable as JSON"),
-    "JSON with a number of 9999 digits": (coco('{"images": [' + "9" * 9999 + "]}"), 2, "not readable as JSON"),
+    "JSON with a number of 9999 digits": (
+        coco('{"images": [' + "9" * 9999 + "]}"),
+        2,
+        "not readable as JSON",
+    ),
     "COCO that is a list": (coco([1]), 2, "not COCO"),
     "COCO of numbers": (coco({"images": [1], "annotations": [2]}), 2, "not COCO"),
     "COCO without photos": (coco({"images": [], "annotations": []}), 2, "empty"),
-    "COCO without names": (coco({"images": [IMAGE], "annotations": [{"id": 1, "image_id": 1}]}), 2, "names the individual"),
+    "COCO without names": (
+        coco({"images": [IMAGE], "annotations": [{"id": 1, "image_id": 1}]}),
+        2,
+        "names the individual",
+    ),
     "COCO with half a character": (
-        coco('{"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": [{"id": 1, "image_id": 1, "name": "le\\ud800o"}]}'),
-        0, "identity le?o"),
+        coco(
+            '{"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": [{"id": 1, "image_id": 1, "name": "le\\ud800o"}]}'
+        ),
+        0,
+        "identity le?o",
+    ),
     "COCO with maps for names": (
-        coco({"images": [IMAGE], "annotations": [{"id": [1], "image_id": 1, "name": {"a": 1}}]}), 0, USED),
+        coco({"images": [IMAGE], "annotations": [{"id": [1], "image_id": 1, "name": {"a": 1}}]}),
+        0,
+        USED,
+    ),
     "COCO whose photo is not listed": (
-        coco({"images": [IMAGE], "annotations": [{"id": 1, "image_id": 9, "name": "leo"}]}), 0, "not listed"),
+        coco({"images": [IMAGE], "annotations": [{"id": 1, "image_id": 9, "name": "leo"}]}),
+        0,
+        "not listed",
+    ),
     "detections that are none": (detections({"a": 1}), 2, "not MegaDetector's results"),
-    "detections of other photos": (detections({"images": [MD | {"file": "z.jpg"}]}), 2, "has none of the 1 photos"),
+    "detections of other photos": (
+        detections({"images": [MD | {"file": "z.jpg"}]}),
+        2,
+        "has none of the 1 photos",
+    ),
     "detections with a box of infinity": (
-        detections('{"images": [{"file": "0.jpg", "detections": [{"category": "1", "conf": 1e999, "bbox": [0, 0, 1, 1]}]}]}'),
-        2, "not MegaDetector's results"),
+        detections(
+            '{"images": [{"file": "0.jpg", "detections": [{"category": "1", "conf": 1e999, "bbox": [0, 0, 1, 1]}]}]}'
+        ),
+        2,
+        "not MegaDetector's results",
+    ),
     "detections with a number of 401 digits": (
-        detections({"images": [MD | {"detections": [{"category": "1", "conf": 1, "bbox": [HUGE, 0, 1, 1]}]}]}),
-        2, "not MegaDetector's results"),
+        detections(
+            {"images": [MD | {"detections": [{"category": "1", "conf": 1, "bbox": [HUGE, 0, 1, 1]}]}]}
+        ),
+        2,
+        "not MegaDetector's results",
+    ),
     "detections with text for boxes": (
         detections({"images": [MD | {"detections": [{"category": "1", "conf": 1, "bbox": "abcd"}]}]}),
-        2, "not MegaDetector's results"),
-}  # fmt: skip
+        2,
+        "not MegaDetector's results",
+    ),
+}
 """Kind: (what makes it, exit code, part of what is said)."""
 
 
@@ -274,8 +359,12 @@ def test_every_kind_of_metadata_is_used_or_told(tmp_path: Path, record: Record) 
 
         found, text = told(read, root)
         assert (found, part in text) == (code, True), (kind, found, text[:500])
-    record("bad metadata", f"{len(METADATA)} kinds of tables, sheets, COCO and MegaDetector JSON",
-           tried=len(METADATA), survived=len(METADATA))  # fmt: skip
+    record(
+        "bad metadata",
+        f"{len(METADATA)} kinds of tables, sheets, COCO and MegaDetector JSON",
+        tried=len(METADATA),
+        survived=len(METADATA),
+    )
 
 
 SIX = [f"{number}.jpg" for number in range(6)]
@@ -286,24 +375,23 @@ COLLECTIONS: dict[str, tuple[list[str], int, str]] = {
     "one photo": (["leo/0.jpg"], 0, "{'reference': 1}"),
     "one photo of each": ([f"{name}/0.jpg" for name in "abc"], 0, "{'reference': 3}"),
     "one animal": ([f"leo/{name}" for name in SIX], 0, "{'query': 1, 'reference': 5}"),
-    "one animal and strangers": ([f"leo/{name}" for name in SIX] + ["x.jpg"], 0,
-                                 "{'none': 1, 'query': 1, 'reference': 5}"),
-}  # fmt: skip
+    "one animal and strangers": (
+        [f"leo/{name}" for name in SIX] + ["x.jpg"],
+        0,
+        "{'none': 1, 'query': 1, 'reference': 5}",
+    ),
+}
 """Kind: (its photos, exit code, part of what is said: photos of each part; of 6, 80 % are reference)."""
 
 
-def test_collections_with_too_little_in_them_are_split_or_told(
-    tmp_path: Path, record: Record
-) -> None:
+def test_collections_with_too_little_in_them_are_split_or_told(tmp_path: Path, record: Record) -> None:
     for number, (kind, (photos, code, part)) in enumerate(COLLECTIONS.items()):
         root = tmp_path / str(number)
         root.mkdir()
         for photo in photos:
             (root / photo).parent.mkdir(exist_ok=True)
             (root / photo).write_bytes(JPEG)
-        data = Data.parse(
-            {"datasets": [{"source": "folder", "name": "d", "root": str(root)}]}, where="test"
-        )
+        data = Data.parse({"datasets": [{"source": "folder", "name": "d", "root": str(root)}]}, where="test")
 
         def split(data: Data = data) -> str:
             rows, _ = assign(load_rows(data, made=tmp_path).rows, data.split)
@@ -311,13 +399,15 @@ def test_collections_with_too_little_in_them_are_split_or_told(
 
         found, text = told(split, root)
         assert (found, part in text) == (code, True), (kind, found, text[:500])
-    record("collections with too little in them", f"{len(COLLECTIONS)} kinds",
-           tried=len(COLLECTIONS), survived=len(COLLECTIONS))  # fmt: skip
+    record(
+        "collections with too little in them",
+        f"{len(COLLECTIONS)} kinds",
+        tried=len(COLLECTIONS),
+        survived=len(COLLECTIONS),
+    )
 
 
-def test_no_wrong_byte_in_a_parquet_files_end_ends_the_process(
-    tmp_path: Path, record: Record
-) -> None:
+def test_no_wrong_byte_in_a_parquet_files_end_ends_the_process(tmp_path: Path, record: Record) -> None:
     """Found by fuzzing: pyarrow does where one asks for the figures of a column."""
     columns = {"identity": ["007", "leo"], "path": ["0.jpg", "1.jpg"], "bbox": [[0.0, 1.0], None]}
     dataset = parquet(columns)(tmp_path)
@@ -332,28 +422,18 @@ def test_no_wrong_byte_in_a_parquet_files_end_ends_the_process(
             spoilt[at] ^= 4
             (tmp_path / "t.parquet").write_bytes(bytes(spoilt))
             with contextlib.suppress(DatasetError):
-                used += len(
-                    load_rows(Data.parse({"datasets": [dataset]}, where="t"), made=tmp_path).rows
-                )
+                used += len(load_rows(Data.parse({"datasets": [dataset]}, where="t"), made=tmp_path).rows)
         return f"{used} rows"
 
     code, text = told(read_all, tmp_path)
     assert code == 0
     assert 0 < int(text.split()[0]) < len(footer)
-    record(
-        "a wrong byte in a Parquet table",
-        "each byte of its end",
-        tried=len(footer),
-        survived=len(footer),
-    )
+    record("a wrong byte in a Parquet table", "each byte of its end", tried=len(footer), survived=len(footer))
 
 
 LAUGHS = "\n".join(
     ["a: &a [x,x,x,x,x,x,x,x,x,x]"]
-    + [
-        f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]"
-        for a, b in zip("abcdefgh", "bcdefghi", strict=True)
-    ]
+    + [f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
 )
 STUDY = "name: s\ndata: {datasets: [{source: folder, name: d, root: /x}]}\n"
 
@@ -394,14 +474,10 @@ def test_every_kind_of_config_is_told(tmp_path: Path, record: Record) -> None:
         assert (code, part in text) == (2, True), (kind, text[:500])
         assert str(path) in text or "not set" in text
     assert not Path("/tmp/owned").exists()
-    record(
-        "bad configs", f"{len(CONFIGS)} kinds of YAML", tried=len(CONFIGS), survived=len(CONFIGS)
-    )
+    record("bad configs", f"{len(CONFIGS)} kinds of YAML", tried=len(CONFIGS), survived=len(CONFIGS))
 
 
-def test_debug_shows_where_and_nothing_else_does(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_debug_shows_where_and_nothing_else_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import argparse
 
     from reid_ray import command

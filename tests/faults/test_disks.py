@@ -102,14 +102,18 @@ def test_what_was_there_survives_a_disk_that_takes_no_more(
         _free(filling)
     write(2)
     assert read() == (1 if what == "a history" else 2)
-    record(f"disk: {fault}", "a tmpfs of half a MiB, while results, checkpoints or histories are written",
-           tried=1, survived=1, trials=0, epochs=0)  # fmt: skip
+    record(
+        f"disk: {fault}",
+        "a tmpfs of half a MiB, while results, checkpoints or histories are written",
+        tried=1,
+        survived=1,
+        trials=0,
+        epochs=0,
+    )
 
 
 @root_only
-def test_photos_are_prepared_once_there_is_room_again(
-    disk: Path, tmp_path: Path, record: Record
-) -> None:
+def test_photos_are_prepared_once_there_is_room_again(disk: Path, tmp_path: Path, record: Record) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     for number in range(8):
         Image.fromarray(noise + np.uint8(number)).save(tmp_path / f"{number}.png")
@@ -160,8 +164,13 @@ def test_what_is_not_ours_is_told(tmp_path: Path, record: Record) -> None:
 
     with forked(as_nobody) as child:
         assert os.waitpid(child, 0)[1] == 0
-    record("wrong permissions", "results and photos of root, read and written by nobody", tried=3,
-           survived=3, trials=0)  # fmt: skip
+    record(
+        "wrong permissions",
+        "results and photos of root, read and written by nobody",
+        tried=3,
+        survived=3,
+        trials=0,
+    )
 
 
 def test_a_device_without_room_is_told(record: Record) -> None:

@@ -83,9 +83,7 @@ def _features(folder: Path, data: bytes) -> object:
     return Features.load(folder / "a.npz")
 
 
-READERS: dict[
-    str, tuple[Callable[[Path, bytes], object], tuple[Callable[[Payload], bytes], ...]]
-] = {
+READERS: dict[str, tuple[Callable[[Path, bytes], object], tuple[Callable[[Payload], bytes], ...]]] = {
     "a folder of timm": (_timm_folder, (_plain, _of_torch)),
     "a training's checkpoint": (_checkpoint, (_plain, _of_torch)),
     "weights, .pth": (_weights("w.pth"), (_plain, _of_torch)),
@@ -107,8 +105,12 @@ def test_no_file_from_outside_is_executed(what: str, tmp_path: Path, record: Rec
         if make is _plain:
             pickle.loads(data)  # it would have
             assert mark.exists()
-    record("files that run code when they are read", "pickles by hand, of torch and of numpy",
-           tried=len(makers), survived=len(makers))  # fmt: skip
+    record(
+        "files that run code when they are read",
+        "pickles by hand, of torch and of numpy",
+        tried=len(makers),
+        survived=len(makers),
+    )
 
 
 def test_a_chunk_with_objects_counts_as_damaged(tmp_path: Path) -> None:
@@ -161,9 +163,7 @@ def test_a_folder_of_timm_cannot_name_other_weights_than_its_own(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_weights_that_are_known_by_an_address_alone_are_not_fetched(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_weights_that_are_known_by_an_address_alone_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     config = timm.models.PretrainedCfg(url="http://127.0.0.1:9/w.pth")
     monkeypatch.setattr(backbones, "get_pretrained_cfg", lambda *_, **__: config)
     assert backbones.hub_of("some_net") is None

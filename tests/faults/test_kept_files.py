@@ -166,9 +166,7 @@ def _read_photos(root: Path) -> Any:
 
 
 def _write_vectors(root: Path) -> None:
-    VectorStore(root).add(
-        [b"k" * 16, b"l" * 16], np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 4)
-    )
+    VectorStore(root).add([b"k" * 16, b"l" * 16], np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 4))
 
 
 def _read_vectors(root: Path) -> Any:
@@ -177,9 +175,7 @@ def _read_vectors(root: Path) -> Any:
 
 
 def _write_split(root: Path) -> None:
-    rows = pd.DataFrame(
-        {"key": ["a", "b"], "split": ["query", "reference"], "validation": [False, True]}
-    )
+    rows = pd.DataFrame({"key": ["a", "b"], "split": ["query", "reference"], "validation": [False, True]})
     write_manifest(root, rows, Split(kind="closed_set"))
 
 
@@ -225,9 +221,12 @@ def _scribble(path: Path, rng: np.random.Generator) -> None:
 
 
 DAMAGES = {
-    "a flipped bit": _flip, "a file cut short": _cut, "zeros in place of data": _zero,
-    "another file's content": _scribble, "a lost file": lambda path, _: path.unlink(),
-}  # fmt: skip
+    "a flipped bit": _flip,
+    "a file cut short": _cut,
+    "zeros in place of data": _zero,
+    "another file's content": _scribble,
+    "a lost file": lambda path, _: path.unlink(),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

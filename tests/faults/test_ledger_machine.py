@@ -89,8 +89,12 @@ class Ledger(RuleBasedStateMachine):
         self.folder(key).forget()
         self.results.pop(key, None)
 
-    @rule(key=st.sampled_from(KEYS), place=st.integers(0, 10**6), bit=st.integers(0, 7),
-          name=st.sampled_from(["result.json", "predictions.parquet"]))  # fmt: skip
+    @rule(
+        key=st.sampled_from(KEYS),
+        place=st.integers(0, 10**6),
+        bit=st.integers(0, 7),
+        name=st.sampled_from(["result.json", "predictions.parquet"]),
+    )
     def damage(self, key: str, place: int, bit: int, name: str) -> None:
         path = self.root / key / name
         if path.exists():

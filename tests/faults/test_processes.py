@@ -45,9 +45,7 @@ def test_a_killed_writer_leaves_whole_results_or_none(
         os.close(writing)
         announced = 1 + len(os.read(reading, 4000)) // 2
         os.close(reading)
-        finished = [
-            number for number in range(1000) if MethodFolder(root / f"{number:016x}").finished()
-        ]
+        finished = [number for number in range(1000) if MethodFolder(root / f"{number:016x}").finished()]
         # The last one may have been written and not yet announced.
         assert finished in (list(range(announced)), list(range(announced + 1)))
         for number in finished:
@@ -57,8 +55,13 @@ def test_a_killed_writer_leaves_whole_results_or_none(
             assert answers is not None
             assert answers["score"].tolist() == [number] * 30
         lost += announced - min(announced, len(finished))
-    record("SIGKILL of a process that writes results", "at a random time", tried=tries,
-           survived=tries, trials=lost)  # fmt: skip
+    record(
+        "SIGKILL of a process that writes results",
+        "at a random time",
+        tried=tries,
+        survived=tries,
+        trials=lost,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +112,14 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
     written = [line for line in folder.history_path.read_text().splitlines() if line]
     again = len(written) - EPOCHS
     assert 0 <= again <= kills  # at most the epoch whose checkpoint was under way
-    record("SIGKILL of a training process", f"{kills} times in one training, at random times",
-           tried=max(1, kills), survived=max(1, kills), epochs=again + kills, trials=0)  # fmt: skip
+    record(
+        "SIGKILL of a training process",
+        f"{kills} times in one training, at random times",
+        tried=max(1, kills),
+        survived=max(1, kills),
+        epochs=again + kills,
+        trials=0,
+    )
 
 
 def test_a_training_that_is_stopped_and_let_go_on_is_the_same(
@@ -134,8 +143,14 @@ def test_a_training_that_is_stopped_and_let_go_on_is_the_same(
             stops += 1
     process.join()
     assert (digest_of(folder.path), [row["loss"] for row in folder.history()]) == (weights, losses)
-    record("SIGSTOP of a training process", "then SIGCONT, at random times", tried=stops,
-           survived=stops, epochs=0, trials=0)  # fmt: skip
+    record(
+        "SIGSTOP of a training process",
+        "then SIGCONT, at random times",
+        tried=stops,
+        survived=stops,
+        epochs=0,
+        trials=0,
+    )
 
 
 def _hold(study: Path, pipe: int) -> None:
@@ -144,9 +159,7 @@ def _hold(study: Path, pipe: int) -> None:
         time.sleep(600)
 
 
-def test_a_second_start_is_refused_until_the_first_has_ended(
-    tmp_path: Path, record: Record
-) -> None:
+def test_a_second_start_is_refused_until_the_first_has_ended(tmp_path: Path, record: Record) -> None:
     study = tmp_path / "study"
     reading, writing = os.pipe()
     with forked(lambda: _hold(study, writing)) as child:
@@ -161,7 +174,14 @@ def test_a_second_start_is_refused_until_the_first_has_ended(
         pass
     with only_one(study):
         pass
-    record("a second start of a study that runs", "beside a running and a SIGSTOPped first one",
-           tried=2, survived=2, trials=0, doubled=0)  # fmt: skip
-    record("a study's process SIGKILLed while it holds the study", "then a start", tried=1,
-           survived=1, trials=0)  # fmt: skip
+    record(
+        "a second start of a study that runs",
+        "beside a running and a SIGSTOPped first one",
+        tried=2,
+        survived=2,
+        trials=0,
+        doubled=0,
+    )
+    record(
+        "a study's process SIGKILLed while it holds the study", "then a start", tried=1, survived=1, trials=0
+    )

@@ -40,13 +40,18 @@ def config(folder: Path) -> Path:
             "arcface": {"margins_rad": [0.1, 0.25], "scales": [16.0]},
             "triplet": {"minings": ["semi", "all"], "margins": [0.2]},
         },
-        "training": {"weights": "random", "input_px": 64, "epochs": EPOCHS, "batch_size": 16,
-                     "checkpoint_every_s": 0.0},
+        "training": {
+            "weights": "random",
+            "input_px": 64,
+            "epochs": EPOCHS,
+            "batch_size": 16,
+            "checkpoint_every_s": 0.0,
+        },
         "baselines": {"matching": [{"name": "SIFT"}]},
         "fusion": [{"parts": ["SIFT", "winner"]}],
         "storage": str(folder / "runs"),
         "reports": str(folder / "reports"),
-    }  # fmt: skip
+    }
     folder.mkdir()
     path = folder / "soak.yaml"
     path.write_text(yaml.safe_dump(study))
@@ -116,15 +121,18 @@ def test_a_study_whose_processes_are_killed_until_it_is_done_has_the_undisturbed
     pd.testing.assert_frame_equal(leaderboard(wild), leaderboard(calm))
 
     rows = rows_of(wild)
-    assert Counter({key: len(runs) for key, runs in rows.items()}) == Counter(
-        [*expected, "summary-soak"]
-    )
+    assert Counter({key: len(runs) for key, runs in rows.items()}) == Counter([*expected, "summary-soak"])
     for key, result in found.items():
         assert rows[key][0].items() >= result.metrics.items()
 
     for hit, times in sorted(study.hits.items()):
-        record(f"{hit} in a whole study", "at random times", tried=times, survived=times,
-               trials=0, doubled=0)  # fmt: skip
-    record("a study that is hit again and again until it is done",
-           f"up to {MOST_HITS} random hits each, every few seconds", tried=1, survived=1, epochs=again,
-           trials=len(study.again), doubled=0)  # fmt: skip
+        record(f"{hit} in a whole study", "at random times", tried=times, survived=times, trials=0, doubled=0)
+    record(
+        "a study that is hit again and again until it is done",
+        f"up to {MOST_HITS} random hits each, every few seconds",
+        tried=1,
+        survived=1,
+        epochs=again,
+        trials=len(study.again),
+        doubled=0,
+    )

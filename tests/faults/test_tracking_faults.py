@@ -48,10 +48,19 @@ def study(tmp_path: Path) -> StudyFolder:
         for epoch in (1, 2, 3):
             method.append_history({"epoch": epoch, "loss": 3.0 - epoch / 2, "seconds": 1.0})
         method.finish(
-            Result(key, f"m{number}", "trial", "ArcFace", "z", metrics={"seen/top1": number / 4},
-                   params={"lr": 0.1}, started_at=1.7e9, seconds=4.0),
+            Result(
+                key,
+                f"m{number}",
+                "trial",
+                "ArcFace",
+                "z",
+                metrics={"seen/top1": number / 4},
+                params={"lr": 0.1},
+                started_at=1.7e9,
+                seconds=4.0,
+            ),
             pd.DataFrame({"query": ["q"]}),
-        )  # fmt: skip
+        )
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "index.html").write_text("<p>report")
     return folder
@@ -67,10 +76,13 @@ def rows_of(uri: str) -> dict[str, list[object]]:
         names = sorted(file.path for file in store.client.list_artifacts(run.info.run_id))
         found.setdefault(run.data.tags[KEY], []).append(
             (
-                run.info.status, sorted((item.step, item.value) for item in losses),
-                [item.value for item in figures], dict(run.data.params), names,
+                run.info.status,
+                sorted((item.step, item.value) for item in losses),
+                [item.value for item in figures],
+                dict(run.data.params),
+                names,
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -115,10 +127,7 @@ def _hold(client: socket.socket) -> None:
 
 
 def _http(status: str, body: bytes, kind: str = "text/html") -> bytes:
-    return (
-        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
+    return f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 SERVERS: dict[str, Callable[[socket.socket], None] | None] = {
@@ -128,7 +137,7 @@ SERVERS: dict[str, Callable[[socket.socket], None] | None] = {
     "answers with a page of its own": _answer(_http("200 OK", b"<html>Log in to the network</html>")),
     "closes connections": _answer(b""),
     "sends a byte now and then, for ever": _answer(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 999, slowly=True),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -152,9 +161,13 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.parametrize("address", SERVERS, indirect=True)
 def test_a_broken_server_costs_a_note_and_the_next_try_copies_all(
-    address: str, study: StudyFolder, empty_store: Path, monkeypatch: pytest.MonkeyPatch,
-    record: Record, request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
+    address: str,
+    study: StudyFolder,
+    empty_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record: Record,
+    request: pytest.FixtureRequest,
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(tracking, "PATIENCE_S", 3.0)
@@ -163,8 +176,14 @@ def test_a_broken_server_costs_a_note_and_the_next_try_copies_all(
     assert follow(study, f"sqlite:///{mended}") == ""
     assert_each_is_there_once(f"sqlite:///{mended}")
     kind = request.node.callspec.id
-    record(f"MLflow: {kind}", "a socket of our own in the place of a server", tried=1, survived=1,
-           trials=0, doubled=0)  # fmt: skip
+    record(
+        f"MLflow: {kind}",
+        "a socket of our own in the place of a server",
+        tried=1,
+        survived=1,
+        trials=0,
+        doubled=0,
+    )
 
 
 def test_a_locked_database_is_copied_to_by_the_next_try(
@@ -178,8 +197,14 @@ def test_a_locked_database_is_copied_to_by_the_next_try(
         other.execute("ROLLBACK")
     assert follow(study, uri) == ""
     assert_each_is_there_once(uri)
-    record("MLflow: SQLite locked by another process", "BEGIN EXCLUSIVE, held", tried=1, survived=1,
-           trials=0, doubled=0)  # fmt: skip
+    record(
+        "MLflow: SQLite locked by another process",
+        "BEGIN EXCLUSIVE, held",
+        tried=1,
+        survived=1,
+        trials=0,
+        doubled=0,
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
@@ -195,8 +220,14 @@ def test_a_database_on_a_full_disk_costs_a_note_and_the_next_try_copies_all(
         filling.unlink()
         assert follow(study, uri) == ""
         assert_each_is_there_once(uri)
-    record("MLflow: SQLite on a full disk", "a tmpfs without room, then with room", tried=1, survived=1,
-           trials=0, doubled=0)  # fmt: skip
+    record(
+        "MLflow: SQLite on a full disk",
+        "a tmpfs without room, then with room",
+        tried=1,
+        survived=1,
+        trials=0,
+        doubled=0,
+    )
 
 
 def test_a_damaged_database_is_named(
@@ -227,8 +258,14 @@ def test_copying_that_is_killed_at_any_time_leaves_no_run_missing_or_doubled(
     assert killed
     assert follow(study, uri) == ""
     assert_each_is_there_once(uri)
-    record("SIGKILL while runs are copied to MLflow", "at random times, then a start", tried=tries,
-           survived=tries, trials=0, doubled=0)  # fmt: skip
+    record(
+        "SIGKILL while runs are copied to MLflow",
+        "at random times, then a start",
+        tried=tries,
+        survived=tries,
+        trials=0,
+        doubled=0,
+    )
 
 
 def test_a_run_that_a_late_answer_made_twice_is_one_in_the_end(
@@ -241,13 +278,17 @@ def test_a_run_that_a_late_answer_made_twice_is_one_in_the_end(
     store = Store.existing(uri, "small")
     for _ in range(2):
         store.client.create_run(store.experiment_id, tags={KEY: KEYS[1], STUDY: "small"})
-    (whole,) = [
-        run for run in store.runs() if run.data.tags.get(SYNCED) and run.data.tags[KEY] == KEYS[1]
-    ]
+    (whole,) = [run for run in store.runs() if run.data.tags.get(SYNCED) and run.data.tags[KEY] == KEYS[1]]
     assert store.sync_method(study.method(KEYS[1])) == whole.info.run_id
     assert_each_is_there_once(uri)
-    record("MLflow: a run made twice by a late answer", "two runs more of one key", tried=2,
-           survived=2, trials=0, doubled=0)  # fmt: skip
+    record(
+        "MLflow: a run made twice by a late answer",
+        "two runs more of one key",
+        tried=2,
+        survived=2,
+        trials=0,
+        doubled=0,
+    )
 
 
 def test_a_clock_that_jumps_changes_no_row(
@@ -266,5 +307,11 @@ def test_a_clock_that_jumps_changes_no_row(
                     store.client.set_tag(run.info.run_id, SYNCED, "")
         assert follow(study, uri) == ""
         assert_each_is_there_once(uri)
-    record("a clock that jumps", "a day back and a day ahead between copies to MLflow", tried=2,
-           survived=2, trials=0, doubled=0)  # fmt: skip
+    record(
+        "a clock that jumps",
+        "a day back and a day ahead between copies to MLflow",
+        tried=2,
+        survived=2,
+        trials=0,
+        doubled=0,
+    )

@@ -42,10 +42,14 @@ def main() -> None:
             TARGETS[names[data[0] % len(names)]](data[1:])
 
     options = [
-        f"-max_total_time={arguments.seconds}", f"-rss_limit_mb={RSS_MIB}", f"-timeout={INPUT_S}",
-        f"-max_len={MOST_BYTES}", f"-seed={arguments.seed}", "-print_final_stats=1",
+        f"-max_total_time={arguments.seconds}",
+        f"-rss_limit_mb={RSS_MIB}",
+        f"-timeout={INPUT_S}",
+        f"-max_len={MOST_BYTES}",
+        f"-seed={arguments.seed}",
+        "-print_final_stats=1",
         f"-artifact_prefix={tempfile.mkdtemp(prefix='found')}/",
-    ]  # fmt: skip
+    ]
     atheris.Setup([sys.argv[0], *options, str(corpus)], one)
     atheris.Fuzz()
 

@@ -49,10 +49,7 @@ class MemoryRoot:
 def _load(data: bytes, dataset: dict[str, object]) -> None:
     """Read a collection, and see that its table can be kept and is what everything builds on."""
     root = MemoryRoot(data)
-    raw = {
-        "datasets": [{"name": "d", "root": "/fuzz", **dataset}],
-        "images": {"max_bad_share": 1.0},
-    }
+    raw = {"datasets": [{"name": "d", "root": "/fuzz", **dataset}], "images": {"max_bad_share": 1.0}}
     with (
         patch.object(catalogue, "open_root", lambda _: root),
         patch.object(listed, "open_root", lambda _: root),
@@ -135,9 +132,15 @@ def mask(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "table": table, "parquet": parquet, "wildbook": wildbook, "coco": coco,
-    "detections": detections, "config": config, "photo": photo, "mask": mask,
-}  # fmt: skip
+    "table": table,
+    "parquet": parquet,
+    "wildbook": wildbook,
+    "coco": coco,
+    "detections": detections,
+    "config": config,
+    "photo": photo,
+    "mask": mask,
+}
 
 
 def _pictures() -> list[bytes]:
@@ -153,11 +156,7 @@ def _pictures() -> list[bytes]:
 
 
 def _parquets() -> list[bytes]:
-    columns = {
-        "identity": ["007", "leo"],
-        "path": ["a.jpg", "b.jpg"],
-        "bbox": [[0.0, 1.0, 9.0, 9.0], None],
-    }
+    columns = {"identity": ["007", "leo"], "path": ["a.jpg", "b.jpg"], "bbox": [[0.0, 1.0, 9.0, 9.0], None]}
     buffer = io.BytesIO()
     pd.DataFrame(columns).to_parquet(buffer)
     return [buffer.getvalue()]
@@ -165,8 +164,9 @@ def _parquets() -> list[bytes]:
 
 SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "table": lambda: [
-        b"image_id,identity,path,bbox,date\n1,leo,a.jpg,\"[0,0,9,9]\",2020-01-01\n2,007,b/c.jpg,,\n",
-        b"\xef\xbb\xbfidentity;path\nNA;a.jpg\n", b"identity\tpath\n\"a\nb\"\ta.jpg\n",
+        b'image_id,identity,path,bbox,date\n1,leo,a.jpg,"[0,0,9,9]",2020-01-01\n2,007,b/c.jpg,,\n',
+        b"\xef\xbb\xbfidentity;path\nNA;a.jpg\n",
+        b'identity\tpath\n"a\nb"\ta.jpg\n',
     ],
     "parquet": _parquets,
     "wildbook": lambda: [
@@ -183,8 +183,8 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     ],
     "config": lambda: [
         b"name: s\ndata: {datasets: [{source: folder, name: d, root: /x}], unseen: []}\ntraining: {epochs: 3}\n",
-        b"a: &a {b: 1}\nc: [*a, ~, 1e-4, no, 012, \"${X:-y}\"]\n",
+        b'a: &a {b: 1}\nc: [*a, ~, 1e-4, no, 012, "${X:-y}"]\n',
     ],
     "photo": _pictures,
     "mask": lambda: [b'{"size": [40, 48], "counts": [900, 20, 1000]}', b"[[1, 2, 30, 2, 30, 30]]"],
-}  # fmt: skip
+}

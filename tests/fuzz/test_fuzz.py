@@ -20,9 +20,14 @@ def test_seeds_are_taken(name: str) -> None:
 def test_some_seconds_of_fuzzing_find_nothing(tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="has wheels for Linux alone")
     command = [
-        sys.executable, str(Path(__file__).with_name("run.py")), "ours", "--seconds", str(SECONDS),
-        "--corpus", str(tmp_path),
-    ]  # fmt: skip
+        sys.executable,
+        str(Path(__file__).with_name("run.py")),
+        "ours",
+        "--seconds",
+        str(SECONDS),
+        "--corpus",
+        str(tmp_path),
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert ended.returncode == 0, ended.stderr[-4000:]
     (executions,) = re.findall(r"stat::number_of_executed_units:\s*(\d+)", ended.stderr)

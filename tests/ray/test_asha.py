@@ -64,11 +64,7 @@ def test_a_stopped_trial_is_told_everywhere_and_not_repeated(folder: Path) -> No
     outcome, told = run(raced(folder, 0.0001))
     assert "1 of 2 trials have a result already" in told
     stopped = of_lr(outcome, 0.0001)
-    assert (stopped.status, stopped.stopped_at, set(stopped.metrics)) == (
-        "stopped",
-        2,
-        {"val/top1"},
-    )
+    assert (stopped.status, stopped.stopped_at, set(stopped.metrics)) == ("stopped", 2, {"val/top1"})
     assert outcome.record.study["winner"] == of_lr(outcome, BEST).key
     text = "stopped early by ASHA after 2 of 12 epochs"
     assert text in outcome.report.read_text()

@@ -58,12 +58,20 @@ def test_models_are_scored_or_told_and_a_second_study_embeds_nothing(
 ) -> None:
     models: list[object] = [
         {"name": "vit", "weights": str(weights / "test_vit"), "licence": "nobody's"},
-        {"name": "resnet", "model": "test_resnet", "input_px": 48, "mean": [0.4, 0.4, 0.4],
-         "weights": str(weights / "test_resnet" / "model.safetensors")},
-        {"name": "twisted", "model": "test_vit",
-         "weights": str(weights / "test_resnet" / "model.safetensors")},
+        {
+            "name": "resnet",
+            "model": "test_resnet",
+            "input_px": 48,
+            "mean": [0.4, 0.4, 0.4],
+            "weights": str(weights / "test_resnet" / "model.safetensors"),
+        },
+        {
+            "name": "twisted",
+            "model": "test_vit",
+            "weights": str(weights / "test_resnet" / "model.safetensors"),
+        },
         {"name": "MegaDescriptor-L-384", "weights": str(weights / "nowhere")},
-    ]  # fmt: skip
+    ]
     first = config(tmp_path, "first", models)
     lines = forecast(first.study()).splitlines()
     assert next(line for line in lines if "MegaDescriptor" in line).split()[1] == "missing"
@@ -72,8 +80,11 @@ def test_models_are_scored_or_told_and_a_second_study_embeds_nothing(
     outcome, told = run(first)
     results = {method.result.method: method.result for method in outcome.record.methods}
     assert [results[name].status for name in ("vit", "resnet", "twisted", "MegaDescriptor-L-384")] == [
-        "finished", "finished", "not_run", "not_run",
-    ]  # fmt: skip
+        "finished",
+        "finished",
+        "not_run",
+        "not_run",
+    ]
     assert "another architecture" in results["twisted"].note
     assert "no such file" in results["MegaDescriptor-L-384"].note
     assert results["MegaDescriptor-L-384"].metrics == {}
@@ -101,20 +112,20 @@ def test_a_study_finds_the_neighbours_that_the_models_own_vectors_give(
     models: list[object] = [{"name": "vit", "weights": str(weights / "test_vit")}]
     evaluate = config(tmp_path, "own", models)
     outcome, _ = run(evaluate)
-    predictions = next(
-        m.predictions for m in outcome.record.methods if m.result.method == "vit"
-    )  # fmt: skip
+    predictions = next(m.predictions for m in outcome.record.methods if m.result.method == "vit")
     assert predictions is not None
     display = Display(Console(file=io.StringIO()))
     runs = tmp_path / "runs"
-    photos = load_photos(
-        evaluate.data, made=runs / "herd", prepared=runs / "prepared", display=display
-    )
+    photos = load_photos(evaluate.data, made=runs / "herd", prepared=runs / "prepared", display=display)
     encoder = Encoder(build("test_vit", weights=str(weights / "test_vit"), input_px=160))
     vectors = embed(
-        encoder, photos.images, np.arange(len(photos.rows)),
-        px=160, device=torch.device("cpu"), interpolation="bicubic",
-    )  # fmt: skip
+        encoder,
+        photos.images,
+        np.arange(len(photos.rows)),
+        px=160,
+        device=torch.device("cpu"),
+        interpolation="bicubic",
+    )
     rows = photos.rows.reset_index(drop=True)
     references = rows[rows["split"] == "reference"]
     for answer in predictions.itertuples():

@@ -27,8 +27,9 @@ STRANGERS = 3
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, str]]:
     """Known animals in folders, photos to be named loose, and who is in them."""
     root = tmp_path_factory.mktemp("animals")
-    herd = HerdDataset(source="herd", name="leopard", species="leopard", identities=14, photos=8,
-                       size_px=160, seed=3)  # fmt: skip
+    herd = HerdDataset(
+        source="herd", name="leopard", species="leopard", identities=14, photos=8, size_px=160, seed=3
+    )
     made = make_herd(root / "made", herd)
     table = pd.read_csv(made / "metadata.csv", dtype=str)
     truth: dict[str, str] = {}
@@ -46,9 +47,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
     strangers = set(names[:STRANGERS])
-    return root / "reference", root / "query", {
-        name: "unknown" if who in strangers else who for name, who in truth.items()
-    }  # fmt: skip
+    return (
+        root / "reference",
+        root / "query",
+        {name: "unknown" if who in strangers else who for name, who in truth.items()},
+    )
 
 
 def test_known_animals_are_found_by_encounter_and_strangers_are_grouped(
@@ -58,13 +61,20 @@ def test_known_animals_are_found_by_encounter_and_strangers_are_grouped(
     run = IdentifyRun.parse(
         {
             "reference": {"source": "folder", "name": "reference", "root": str(reference)},
-            "query": {"source": "folder", "name": "query", "root": str(query),
-                      "encounter_from": {"pattern": "([^/]+)_[^/]*$"}},
-            "local": "rootsift", "images": {"short_px": 128}, "cluster_unknown": True,
-            "storage": str(tmp_path), "unknown_share": 0.5,
+            "query": {
+                "source": "folder",
+                "name": "query",
+                "root": str(query),
+                "encounter_from": {"pattern": "([^/]+)_[^/]*$"},
+            },
+            "local": "rootsift",
+            "images": {"short_px": 128},
+            "cluster_unknown": True,
+            "storage": str(tmp_path),
+            "unknown_share": 0.5,
         },
         where="test",
-    )  # fmt: skip
+    )
     found = identify(run, display=Display())
     answers = found.answers("test")
     said = {Path(found.rows["path"].iloc[a.row]).name: a for a in answers.answers}
@@ -76,8 +86,10 @@ def test_known_animals_are_found_by_encounter_and_strangers_are_grouped(
     right = [said[name].identity == truth[name] for name in named]
     everyone = [said[name].candidates[0].identity == truth[name] for name in said]
     assert np.mean(right) > np.mean(everyone)  # silence where it is unsure pays
-    sure = [np.mean([a.unknown for n, a in said.items() if (truth[n] == "unknown") == stranger])
-            for stranger in (False, True)]  # fmt: skip
+    sure = [
+        np.mean([a.unknown for n, a in said.items() if (truth[n] == "unknown") == stranger])
+        for stranger in (False, True)
+    ]
     assert sure[1] > sure[0]
     sums = [sum(c.probability for c in a.candidates) + a.unknown for a in answers.answers]
     assert max(sums) < 1 + 1e-6
@@ -95,9 +107,12 @@ def test_known_animals_are_found_by_encounter_and_strangers_are_grouped(
 
 
 def test_the_readme_names_photos(
-    folders: tuple[Path, Path, dict[str, str]], running_ray: Cluster, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    folders: tuple[Path, Path, dict[str, str]],
+    running_ray: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Its command as it stands, with a study's winner, on other folders."""
     text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^uv run python -m reid_ray\.identify (.*)$", text, re.M)
@@ -105,8 +120,10 @@ def test_the_readme_names_photos(
     winner = timm.create_model("test_resnet", pretrained=False, num_classes=0)
     timm.models.save_for_hf(winner, tmp_path / "runs/mine/winner", safe_serialization=True)
     monkeypatch.chdir(tmp_path)
-    words = [{"/photos/lynx": str(folders[0]), "/photos/new": str(folders[1])}.get(word, word)
-             for word in shlex.split(line)]  # fmt: skip
+    words = [
+        {"/photos/lynx": str(folders[0]), "/photos/new": str(folders[1])}.get(word, word)
+        for word in shlex.split(line)
+    ]
     small = ["--set", "images.short_px=64", "--set", "lookups=40"]
     assert act(arguments().parse_args([*words, *small])) == 0
     said = capsys.readouterr().out

@@ -62,24 +62,48 @@ def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[H
     environment |= {
         # `ray start` leaves the `uv run` that it was called from behind; one that a test holds does not.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HOME": str(home),
-        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_DEFAULT_REGION": "us-east-1",
-    }  # fmt: skip
+    }
     # A short path, as socket names in it may have no more than 107 characters.
     with tempfile.TemporaryDirectory(prefix="rj") as folder:
         command = [
-            str(BIN / "ray"), "start", "--head", "--block", "--num-cpus", "2",
-            "--temp-dir", folder, "--port", str(gcs), "--dashboard-port", str(dashboard),
-            "--dashboard-agent-listen-port", str(agent),
-            "--dashboard-agent-grpc-port", str(agent_grpc), "--metrics-export-port", str(metrics),
-            "--ray-client-server-port", str(client), "--disable-usage-stats",
-        ]  # fmt: skip
+            str(BIN / "ray"),
+            "start",
+            "--head",
+            "--block",
+            "--num-cpus",
+            "2",
+            "--temp-dir",
+            folder,
+            "--port",
+            str(gcs),
+            "--dashboard-port",
+            str(dashboard),
+            "--dashboard-agent-listen-port",
+            str(agent),
+            "--dashboard-agent-grpc-port",
+            str(agent_grpc),
+            "--metrics-export-port",
+            str(metrics),
+            "--ray-client-server-port",
+            str(client),
+            "--disable-usage-stats",
+        ]
         process = subprocess.Popen(
-            command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command,
+            cwd=home,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
-        )  # fmt: skip
+        )
         started = Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", environment)
         try:
             wait_until(lambda: started.submit("--", "true", cwd=ROOT).returncode == 0)
@@ -101,12 +125,17 @@ def submit_study(head: Head, folder: Path, **places: str) -> subprocess.Complete
     """Three trials and SIFT."""
     study = study_of(
         folder,
-        grid={"backbones": ["test_resnet"], "lrs": [0.05, 0.02, 0.01], "triplet": None,
-              "arcface": {"margins_rad": [0.25], "scales": [16.0]}},
-        baselines={"matching": [{"name": "SIFT"}]}, fusion=[],
+        grid={
+            "backbones": ["test_resnet"],
+            "lrs": [0.05, 0.02, 0.01],
+            "triplet": None,
+            "arcface": {"margins_rad": [0.25], "scales": [16.0]},
+        },
+        baselines={"matching": [{"name": "SIFT"}]},
+        fusion=[],
         scaling={"winner_workers": 0},
         **places,
-    )  # fmt: skip
+    )
     config = folder / "small.yaml"
     config.write_text(yaml.safe_dump(study.model_dump(mode="json")))
     ended = head.submit("--", "python", "-m", "reid_ray.tune", str(config), cwd=folder)
@@ -121,9 +150,7 @@ def alone(head: Head, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, s
     return folder, submit_study(head, folder).stdout
 
 
-def test_a_bare_submission_runs_the_study_where_the_package_is_installed(
-    alone: tuple[Path, str],
-) -> None:
+def test_a_bare_submission_runs_the_study_where_the_package_is_installed(alone: tuple[Path, str]) -> None:
     folder, told = alone
     assert "Best on seen animals" in told
     assert "cluster of 1 node(s): 2 CPUs" in told
@@ -133,29 +160,30 @@ def test_a_bare_submission_runs_the_study_where_the_package_is_installed(
 def test_a_study_kept_in_s3_outlives_its_second_node_and_answers_as_one_node_did(
     head: Head, alone: tuple[Path, str], tmp_path: Path
 ) -> None:
-    bucket = boto3.Session("key", "secret", region_name="us-east-1").resource(
-        "s3", endpoint_url=head.environment["AWS_ENDPOINT_URL"]
-    ).create_bucket(Bucket="nodes")  # fmt: skip
+    bucket = (
+        boto3.Session("key", "secret", region_name="us-east-1")
+        .resource("s3", endpoint_url=head.environment["AWS_ENDPOINT_URL"])
+        .create_bucket(Bucket="nodes")
+    )
     # While the head is busy, only the second node has room for a trial.
     busy = tmp_path / "busy"
     busy.touch()
     wait = f"while [ -e {busy} ]; do sleep 0.2; done"
     head.submit("--no-wait", "--entrypoint-num-cpus", "2", "--", "sh", "-c", wait, cwd=ROOT)
     with second_node(head) as node:
-        wait_until(
-            lambda: "2 node(s)" in head.submit("--", "python", "-c", _NODES, cwd=ROOT).stdout
-        )
+        wait_until(lambda: "2 node(s)" in head.submit("--", "python", "-c", _NODES, cwd=ROOT).stdout)
         killing = Killing(node.pid, busy)
         killing.start()
-        told = submit_study(
-            head, tmp_path, storage="s3://nodes/runs", reports="s3://nodes/reports"
-        ).stdout
+        told = submit_study(head, tmp_path, storage="s3://nodes/runs", reports="s3://nodes/reports").stdout
     assert "cluster of 2 node(s): 4 CPUs" in told
     assert killing.in_the_midst, killing.titles
     objects = {one.key: one.get()["Body"].read() for one in bucket.objects.filter(Prefix="runs/")}
     there = {Path(key).relative_to("runs"): data for key, data in objects.items()}
-    here = {path.relative_to(alone[0] / "runs"): path.read_bytes()
-            for path in (alone[0] / "runs" / "small").rglob("*") if path.is_file()}  # fmt: skip
+    here = {
+        path.relative_to(alone[0] / "runs"): path.read_bytes()
+        for path in (alone[0] / "runs" / "small").rglob("*")
+        if path.is_file()
+    }
     # Answers and figures of three trials, the untrained network and SIFT; chance's figures.
     assert len(figures(here)) == 11
     assert figures(there) == figures(here)
@@ -227,11 +255,15 @@ def figures(study: dict[Path, bytes]) -> dict[str, object]:
 
 def test_a_copied_folder_brings_its_own_code_and_results_go_home(head: Head) -> None:
     ended = head.submit(
-        "--working-dir", str(ROOT), "--", "python", "-c",
+        "--working-dir",
+        str(ROOT),
+        "--",
+        "python",
+        "-c",
         "import reid_ray; from reid_ray.config.named import results_folder; "
         "print('code', reid_ray.__file__); print('results', results_folder('runs'))",
         cwd=ROOT,
-    )  # fmt: skip
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     told = dict(line.split(" ", 1) for line in ended.stdout.splitlines() if " " in line)
     assert "working_dir_files" in told["code"]

@@ -127,9 +127,7 @@ def test_new_animals_are_told_by_a_threshold_that_comes_from_references_alone(
     noise = embedded.vectors_nd.copy()
     noise[rows["split"] == "query"] = np.random.default_rng(9).normal(size=8)
     found = run(tmp_path / "a", BOTH, rows, embedded=embedded).predictions
-    other = run(
-        tmp_path / "b", BOTH, rows, embedded=replace(embedded, vectors_nd=noise)
-    ).predictions
+    other = run(tmp_path / "b", BOTH, rows, embedded=replace(embedded, vectors_nd=noise)).predictions
     by_dataset = found.groupby("dataset")["threshold"]
     assert by_dataset.nunique().to_dict() == {"one": 1, "two": 0}  # `two` has no new animals
     threshold = float(by_dataset.first()["one"])
@@ -141,9 +139,7 @@ def test_new_animals_are_told_by_a_threshold_that_comes_from_references_alone(
     assert below[~known].mean() > below[known].mean()
 
 
-def test_of_a_trained_part_only_validation_photos_are_looked_up(
-    started: None, tmp_path: Path
-) -> None:
+def test_of_a_trained_part_only_validation_photos_are_looked_up(started: None, tmp_path: Path) -> None:
     rows = table()
     embedded = vectors(rows, trained=True)
     # Dataset `two` has no validation photo, so nothing of it may be fitted on: it borrows.

@@ -35,12 +35,17 @@ EPOCHS = 8
 def trials_alone(folder: Path, workers: int = 0) -> Study:
     return study_of(
         folder,
-        training={"weights": "random", "input_px": 64, "epochs": EPOCHS, "batch_size": 16,
-                  "checkpoint_every_s": 0.0},
+        training={
+            "weights": "random",
+            "input_px": 64,
+            "epochs": EPOCHS,
+            "batch_size": 16,
+            "checkpoint_every_s": 0.0,
+        },
         baselines={"matching": [], "random_init": False},
         fusion=[],
         scaling={"workers": workers, "winner_workers": 0},
-    )  # fmt: skip
+    )
 
 
 def ours(title: str) -> Iterator[psutil.Process]:
@@ -65,8 +70,11 @@ class Attack(threading.Thread):
     def run(self) -> None:
         while not self.over and self.hit < self.times:
             time.sleep(0.05)
-            open_ = [MethodFolder(p.parent) for p in self.methods.glob("*/history.jsonl")
-                     if not (p.parent / "result.json").exists()]  # fmt: skip
+            open_ = [
+                MethodFolder(p.parent)
+                for p in self.methods.glob("*/history.jsonl")
+                if not (p.parent / "result.json").exists()
+            ]
             if any(len(method.history()) >= 2 for method in open_):
                 for process in list(ours(self.title))[:1]:
                     for sign in self.signals:
@@ -77,14 +85,10 @@ class Attack(threading.Thread):
 
 
 def results(study: Study) -> dict[str, Result]:
-    return {
-        m.result.key: m.result for m in run(study)[0].record.methods if m.result.kind == "trial"
-    }
+    return {m.result.key: m.result for m in run(study)[0].record.methods if m.result.kind == "trial"}
 
 
-def attacked(
-    study: Study, title: str, signals: tuple[int, ...], times: int
-) -> tuple[dict[str, Result], int]:
+def attacked(study: Study, title: str, signals: tuple[int, ...], times: int) -> tuple[dict[str, Result], int]:
     """The trials' results, and how many epochs were trained again."""
     methods = Path(study.storage) / "small" / "methods"
     attack = Attack(methods, title, signals, times)
@@ -93,9 +97,7 @@ def attacked(
     attack.over = True
     attack.join()
     assert attack.hit == times
-    lines = [
-        line for p in methods.glob("*/history.jsonl") for line in p.read_text().splitlines() if line
-    ]
+    lines = [line for p in methods.glob("*/history.jsonl") for line in p.read_text().splitlines() if line]
     store = Store.existing(f"sqlite:///{study.storage}/mlflow.db", "small")
     keys = [run.data.tags[KEY] for run in store.runs()]
     assert len(keys) == len(set(keys))
@@ -111,9 +113,7 @@ def assert_same(found: dict[str, Result], expected: dict[str, Result], tolerance
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    running_ray: Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Result]:
+def undisturbed(running_ray: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     return results(trials_alone(tmp_path_factory.mktemp("calm")))
 
 
@@ -123,8 +123,15 @@ def test_killed_trials_go_on_from_their_last_epoch_to_the_same_figures(
     found, again = attacked(trials_alone(tmp_path), "ray::ImplicitFunc", (signal.SIGKILL,), times=2)
     assert_same(found, undisturbed, 1e-9)
     assert 0 <= again <= 2
-    write_record("SIGKILL of a trial's process", "twice in a study, by its id", tried=2, survived=2,
-                 epochs=again + 2, trials=0, doubled=0)  # fmt: skip
+    write_record(
+        "SIGKILL of a trial's process",
+        "twice in a study, by its id",
+        tried=2,
+        survived=2,
+        epochs=again + 2,
+        trials=0,
+        doubled=0,
+    )
 
 
 def test_a_photo_that_kills_its_process_is_told_and_one_that_does_so_once_is_prepared(
@@ -133,8 +140,9 @@ def test_a_photo_that_kills_its_process_is_told_and_one_that_does_so_once_is_pre
     """As a fault in a decoder would."""
     for name in ("a.png", "deadly.png"):
         Image.new("RGB", (40, 40)).save(tmp_path / name)
-    rows = pd.DataFrame({"dataset": "d", "image_id": ["1", "2"], "root": str(tmp_path),
-                         "path": ["a.png", "deadly.png"]})  # fmt: skip
+    rows = pd.DataFrame(
+        {"dataset": "d", "image_id": ["1", "2"], "root": str(tmp_path), "path": ["a.png", "deadly.png"]}
+    )
     prepare, tries = data._prepare_batch, tmp_path / "tries"
     tries.mkdir()
 
@@ -150,16 +158,18 @@ def test_a_photo_that_kills_its_process_is_told_and_one_that_does_so_once_is_pre
 
     monkeypatch.setattr(data, "_RETRIES", 2)
     monkeypatch.setattr(data, "_prepare_batch", deadly(times=1))
-    images, kept, _, _ = data.prepare_images(
-        rows, PreparedStore(tmp_path / "one", Images(short_px=32))
-    )
+    images, kept, _, _ = data.prepare_images(rows, PreparedStore(tmp_path / "one", Images(short_px=32)))
     assert (len(images), kept["path"].tolist()) == (2, ["a.png", "deadly.png"])
     assert len(list(tries.iterdir())) == 2
     monkeypatch.setattr(data, "_prepare_batch", deadly(times=99))
     with pytest.raises(DatasetError, match=r"was lost 3 times: .* a photo kills it, .*deadly\.png"):
         data.prepare_images(rows, PreparedStore(tmp_path / "two", Images(short_px=32)))
-    write_record("a photo that kills the process that decodes it", "SIGKILL of itself, once and always",
-                 tried=2, survived=2)  # fmt: skip
+    write_record(
+        "a photo that kills the process that decodes it",
+        "SIGKILL of itself, once and always",
+        tried=2,
+        survived=2,
+    )
 
 
 @pytest.mark.soak
@@ -176,5 +186,12 @@ def test_a_ddp_worker_that_is_lost_or_halts_changes_nothing(
     assert_same(found, expected, 0.05)
     assert 0 <= again <= 1
     name = "SIGKILL" if len(signals) == 1 else "SIGSTOP"
-    write_record(f"{name} of a DDP worker", "one of two, by its id", tried=1, survived=1,
-                 epochs=again + (len(signals) == 1), trials=0, doubled=0)  # fmt: skip
+    write_record(
+        f"{name} of a DDP worker",
+        "one of two, by its id",
+        tried=1,
+        survived=1,
+        epochs=again + (len(signals) == 1),
+        trials=0,
+        doubled=0,
+    )

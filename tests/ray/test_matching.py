@@ -81,9 +81,7 @@ def expected() -> pd.DataFrame:
         ranked = rank_block(scores, names[q], names[g], k=3)
         keys = rows["key"].to_numpy(str)[own]
         for row in range(len(q)):
-            found.append(
-                (keys[q[row]], list(keys[g][ranked.top_index[row]]), ranked.first_correct[row])
-            )
+            found.append((keys[q[row]], list(keys[g][ranked.top_index[row]]), ranked.first_correct[row]))
     return pd.DataFrame(found, columns=["query", "top_keys", "first_correct"])
 
 
@@ -115,12 +113,7 @@ def test_answers_are_those_of_a_plain_loop_and_progress_reaches_the_total(
     same_answers(found, expected)
     assert found["correct"].mean() > 0.5
     assert told[-1] == (10 * 20 + 8 * 16, 10 * 20 + 8 * 16)
-    assert set(params) >= {
-        "threshold/one",
-        "threshold/two",
-        "keypoints_per_photo",
-        "pairs_per_second",
-    }
+    assert set(params) >= {"threshold/one", "threshold/two", "keypoints_per_photo", "pairs_per_second"}
 
 
 def test_a_second_start_reads_chunks_and_makes_damaged_ones_again(
@@ -192,8 +185,14 @@ def test_killed_actors_are_replaced_and_change_nothing(
     again = pairs_again(tmp_path / "pairs")
     # What each actor had in hand, and nothing of what was finished.
     assert 0 < again <= 3 * matching_actors.OUTSTANDING * 20
-    write_record("SIGKILL of a matching actor", "three times in one method, while it ranks", tried=3,
-                 survived=3, pairs=again, trials=0)  # fmt: skip
+    write_record(
+        "SIGKILL of a matching actor",
+        "three times in one method, while it ranks",
+        tried=3,
+        survived=3,
+        pairs=again,
+        trials=0,
+    )
 
 
 def test_a_chunk_that_kills_every_worker_is_given_up(
@@ -220,10 +219,14 @@ def test_an_error_of_the_work_itself_comes_back_as_it_was(started: None, tmp_pat
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"per_identity": True, "normalised": True}, {"score": "lnbnn", "neighbours": (1, 2)},
-     {"verify": Verify(candidates=4)}],
+    [
+        {},
+        {"per_identity": True, "normalised": True},
+        {"score": "lnbnn", "neighbours": (1, 2)},
+        {"verify": Verify(candidates=4)},
+    ],
     ids=["count", "summed", "lnbnn", "verified"],
-)  # fmt: skip
+)
 def test_answers_without_the_own_encounter_are_those_of_leaving_it_out(
     started: None, tmp_path: Path, change: dict[str, Any]
 ) -> None:
@@ -261,13 +264,12 @@ def test_lightglue_puts_the_best_candidates_in_order(started: None, tmp_path: Pa
     torch.manual_seed(0)
     torch.save(kornia_feature.DISK().state_dict(), tmp_path / "disk.pth")
     torch.save(kornia_feature.LightGlue(None, input_dim=128).state_dict(), tmp_path / "glue.pth")
-    look = LightGlue(
-        model="lightglue", weights=str(tmp_path / "glue.pth"), candidates=2, least_score=0
-    )
+    look = LightGlue(model="lightglue", weights=str(tmp_path / "glue.pth"), candidates=2, least_score=0)
     config = Matching(
         extractor=Disk(kind="disk", weights=str(tmp_path / "disk.pth"), max_keypoints=20),
-        thresholds=(0.8,), verify=look,
-    )  # fmt: skip
+        thresholds=(0.8,),
+        verify=look,
+    )
     images, rows = photos()
     rows.loc[rows["dataset"] == "one", "split"] = "none"
     shared = ray.put(images)
@@ -284,28 +286,28 @@ def test_lightglue_puts_the_best_candidates_in_order(started: None, tmp_path: Pa
         assert set(ours[:2]) == set(theirs[:2])
         assert ours[2] == theirs[2]
     assert max(scores[0] for scores in found["top_scores"]) >= 1
-    missing = config.model_copy(
-        update={"verify": look.model_copy(update={"weights": "/nowhere.pth"})}
-    )
+    missing = config.model_copy(update={"verify": look.model_copy(update={"weights": "/nowhere.pth"})})
     with pytest.raises(WeightsError, match=r"nowhere\.pth: no such weights file.*disk_lightglue"):
         ranked("missing", missing)
 
 
-def test_extractor_and_votes_are_chosen_on_the_references_and_named(
-    started: None, tmp_path: Path
-) -> None:
+def test_extractor_and_votes_are_chosen_on_the_references_and_named(started: None, tmp_path: Path) -> None:
     # Of plain noise nothing is left above a contrast of 10, so the alternative must be chosen.
     config = Matching(
-        extractor=Sift(contrast_threshold=10.0), alternatives=(Sift(max_keypoints=60),),
-        score="lnbnn", neighbours=(1, 2),
-    )  # fmt: skip
+        extractor=Sift(contrast_threshold=10.0),
+        alternatives=(Sift(max_keypoints=60),),
+        score="lnbnn",
+        neighbours=(1, 2),
+    )
     found, params = run(tmp_path / "open", config)
     assert found["correct"].mean() > 0.5
     assert '"max_keypoints":60' in str(params["chosen_extractor/one"])
     fixed = Matching(
-        extractor=Sift(max_keypoints=60), score="lnbnn",
-        neighbours=(int(params["neighbours/two"]),), distances=(params["distance/two"],),
-    )  # fmt: skip
+        extractor=Sift(max_keypoints=60),
+        score="lnbnn",
+        neighbours=(int(params["neighbours/two"]),),
+        distances=(params["distance/two"],),
+    )
     expected, _ = run(tmp_path / "fixed", fixed)
     same = found["dataset"] == "two"
     assert found[same]["top_keys"].tolist() == expected[same]["top_keys"].tolist()
@@ -356,8 +358,9 @@ def test_a_killed_driver_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         return subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / folder), str(tmp_path / table)],
-            env=environment, start_new_session=True,
-        )  # fmt: skip
+            env=environment,
+            start_new_session=True,
+        )
 
     killed = start("killed", "killed.parquet")
     deadline = time.monotonic() + 120
@@ -376,8 +379,14 @@ def test_a_killed_driver_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert pairs_again(tmp_path / "whole.pairs") == 0
     again = pairs_again(tmp_path / "killed.pairs")
     assert 0 <= again <= matching_actors.OUTSTANDING * 20
-    write_record("SIGKILL of the driver while it matches", "then the same start", tried=1, survived=1,
-                 pairs=again, trials=0)  # fmt: skip
+    write_record(
+        "SIGKILL of the driver while it matches",
+        "then the same start",
+        tried=1,
+        survived=1,
+        pairs=again,
+        trials=0,
+    )
 
 
 def test_the_threshold_of_new_animals_is_a_plain_loops(started: None, tmp_path: Path) -> None:

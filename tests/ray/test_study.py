@@ -45,10 +45,7 @@ def study_of(folder: Path, **changes: Any) -> Study:
         },
         "training": {"weights": "random", "input_px": 64, "epochs": 2, "batch_size": 16},
         "baselines": {
-            "matching": [
-                {"name": "SIFT"},
-                {"name": "SIFT-few", "shortlist": {"by": "winner", "size": 3}},
-            ],
+            "matching": [{"name": "SIFT"}, {"name": "SIFT-few", "shortlist": {"by": "winner", "size": 3}}]
         },
         "fusion": [{"parts": ["SIFT", "winner"]}],
         "storage": str(folder / "runs"),
@@ -80,9 +77,14 @@ def done(running_ray: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Done
 def test_every_method_has_a_figure_for_both_domains(done: Done) -> None:
     methods = {m.result.method: m.result for m in done.outcome.record.methods}
     assert set(methods) == {
-        "chance", "SIFT", "SIFT-few", "fused", "test_resnet untrained",
-        "test_resnet ArcFace m=0.25 s=16 lr=0.05", "test_resnet Triplet all m=0.2 lr=0.05",
-    }  # fmt: skip
+        "chance",
+        "SIFT",
+        "SIFT-few",
+        "fused",
+        "test_resnet untrained",
+        "test_resnet ArcFace m=0.25 s=16 lr=0.05",
+        "test_resnet Triplet all m=0.2 lr=0.05",
+    }
     for result in methods.values():
         assert result.status == "finished"
         assert 0 <= result.metrics["seen/top1"] <= 1
@@ -94,9 +96,7 @@ def test_no_photo_of_the_unseen_domain_was_trained_or_validated_on(done: Done) -
     giraffes = rows[rows["dataset"] == "giraffe"]
     assert set(giraffes["domain"]) == {"unseen"}
     assert not giraffes["validation"].any()
-    trained = rows[
-        (rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")
-    ]
+    trained = rows[(rows["split"] == "reference") & ~rows["validation"] & (rows["domain"] == "seen")]
     batches = next(m.history for m in done.outcome.record.methods if m.result.kind == "trial")
     assert len(batches) == 2
     assert set(trained["dataset"]) == {"zebra"}
@@ -216,14 +216,10 @@ def test_nested_trials_give_the_inline_numbers(done: Done, tmp_path: Path) -> No
         losses = [[row["loss"] for row in method.history] for method in (again, inline)]
         # As above: the same but for rounding.
         assert losses[0] == pytest.approx(losses[1], rel=1e-2)
-        assert again.result.metrics["seen/mAP"] == pytest.approx(
-            inline.result.metrics["seen/mAP"], abs=0.05
-        )
+        assert again.result.metrics["seen/mAP"] == pytest.approx(inline.result.metrics["seen/mAP"], abs=0.05)
 
 
-def test_a_bad_photo_is_put_aside_and_told(
-    running_ray: Cluster, tmp_path: Path, done: Done
-) -> None:
+def test_a_bad_photo_is_put_aside_and_told(running_ray: Cluster, tmp_path: Path, done: Done) -> None:
     source = next((done.folder / "runs" / "herd").glob("zebra-*/images"))
     photos = tmp_path / "photos"
     for path in source.rglob("*.jpg"):

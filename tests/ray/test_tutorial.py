@@ -17,25 +17,15 @@ MOST_BYTES = 300_000
 
 def text_of(notebook: nbformat.NotebookNode) -> str:
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
-    return "\n".join(
-        out.get("text", "") + out.get("data", {}).get("text/plain", "") for out in outputs
-    )
+    return "\n".join(out.get("text", "") + out.get("data", {}).get("text/plain", "") for out in outputs)
 
 
-def test_the_tutorial_runs_and_names_photos(
-    running_ray: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tutorial_runs_and_names_photos(running_ray: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
     notebook = nbformat.read(PATH, 4)
     kept = text_of(notebook)
-    NotebookClient(
-        notebook, timeout=240, kernel_name="python3"
-    ).execute()  # raises what a cell raises
-    for sentence in (
-        "Nothing has to be mended.",
-        "Best on seen animals:",
-        "photos were given a name",
-    ):
+    NotebookClient(notebook, timeout=240, kernel_name="python3").execute()  # raises what a cell raises
+    for sentence in ("Nothing has to be mended.", "Best on seen animals:", "photos were given a name"):
         assert sentence in text_of(notebook)
         assert sentence in kept
 

@@ -21,11 +21,14 @@ def small(folder: Path) -> Study:
     herd = {"source": "herd", "identities": 4, "photos": 6, "size_px": 64}
     datasets = [
         {
-            **herd, "name": name, "group": group, "seed": seed,
+            **herd,
+            "name": name,
+            "group": group,
+            "seed": seed,
             "species": "giraffe" if name == "giraffe" else "zebra",
         }
         for seed, (name, group) in enumerate(GROUPS.items())
-    ]  # fmt: skip
+    ]
     return study_of(
         folder,
         name="withheld",
@@ -86,9 +89,7 @@ def test_mlflow_and_the_report_tell_the_trainings_apart(outcome: tuple[Path, Out
     experiment = client.get_experiment_by_name("withheld")
     runs = client.search_runs([experiment.experiment_id], "tags.`reid_ray.kind` = 'transfer'")
     tags = {run.data.tags["reid_ray.variant"]: run.data.tags["reid_ray.trained_on"] for run in runs}
-    assert tags == {
-        "all": "north+south+giraffe", "same_domain": "south+giraffe", "other_domains": "giraffe",
-    }  # fmt: skip
+    assert tags == {"all": "north+south+giraffe", "same_domain": "south+giraffe", "other_domains": "giraffe"}
     assert all("test/north/top1" in run.data.metrics for run in runs)
     page = outcome[1].report.read_text()
     assert 'id="withheld"' in page

@@ -14,9 +14,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).parent / "lint-imports"
     command = [str(program), "--config", str(folder / "pyproject.toml"), "--no-cache"]
     environment = {"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -42,9 +40,7 @@ def test_the_contracts_hold(copy: Path) -> None:
         ("splits/assign.py", "torch", "config, datasets, splits and runs load without torch"),
     ],
 )
-def test_a_broken_contract_is_caught(
-    copy: Path, module: str, forbidden: str, contract: str
-) -> None:
+def test_a_broken_contract_is_caught(copy: Path, module: str, forbidden: str, contract: str) -> None:
     path = copy / "reid_ray" / module
     path.write_text(path.read_text() + f"\nimport {forbidden}\n")
     checked = lint_imports(copy)

@@ -67,9 +67,7 @@ def run(words: list[str], place: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """`python -m reid_ray...` in this process, with photos that are there; its exit code."""
     module, *rest = words[words.index("-m") + 1 :]
     monkeypatch.chdir(place)
-    monkeypatch.setattr(
-        sys, "argv", [module, *(w.replace("/photos", f"{place}/photos") for w in rest)]
-    )
+    monkeypatch.setattr(sys, "argv", [module, *(w.replace("/photos", f"{place}/photos") for w in rest)])
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(module, run_name="__main__", alter_sys=False)
     return int(ended.value.code or 0)
@@ -93,14 +91,16 @@ def test_every_block_says_how_it_is_checked() -> None:
     assert {b.language for b in blocks(README)} == {"sh", "yaml", ""}
 
 
-@pytest.mark.parametrize("block", [b for b in blocks(README) if b.language == "yaml"],
-                         ids=lambda b: b.text.splitlines()[0][:30])  # fmt: skip
+@pytest.mark.parametrize(
+    "block", [b for b in blocks(README) if b.language == "yaml"], ids=lambda b: b.text.splitlines()[0][:30]
+)
 def test_every_config_is_one(block: Block) -> None:
     assert Study.parse(config_of(block.text), where="README").trials()
 
 
-@pytest.mark.parametrize("block", marked("run") + marked("dry-run"),
-                         ids=lambda b: b.text.splitlines()[0][:60])  # fmt: skip
+@pytest.mark.parametrize(
+    "block", marked("run") + marked("dry-run"), ids=lambda b: b.text.splitlines()[0][:60]
+)
 def test_every_command_works(
     block: Block, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -114,10 +114,7 @@ class _Pen:
         sheet = np.zeros((self._size[1] * _SUPERSAMPLE, self._size[0] * _SUPERSAMPLE), np.uint8)
         turns = np.linspace(0, 2 * np.pi, 40, endpoint=False)
         for x, y, rx, ry in ellipses:
-            outlines = [
-                *outlines,
-                np.stack([x + rx * np.cos(turns), y + ry * np.sin(turns)], axis=1),
-            ]
+            outlines = [*outlines, np.stack([x + rx * np.cos(turns), y + ry * np.sin(turns)], axis=1)]
         for outline in outlines:
             cv2.fillPoly(sheet, [np.round(outline * self._scale).astype(np.int32)], (255,))
         small = cv2.resize(sheet, self._size, interpolation=cv2.INTER_AREA)
@@ -130,9 +127,7 @@ def smooth(points: Points, *, steps: int = 8) -> NDArray[np.float64]:
     before, after, beyond = np.roll(p, 1, 0), np.roll(p, -1, 0), np.roll(p, -2, 0)
     t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
     a, b, c, d = (q[:, None, :] for q in (before, p, after, beyond))
-    curve = 0.5 * (
-        2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3
-    )
+    curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
     return np.asarray(curve.reshape(-1, 2))
 
 

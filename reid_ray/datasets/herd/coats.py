@@ -179,9 +179,7 @@ def paint_whale(body: Body, pattern: Pattern, side: int) -> Image:
     for share, flank in zip((1 - right, right), pattern.flanks, strict=True):
         dx, dy = _wobble(flank, x, y, coarse=0.05, fine=0.008)
         grown = _sample(flank.pattern, x + dx, y + dy)
-        blotch += share * (
-            0.8 * grown + 0.9 * _sample(flank.coarse, x, y) + 0.25 * _sample(flank.fine, x, y)
-        )
+        blotch += share * (0.8 * grown + 0.9 * _sample(flank.coarse, x, y) + 0.25 * _sample(flank.fine, x, y))
     rim = np.minimum(_soften(body.alpha, 0.02 * x.shape[1]) * 2 - 1.1, 0.8)
     white = _step(blotch + 1.2 * traits.boldness - 0.2 + 1.2 * (rim - 0.6), sharpness=4)
     black = _between(_rgb(0.10, 0.12, 0.15), _rgb(0.26, 0.27, 0.29), traits.tone)
@@ -243,8 +241,7 @@ def _scars(rng: np.random.Generator, shape: tuple[int, ...]) -> Image:
         radius = round(rng.uniform(0.006, 0.015) * 2 * width)
         cv2.circle(sheet, (int(centre[0]), int(centre[1])), radius, (220,), max(1, radius // 2))
     return np.asarray(
-        cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255),
-        np.float32,
+        cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255), np.float32
     )
 
 
@@ -260,8 +257,7 @@ def _notches(rng: np.random.Generator, body: Body) -> Image:
         bite = np.array([(column - half, row - 6), (column + half, row - 6), (column, row + depth)])
         cv2.fillPoly(sheet, [np.round(2 * bite).astype(np.int32)], (255,))
     return np.asarray(
-        cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255),
-        np.float32,
+        cv2.resize(sheet, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255), np.float32
     )
 
 
@@ -302,16 +298,12 @@ def _rgb(red: float, green: float, blue: float) -> NDArray[np.float32]:
     return np.array([red, green, blue], np.float32)
 
 
-def _between(
-    low: NDArray[np.float32], high: NDArray[np.float32], trait: float
-) -> NDArray[np.float32]:
+def _between(low: NDArray[np.float32], high: NDArray[np.float32], trait: float) -> NDArray[np.float32]:
     """`low` at -1, `high` at 1."""
     return np.asarray(low + (high - low) * np.float32(0.5 + 0.5 * trait), np.float32)
 
 
-def _mix(
-    below: NDArray[np.float32], above: NDArray[np.float32], share: Image
-) -> NDArray[np.float32]:
+def _mix(below: NDArray[np.float32], above: NDArray[np.float32], share: Image) -> NDArray[np.float32]:
     return np.asarray(below + (above - below) * share[..., None], np.float32)
 
 

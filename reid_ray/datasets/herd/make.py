@@ -205,11 +205,7 @@ def render(
 
 def _photo_size(aspect: float, short_px: int) -> tuple[int, int]:
     """Height and width."""
-    return (
-        (short_px, round(short_px * aspect))
-        if aspect >= 1
-        else (round(short_px / aspect), short_px)
-    )
+    return (short_px, round(short_px * aspect)) if aspect >= 1 else (round(short_px / aspect), short_px)
 
 
 def _seed(dataset: HerdDataset, purpose: int, number: int) -> int:

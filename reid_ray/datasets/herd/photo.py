@@ -93,9 +93,7 @@ def _pose(
     scale = rng.uniform(*camera.scale)
     shift = rng.uniform(-camera.shift, camera.shift, 2) * (1, 0.7)
     to_photo = _homography(yaw, pitch, roll, middle=(0.5, body.plan.height / 2))
-    place = np.array(
-        [[scale, 0, 0.5 + shift[0]], [0, scale, height / width / 2 + shift[1]], [0, 0, 1]]
-    )
+    place = np.array([[scale, 0, 0.5 + shift[0]], [0, scale, height / width / 2 + shift[1]], [0, 0, 1]])
     back = np.linalg.inv(place @ to_photo)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / np.float32(width)
     seen = np.stack([x, y, np.ones_like(x)], axis=-1) @ back.T.astype(np.float32)
@@ -119,9 +117,7 @@ def _homography(
     return np.asarray(seen @ centre)
 
 
-def _move(
-    rng: np.random.Generator, u: Image, v: Image, body: Body, camera: Camera
-) -> tuple[Image, Image]:
+def _move(rng: np.random.Generator, u: Image, v: Image, body: Body, camera: Camera) -> tuple[Image, Image]:
     """Bend the neck, swing the legs and flex the whole body, smoothly."""
     pivot_x, pivot_y = body.plan.pivot
     bend = rng.uniform(-1, 1) * camera.neck_rad * np.clip((pivot_x + 0.06 - u) / 0.2, 0, 1)
@@ -141,9 +137,7 @@ def _move(
 def _lift(canvas: Image, at_x: Image, at_y: Image) -> Image:
     """What the canvas shows at the given pixels; nothing outside."""
     at = np.ascontiguousarray(at_x), np.ascontiguousarray(at_y)
-    return np.asarray(
-        cv2.remap(canvas, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32
-    )
+    return np.asarray(cv2.remap(canvas, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
 
 
 def _pan(rng: np.random.Generator, background: Image, size_hw: tuple[int, int]) -> Image:
@@ -180,9 +174,7 @@ def _shade(
     return np.asarray(coat * encounter.tint * shade[..., None], np.float32)
 
 
-def _cast_shadow(
-    rng: np.random.Generator, image: Image, alpha: Image, encounter: Encounter
-) -> Image:
+def _cast_shadow(rng: np.random.Generator, image: Image, alpha: Image, encounter: Encounter) -> Image:
     """A soft shadow on the ground beside the feet; on the sea, foam around the stem instead."""
     height, width = alpha.shape
     if encounter.habitat == "sea":
@@ -231,9 +223,7 @@ def _stroke(
     colours: Image,
     thick: int,
 ) -> None:
-    shade = tuple(
-        float(c) for c in colours[int(rng.integers(len(colours)))] * rng.uniform(0.8, 1.15)
-    )
+    shade = tuple(float(c) for c in colours[int(rng.integers(len(colours)))] * rng.uniform(0.8, 1.15))
     points = [np.round(line * 8).astype(np.int32)]
     cv2.polylines(paint, points, False, shade, thick, cv2.LINE_AA, 3)
     cv2.polylines(cover, points, False, (1.0,), thick, cv2.LINE_AA, 3)
@@ -246,12 +236,7 @@ def _branch(rng: np.random.Generator, paint: Image, cover: Image, colours: Image
     end = np.array([rng.uniform(0.25, 0.75) * width, start[1] + rng.normal(0, 0.25) * height])
     thick = max(2, height // 70)
     _stroke(
-        rng,
-        paint,
-        cover,
-        np.stack([start, (start + end) / 2 + (0, 0.03 * height), end]),
-        colours[2:],
-        thick,
+        rng, paint, cover, np.stack([start, (start + end) / 2 + (0, 0.03 * height), end]), colours[2:], thick
     )
     for t in rng.uniform(0.1, 1, 14):
         at = start + (end - start) * t + rng.normal(0, 0.03, 2) * height
@@ -262,9 +247,7 @@ def _branch(rng: np.random.Generator, paint: Image, cover: Image, colours: Image
         cv2.ellipse(cover, where, axes, tilt, 0, 360, (1.0,), -1, cv2.LINE_AA)
 
 
-def _veil(
-    rng: np.random.Generator, paint: Image, cover: Image, encounter: Encounter
-) -> tuple[Image, Image]:
+def _veil(rng: np.random.Generator, paint: Image, cover: Image, encounter: Encounter) -> tuple[Image, Image]:
     """A soft bank across the foot of the photo (spray, snow) and flakes or drops anywhere."""
     height, width = cover.shape
     bank = cv2.resize(
@@ -295,9 +278,7 @@ def _develop(rng: np.random.Generator, image: Image, *, hasty: bool) -> NDArray[
     gain = rng.uniform(0.94, 1.06) * (1 - 0.08 * (x * x + y * y) + slope[0] * x + slope[1] * y)
     image = image * gain[..., None].astype(np.float32)
     if hasty and rng.random() < 0.6:
-        image = _shake(
-            image, length_px=height * rng.uniform(0.04, 0.08), angle_rad=rng.uniform(0, np.pi)
-        )
+        image = _shake(image, length_px=height * rng.uniform(0.04, 0.08), angle_rad=rng.uniform(0, np.pi))
     else:
         sigma = rng.uniform(0.013, 0.022) if hasty else rng.uniform(0.002, 0.005)
         image = cv2.GaussianBlur(image, (0, 0), height * sigma)

@@ -39,9 +39,7 @@ class Encounter:
     blade_rgb: Image
 
 
-def draw_encounter(
-    rng: np.random.Generator, habitat: Habitat, *, size_hw: tuple[int, int]
-) -> Encounter:
+def draw_encounter(rng: np.random.Generator, habitat: Habitat, *, size_hw: tuple[int, int]) -> Encounter:
     """Draw a place of the habitat in some weather."""
     size = (round(size_hw[0] * MARGIN), round(size_hw[1] * MARGIN))
     background, blades = _PLACES[habitat](rng, size)
@@ -68,9 +66,7 @@ def _defocus(background: Image) -> Image:
     return np.asarray(0.55 + 0.82 * (muted - 0.55), np.float32)
 
 
-def cloud(
-    rng: np.random.Generator, size: tuple[int, int], *, coarsest: float, octaves: int = 4
-) -> Image:
+def cloud(rng: np.random.Generator, size: tuple[int, int], *, coarsest: float, octaves: int = 4) -> Image:
     """Fractal noise [h, w] about 0, standard deviation near 1; `coarsest` features per width."""
     height, width = size
     total = np.zeros(size, np.float32)
@@ -78,9 +74,7 @@ def cloud(
         across = max(2, round(coarsest * 2**octave))
         down = max(2, round(across * height / width))
         grid = rng.standard_normal((min(down, height), min(across, width)), dtype=np.float32)
-        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * np.float32(
-            0.6**octave
-        )
+        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * np.float32(0.6**octave)
     return total
 
 
@@ -91,9 +85,7 @@ def _savanna(rng: np.random.Generator, size: tuple[int, int]) -> Place:
     """Grass to the horizon, hills, acacias."""
     y, _ = _grid(size)
     horizon = rng.uniform(0.22, 0.48)
-    grass = _pick(
-        rng, [(0.74, 0.63, 0.36), (0.62, 0.60, 0.32), (0.50, 0.56, 0.28), (0.72, 0.54, 0.34)]
-    )
+    grass = _pick(rng, [(0.74, 0.63, 0.36), (0.62, 0.60, 0.32), (0.50, 0.56, 0.28), (0.72, 0.54, 0.34)])
     image = _sky(rng, size)
     ridge = horizon - 0.05 - 0.03 * cloud(rng, (1, size[1]), coarsest=4, octaves=3)
     image = _over(image, _jitter(rng, (0.50, 0.55, 0.56)), _below(y, ridge, size))
@@ -109,9 +101,7 @@ def _savanna(rng: np.random.Generator, size: tuple[int, int]) -> Place:
 def _bush(rng: np.random.Generator, size: tuple[int, int]) -> Place:
     """Leaves out of focus, trunks, a strip of ground."""
     y, _ = _grid(size)
-    leaf = _pick(
-        rng, [(0.28, 0.38, 0.20), (0.36, 0.40, 0.22), (0.22, 0.30, 0.20), (0.42, 0.38, 0.24)]
-    )
+    leaf = _pick(rng, [(0.28, 0.38, 0.20), (0.36, 0.40, 0.22), (0.22, 0.30, 0.20), (0.42, 0.38, 0.24)])
     image = _texture(rng, size, leaf, fine=0.10, coarse=0.16)
     image = _bokeh(rng, image, leaf)
     for _ in range(rng.integers(1, 5)):
@@ -121,18 +111,14 @@ def _bush(rng: np.random.Generator, size: tuple[int, int]) -> Place:
     ground = _ground(rng, size, floor, horizon=float(edge.min()) - 0.1)
     image = _over(image, ground, _below(y, edge, size))
     twigs = np.stack([leaf * 0.6, leaf * 1.25, _jitter(rng, (0.33, 0.25, 0.17))])
-    return _strokes(
-        rng, image, twigs, count=90, above=float(edge.mean()) - 0.05, length=0.08
-    ), twigs
+    return _strokes(rng, image, twigs, count=90, above=float(edge.mean()) - 0.05, length=0.08), twigs
 
 
 def _sea(rng: np.random.Generator, size: tuple[int, int]) -> Place:
     """Water with swell, a far shore."""
     y, x = _grid(size)
     horizon = rng.uniform(0.08, 0.34)
-    water = _pick(
-        rng, [(0.20, 0.34, 0.42), (0.28, 0.40, 0.42), (0.16, 0.28, 0.40), (0.36, 0.45, 0.50)]
-    )
+    water = _pick(rng, [(0.20, 0.34, 0.42), (0.28, 0.40, 0.42), (0.16, 0.28, 0.40), (0.36, 0.45, 0.50)])
     image = _sky(rng, size)
     ridge = horizon - np.maximum(0, 0.04 + 0.04 * cloud(rng, (1, size[1]), coarsest=3, octaves=4))
     image = _over(image, _jitter(rng, (0.38, 0.45, 0.47)), _below(y, ridge, size))
@@ -181,16 +167,12 @@ def _grid(size: tuple[int, int]) -> tuple[Image, Image]:
     return y / np.float32(size[0]), x / np.float32(size[1])
 
 
-def _pick(
-    rng: np.random.Generator, colours: list[tuple[float, float, float]]
-) -> NDArray[np.float32]:
+def _pick(rng: np.random.Generator, colours: list[tuple[float, float, float]]) -> NDArray[np.float32]:
     return _jitter(rng, colours[int(rng.integers(len(colours)))])
 
 
 def _jitter(rng: np.random.Generator, colour: tuple[float, float, float]) -> NDArray[np.float32]:
-    return (np.array(colour) * rng.uniform(0.96, 1.04, 3) * rng.uniform(0.88, 1.1)).astype(
-        np.float32
-    )
+    return (np.array(colour) * rng.uniform(0.96, 1.04, 3) * rng.uniform(0.88, 1.1)).astype(np.float32)
 
 
 def _sky(rng: np.random.Generator, size: tuple[int, int]) -> Image:
@@ -198,9 +180,7 @@ def _sky(rng: np.random.Generator, size: tuple[int, int]) -> Image:
     top = _pick(rng, [(0.45, 0.63, 0.85), (0.68, 0.74, 0.80), (0.58, 0.70, 0.84)])
     low = _pick(rng, [(0.86, 0.89, 0.92), (0.93, 0.85, 0.74), (0.84, 0.86, 0.86)])
     image = _over(np.broadcast_to(top, (*size, 3)), low, np.clip(y * 2.2, 0, 1))
-    return _over(
-        image, np.ones(3, np.float32), np.clip(0.25 * cloud(rng, size, coarsest=3), 0, 0.7)
-    )
+    return _over(image, np.ones(3, np.float32), np.clip(0.25 * cloud(rng, size, coarsest=3), 0, 0.7))
 
 
 def _texture(
@@ -211,9 +191,7 @@ def _texture(
     fine: float,
     coarse: float,
 ) -> Image:
-    grain = fine * cloud(rng, size, coarsest=40, octaves=3) + coarse * cloud(
-        rng, size, coarsest=4, octaves=3
-    )
+    grain = fine * cloud(rng, size, coarsest=40, octaves=3) + coarse * cloud(rng, size, coarsest=4, octaves=3)
     return np.asarray(np.clip(colour * (1 + grain)[..., None], 0, 1), np.float32)
 
 
@@ -231,9 +209,7 @@ def _ground(
     return np.asarray(np.clip(colour * (1 + grain)[..., None], 0, 1), np.float32)
 
 
-def _below(
-    y: Image, edge: NDArray[np.float32] | NDArray[np.float64], size: tuple[int, int]
-) -> Image:
+def _below(y: Image, edge: NDArray[np.float32] | NDArray[np.float64], size: tuple[int, int]) -> Image:
     """1 below the line `edge` [1, w], with a soft border of two pixels."""
     return np.clip((y - edge) * size[0] / 2 + 0.5, 0, 1).astype(np.float32)
 
@@ -243,13 +219,7 @@ def _over(below: Image, above: NDArray[np.float32], share: Image) -> Image:
 
 
 def _strokes(
-    rng: np.random.Generator,
-    image: Image,
-    colours: Image,
-    *,
-    count: int,
-    above: float,
-    length: float,
+    rng: np.random.Generator, image: Image, colours: Image, *, count: int, above: float, length: float
 ) -> Image:
     """Tufts and stones of the ground: short upright strokes, larger when nearer."""
     height, width = image.shape[:2]
@@ -280,8 +250,14 @@ def _trunk(rng: np.random.Generator, image: Image) -> Image:
     height, width = image.shape[:2]
     foot, lean = rng.uniform(0, width), rng.normal(0, 0.12) * width
     half = rng.uniform(0.008, 0.03) * width
-    corners = np.array([(foot - half, height), (foot + half, height), (foot + lean + half / 2, 0),
-                        (foot + lean - half / 2, 0)])  # fmt: skip
+    corners = np.array(
+        [
+            (foot - half, height),
+            (foot + half, height),
+            (foot + lean + half / 2, 0),
+            (foot + lean - half / 2, 0),
+        ]
+    )
     shade = tuple(float(c) for c in _jitter(rng, (0.30, 0.24, 0.18)))
     image = np.ascontiguousarray(image)
     cv2.fillPoly(image, [np.round(corners).astype(np.int32)], shade, cv2.LINE_AA)
@@ -296,18 +272,10 @@ def _acacia(rng: np.random.Generator, image: Image, horizon: float) -> Image:
     shade = tuple(float(c) for c in _jitter(rng, (0.30, 0.36, 0.24)))
     image = np.ascontiguousarray(image)
     cv2.line(
-        image,
-        (int(x), int(foot)),
-        (int(x), int(foot - tall)),
-        shade,
-        max(2, int(tall / 11)),
-        cv2.LINE_AA,
+        image, (int(x), int(foot)), (int(x), int(foot - tall)), shade, max(2, int(tall / 11)), cv2.LINE_AA
     )
     for _ in range(8):
-        centre = (
-            int(x + rng.uniform(-0.5, 0.5) * tall),
-            int(foot - tall * rng.uniform(0.92, 1.06)),
-        )
+        centre = (int(x + rng.uniform(-0.5, 0.5) * tall), int(foot - tall * rng.uniform(0.92, 1.06)))
         axes = (int(tall * rng.uniform(0.3, 0.5)), int(tall * rng.uniform(0.05, 0.1)))
         cv2.ellipse(image, centre, axes, 0, 0, 360, shade, -1, cv2.LINE_AA)
     return image

@@ -7,9 +7,11 @@ from reid_ray.reporting.pooled import Method, chosen_trial, confirmations
 from reid_ray.reporting.sections.section import Section, Subject
 
 _FIGURES = (
-    ("Top-1, validation photos", "val/top1"), ("Top-1, seen species", "seen/top1"),
-    ("mAP, seen species", "seen/mAP"), ("Top-1, unseen species", "unseen/top1"),
-)  # fmt: skip
+    ("Top-1, validation photos", "val/top1"),
+    ("Top-1, seen species", "seen/top1"),
+    ("mAP, seen species", "seen/mAP"),
+    ("Top-1, unseen species", "unseen/top1"),
+)
 
 
 def _contents(subject: Subject) -> dict[str, Any] | None:
@@ -26,18 +28,24 @@ def _pair(chosen: Method, again: Method) -> dict[str, Any]:
     first = Method(chosen.name, chosen.family, tuple(same) or chosen.records)
     rows = [
         {
-            "label": label, "first": first.figures[name], "again": again.figures[name],
+            "label": label,
+            "first": first.figures[name],
+            "again": again.figures[name],
             "difference": again.figures[name] - first.figures[name],
         }
         for label, name in _FIGURES
         if name in first.figures and name in again.figures
-    ]  # fmt: skip
+    ]
     domain = "seen" if "seen/top1" in first.figures else "unseen"
     return {
-        "name": again.name, "note": again.note, "status": again.status, "rows": rows,
-        "domain": domain, "test": verdict.compare(first, again, domain),
+        "name": again.name,
+        "note": again.note,
+        "status": again.status,
+        "rows": rows,
+        "domain": domain,
+        "test": verdict.compare(first, again, domain),
         "losses": _first_losses(first, again),
-    }  # fmt: skip
+    }
 
 
 def _first_losses(first: Method, again: Method) -> dict[str, float] | None:
@@ -46,11 +54,7 @@ def _first_losses(first: Method, again: Method) -> dict[str, float] | None:
     if not all(history and "loss" in history[0] for history in histories):
         return None
     alone, under_ddp = (history[0]["loss"] for history in histories)
-    return {
-        "first": alone,
-        "again": under_ddp,
-        "apart": abs(under_ddp / alone - 1) if alone else 0.0,
-    }
+    return {"first": alone, "again": under_ddp, "apart": abs(under_ddp / alone - 1) if alone else 0.0}
 
 
 SECTION = Section("confirmation", "Confirmation under DDP", _contents)

@@ -9,9 +9,14 @@ from reid_ray.reporting.pooled import confirmations
 from reid_ray.reporting.sections.section import Section, Subject
 
 _KINDS = {
-    "local features": "matching", "fusion": "matching", "untrained": "encoder", "pre-trained": "encoder",
-    "ArcFace": "trial", "Triplet": "trial", "confirmation": "confirmation",
-}  # fmt: skip
+    "local features": "matching",
+    "fusion": "matching",
+    "untrained": "encoder",
+    "pre-trained": "encoder",
+    "ArcFace": "trial",
+    "Triplet": "trial",
+    "confirmation": "confirmation",
+}
 _COLUMNS = ("family", "methods", "total", "median", "longest", "cpu_hours", "gpu_hours")
 
 
@@ -38,12 +43,15 @@ def cost(subject: Subject) -> pd.DataFrame:
         total = float(sum(spent))
         rows.append(
             {
-                "family": family, "methods": len(spent), "total": total,
-                "median": float(np.median(spent)), "longest": max(spent),
+                "family": family,
+                "methods": len(spent),
+                "total": total,
+                "median": float(np.median(spent)),
+                "longest": max(spent),
                 "cpu_hours": held.get("cpus", np.nan) * total / 3600,
                 "gpu_hours": held.get("gpus", np.nan) * total / 3600,
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 

@@ -20,8 +20,5 @@ SECTION = Section(
     "data",
     "Photos",
     _contents,
-    lambda subject: {
-        "collections.csv": subject.audit,
-        "quarantine.csv": subject.record.quarantine,
-    },
+    lambda subject: {"collections.csv": subject.audit, "quarantine.csv": subject.record.quarantine},
 )

@@ -27,9 +27,7 @@ def load_gallery(folder: Path) -> dict[str, Any] | None:
                 for kind in ("query", "reference", "right", "matches"):
                     case[f"{kind}_src"] = _data_uri(folder, case[f"{kind}_image"])
     except (KeyError, TypeError) as error:
-        raise StorageError(
-            f"{path}: not a gallery ({error!r}); delete it and report again"
-        ) from None
+        raise StorageError(f"{path}: not a gallery ({error!r}); delete it and report again") from None
     return gallery if any(panel["cases"] for panel in gallery["panels"]) else None
 
 

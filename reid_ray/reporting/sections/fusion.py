@@ -37,8 +37,18 @@ def fused_and_parts(subject: Subject) -> pd.DataFrame:
             for domain in _domains(fusion):
                 row = _row(fusion, named.get(part), part, domain)
                 rows += [row] if row else []
-    columns = ["fusion", "part", "domain", "fused_top1", "part_top1", "difference", "low", "high",
-               "p", "queries"]  # fmt: skip
+    columns = [
+        "fusion",
+        "part",
+        "domain",
+        "fused_top1",
+        "part_top1",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "queries",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -51,10 +61,17 @@ def _row(fusion: Method, part: Method | None, name: str, domain: str) -> dict[st
     low, high = (test.low, test.high) if ahead else (-test.high, -test.low)
     fused = fusion.figures[f"{domain}/top1"]
     return {
-        "fusion": fusion.name, "part": name, "domain": domain, "fused_top1": fused,
-        "part_top1": part.figures[f"{domain}/top1"], "difference": gain, "low": low, "high": high,
-        "p": test.p, "queries": test.queries,
-    }  # fmt: skip
+        "fusion": fusion.name,
+        "part": name,
+        "domain": domain,
+        "fused_top1": fused,
+        "part_top1": part.figures[f"{domain}/top1"],
+        "difference": gain,
+        "low": low,
+        "high": high,
+        "p": test.p,
+        "queries": test.queries,
+    }
 
 
 def _domains(method: Method) -> list[str]:
@@ -69,8 +86,5 @@ def _judged(method: Method, domain: str) -> dict[str, Any]:
 
 
 SECTION = Section(
-    "fusion",
-    "Methods joined",
-    _contents,
-    lambda subject: {"fusion.csv": fused_and_parts(subject)},
+    "fusion", "Methods joined", _contents, lambda subject: {"fusion.csv": fused_and_parts(subject)}
 )

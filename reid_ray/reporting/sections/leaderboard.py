@@ -45,6 +45,4 @@ def _rows(board: pd.DataFrame) -> tuple[list[dict[Any, Any]], list[dict[Any, Any
     return [row for row in rows if id(row) in kept or id(row) not in trial_ids], rows
 
 
-SECTION = Section(
-    "leaderboard", "Leaderboard", _contents, lambda subject: {"leaderboard.csv": subject.board}
-)
+SECTION = Section("leaderboard", "Leaderboard", _contents, lambda subject: {"leaderboard.csv": subject.board})

@@ -17,9 +17,12 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
     ablation = tables.ablation(subject.methods).to_dict("records")
     bests = best_settings(per_setting(subject.methods)).to_dict("records")
     return {
-        "backbones": backbones, "arms": arms, "ablation": ablation, "bests": bests,
+        "backbones": backbones,
+        "arms": arms,
+        "ablation": ablation,
+        "bests": bests,
         "stopped": sum(method.stopped for method in subject.trials),
-    }  # fmt: skip
+    }
 
 
 def _arms(subject: Subject) -> list[dict[str, Any]]:

@@ -17,12 +17,7 @@ _TEXTS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
 def _closed(required: tuple[str, ...] = (), **fields: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": fields,
-        "required": list(required),
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": fields, "required": list(required), "additionalProperties": False}
 
 
 def _one_of(*values: str) -> Schema:
@@ -30,49 +25,81 @@ def _one_of(*values: str) -> Schema:
 
 
 _AUTOSCALER = _closed(
-    resources=_ANY, image=_TEXT, imagePullPolicy=_TEXT, securityContext=_ANY,
-    idleTimeoutSeconds=_COUNT, upscalingMode=_one_of("Default", "Aggressive", "Conservative"),
-    version=_one_of("v1", "v2"), env={"type": "array"}, envFrom={"type": "array"},
+    resources=_ANY,
+    image=_TEXT,
+    imagePullPolicy=_TEXT,
+    securityContext=_ANY,
+    idleTimeoutSeconds=_COUNT,
+    upscalingMode=_one_of("Default", "Aggressive", "Conservative"),
+    version=_one_of("v1", "v2"),
+    env={"type": "array"},
+    envFrom={"type": "array"},
     volumeMounts={"type": "array"},
-)  # fmt: skip
+)
 _HEAD = _closed(
     ("template",),
-    template=_ANY, headService=_ANY, enableIngress=_FLAG, resources=_TEXTS, labels=_TEXTS,
+    template=_ANY,
+    headService=_ANY,
+    enableIngress=_FLAG,
+    resources=_TEXTS,
+    labels=_TEXTS,
     rayStartParams=_TEXTS,
     serviceType=_one_of("ClusterIP", "NodePort", "LoadBalancer"),
-)  # fmt: skip
+)
 _WORKERS = _closed(
     ("groupName", "template", "minReplicas", "maxReplicas"),
-    suspend=_FLAG, groupName=_TEXT, replicas=_COUNT, minReplicas=_COUNT, maxReplicas=_COUNT,
-    idleTimeoutSeconds=_COUNT, resources=_TEXTS, labels=_TEXTS, rayStartParams=_TEXTS,
-    template=_ANY, scaleStrategy=_closed(workersToDelete={"type": "array", "items": _TEXT}),
+    suspend=_FLAG,
+    groupName=_TEXT,
+    replicas=_COUNT,
+    minReplicas=_COUNT,
+    maxReplicas=_COUNT,
+    idleTimeoutSeconds=_COUNT,
+    resources=_TEXTS,
+    labels=_TEXTS,
+    rayStartParams=_TEXTS,
+    template=_ANY,
+    scaleStrategy=_closed(workersToDelete={"type": "array", "items": _TEXT}),
     numOfHosts=_SECONDS,
-)  # fmt: skip
+)
 RAY_CLUSTER_SPEC = _closed(
     ("headGroupSpec", "rayVersion"),
     upgradeStrategy=_closed(type=_one_of("Recreate", "None")),
-    authOptions=_closed(
-        enableK8sTokenAuth=_FLAG, secretName=_TEXT, mode=_one_of("disabled", "token")
-    ),
-    suspend=_FLAG, managedBy=_TEXT, autoscalerOptions=_AUTOSCALER, headServiceAnnotations=_TEXTS,
+    authOptions=_closed(enableK8sTokenAuth=_FLAG, secretName=_TEXT, mode=_one_of("disabled", "token")),
+    suspend=_FLAG,
+    managedBy=_TEXT,
+    autoscalerOptions=_AUTOSCALER,
+    headServiceAnnotations=_TEXTS,
     enableInTreeAutoscaling=_FLAG,
     gcsFaultToleranceOptions=_closed(
         redisUsername=_ANY, redisPassword=_ANY, externalStorageNamespace=_TEXT, redisAddress=_TEXT
     ),
-    headGroupSpec=_HEAD, rayVersion=_TEXT,
+    headGroupSpec=_HEAD,
+    rayVersion=_TEXT,
     workerGroupSpecs={"type": "array", "items": _WORKERS},
-)  # fmt: skip
+)
 RAY_JOB_SPEC = _closed(
     ("entrypoint",),
-    activeDeadlineSeconds=_SECONDS, backoffLimit=_COUNT, rayClusterSpec=RAY_CLUSTER_SPEC,
-    submitterPodTemplate=_ANY, metadata=_TEXTS, clusterSelector=_TEXTS,
-    submitterConfig=_closed(backoffLimit=_COUNT), managedBy=_TEXT, deletionStrategy=_ANY,
-    entrypoint=_TEXT, runtimeEnvYAML=_TEXT, jobId=_TEXT,
+    activeDeadlineSeconds=_SECONDS,
+    backoffLimit=_COUNT,
+    rayClusterSpec=RAY_CLUSTER_SPEC,
+    submitterPodTemplate=_ANY,
+    metadata=_TEXTS,
+    clusterSelector=_TEXTS,
+    submitterConfig=_closed(backoffLimit=_COUNT),
+    managedBy=_TEXT,
+    deletionStrategy=_ANY,
+    entrypoint=_TEXT,
+    runtimeEnvYAML=_TEXT,
+    jobId=_TEXT,
     submissionMode=_one_of("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"),
-    entrypointResources=_TEXT, entrypointNumCpus={"type": "number"},
-    entrypointNumGpus={"type": "number"}, ttlSecondsAfterFinished=_COUNT,
-    preRunningDeadlineSeconds=_SECONDS, shutdownAfterJobFinishes=_FLAG, suspend=_FLAG,
-)  # fmt: skip
+    entrypointResources=_TEXT,
+    entrypointNumCpus={"type": "number"},
+    entrypointNumGpus={"type": "number"},
+    ttlSecondsAfterFinished=_COUNT,
+    preRunningDeadlineSeconds=_SECONDS,
+    shutdownAfterJobFinishes=_FLAG,
+    suspend=_FLAG,
+)
 
 
 def of(kind: str) -> Schema:
@@ -80,7 +107,8 @@ def of(kind: str) -> Schema:
     spec = {"RayCluster": RAY_CLUSTER_SPEC, "RayJob": RAY_JOB_SPEC}[kind]
     return _closed(
         ("apiVersion", "kind", "metadata", "spec"),
-        apiVersion={"const": "ray.io/v1"}, kind={"const": kind},
+        apiVersion={"const": "ray.io/v1"},
+        kind={"const": kind},
         metadata=_closed(("name",), name=_TEXT, namespace=_TEXT, labels=_TEXTS, annotations=_TEXTS),
         spec=spec,
-    )  # fmt: skip
+    )

@@ -28,9 +28,7 @@ def test_every_path_of_the_repository_exists() -> None:
 
 
 def test_every_module_that_is_run_exists() -> None:
-    found = {
-        name for path in ALL for name in re.findall(r'-m[", ]+(reid_ray\.\w+)', path.read_text())
-    }
+    found = {name for path in ALL for name in re.findall(r'-m[", ]+(reid_ray\.\w+)', path.read_text())}
     assert {"reid_ray.tune", "reid_ray.doctor"} <= found
     for name in found:
         assert (ROOT / f"{name.replace('.', '/')}.py").exists(), name
@@ -69,16 +67,7 @@ def test_doctor_is_called_with_options_that_it_has() -> None:
     assert doctor.arguments().parse_args(words[3:]).storage == "/shared/runs"
 
 
-RAY_COMMANDS = [
-    "start",
-    "up",
-    "down",
-    "dashboard",
-    "exec",
-    "get-auth-token",
-    "health-check",
-    "job submit",
-]
+RAY_COMMANDS = ["start", "up", "down", "dashboard", "exec", "get-auth-token", "health-check", "job submit"]
 
 
 @pytest.mark.parametrize("name", RAY_COMMANDS)
@@ -143,17 +132,13 @@ def test_shell_of_the_readme_is_well_formed() -> None:
     blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) > 8
     for block in blocks:
-        ran = subprocess.run(
-            ["bash", "-n"], input=block, capture_output=True, text=True, check=False
-        )
+        ran = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr + block
 
 
 def test_links_within_the_readme_lead_somewhere() -> None:
     text = README.read_text()
-    headings = {
-        title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    }
+    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
     assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= headings
 
 
@@ -163,17 +148,12 @@ def test_bill_of_the_grid_is_what_its_formula_gives() -> None:
     study = load(Study, find("tune", "paper"), [])
     trials = [sum("swin" in trial.backbone for trial in study.trials())]
     trials.append(len(study.trials()) - trials[0])
-    rates = [
-        int(re.findall(rf"{name}\s+(\d+) at", text)[0])
-        for name in ("window7_224", "efficientnet_b3")
-    ]
+    rates = [int(re.findall(rf"{name}\s+(\d+) at", text)[0]) for name in ("window7_224", "efficientnet_b3")]
     rows = re.findall(r"^\| ([\d ]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", text, re.MULTILINE)
     assert len(rows) == 3
     for photos, *hours in rows:
         work = int(photos.replace(" ", "")) * study.training.epochs / 3600
         expected = [work * count / rate for count, rate in zip(trials, rates, strict=True)]
-        assert [float(each) for each in hours] == pytest.approx(
-            [*expected, sum(expected)], abs=0.051
-        )
+        assert [float(each) for each in hours] == pytest.approx([*expected, sum(expected)], abs=0.051)
     gpu_hours = float(rows[1][3])
     assert f"{gpu_hours * 0.40 + gpu_hours / 8 * 0.40:.2f}, in {gpu_hours / 8:.1f} hours" in text

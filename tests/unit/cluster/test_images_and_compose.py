@@ -19,9 +19,7 @@ from mlflow.cli import server
 TEXT = DOCKERFILE.read_text()
 OUR_IMAGES = {"YOUR_REGISTRY/reid-ray:0.1.0", "YOUR_REGISTRY/reid-ray-mlflow:0.1.0"}
 
-each_file = pytest.mark.parametrize(
-    "path", COMPOSE, ids=lambda path: str(path.relative_to(CLUSTER))
-)
+each_file = pytest.mark.parametrize("path", COMPOSE, ids=lambda path: str(path.relative_to(CLUSTER)))
 
 
 def services_of(path: Path) -> dict[str, dict[str, Any]]:
@@ -63,9 +61,7 @@ def test_every_target_ends_as_user_1000_and_nothing_is_fetched_by_add() -> None:
 
 def test_what_is_copied_exists_and_is_sent_to_the_builder() -> None:
     sources = re.findall(r"^COPY (?!--from)(.+) \S+$", TEXT, re.MULTILINE)
-    kept = {
-        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
-    }
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
     copied = {source for line in sources for source in line.split()}
     assert copied == kept
     assert all((ROOT / source).exists() for source in copied)
@@ -77,9 +73,7 @@ def test_dependency_groups_and_uv_come_from_the_project() -> None:
     assert asked
     assert set(asked) <= set(groups)
     syncs = re.findall(r"uv sync .*", TEXT)
-    assert all("--compile-bytecode" in each for each in syncs), (
-        "importing torch costs seconds otherwise"
-    )
+    assert all("--compile-bytecode" in each for each in syncs), "importing torch costs seconds otherwise"
     assert all("--no-dev" in each or "--only-group" in each for each in syncs)
 
 
@@ -118,9 +112,7 @@ def test_build_of_the_mlflow_image_finds_its_file_and_target() -> None:
 def test_every_image_has_a_tag_and_ours_has_the_version_of_the_package() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     images = {service["image"] for path in COMPOSE for service in services_of(path).values()}
-    images |= {
-        each["image"] for template in pod_templates() for each in template["spec"]["containers"]
-    }
+    images |= {each["image"] for template in pod_templates() for each in template["spec"]["containers"]}
     images |= {documents(CLUSTER / name)[0]["docker"]["image"] for name in ("aws.yaml", "gcp.yaml")}
     assert {image for image in images if "reid-ray" in image} == OUR_IMAGES
     for image in images:
@@ -169,9 +161,7 @@ def test_both_mlflow_servers_are_started_with_options_and_variables_that_exist()
 def test_both_mlflow_servers_ask_who_it_is_and_run_no_jobs() -> None:
     for command, environment in mlflow_servers():
         assert "--app-name=basic-auth" in command
-        (hosts,) = [
-            word.partition("=")[2] for word in command if word.startswith("--allowed-hosts=")
-        ]
+        (hosts,) = [word.partition("=")[2] for word in command if word.startswith("--allowed-hosts=")]
         assert "*" not in hosts.split(",")
         assert "localhost:*" in hosts.split(",")
         assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
@@ -181,9 +171,7 @@ def test_both_mlflow_servers_ask_who_it_is_and_run_no_jobs() -> None:
 def test_mlflow_is_published_on_loopback_unless_told_otherwise_and_its_database_nowhere() -> None:
     services = services_of(COMPOSE[1])
     assert services["mlflow"]["ports"] == ["${MLFLOW_BIND:-127.0.0.1}:5000:5000"]
-    assert not [
-        name for name, service in services.items() if "ports" in service and name != "mlflow"
-    ]
+    assert not [name for name, service in services.items() if "ports" in service and name != "mlflow"]
     (document,) = documents(COMPOSE[1])
     assert document["networks"]["back"] == {"internal": True}
     assert services["db"]["networks"] == ["back"]

@@ -9,13 +9,7 @@ import jsonschema
 import kuberay_schema
 import kubernetes_validate
 import pytest
-from cluster_files import (
-    README,
-    manifests,
-    of_kind,
-    pod_templates,
-    ray_cluster_specs,
-)
+from cluster_files import README, manifests, of_kind, pod_templates, ray_cluster_specs
 
 KUBERNETES = "1.37"
 OURS = {"RayCluster", "RayJob"}
@@ -47,8 +41,14 @@ def test_kuberay_knows_every_field_of_its_kinds() -> None:
 
 def test_the_schema_of_kuberay_refuses_unknown_fields_at_every_level() -> None:
     (cluster,) = of_kind("RayCluster")
-    levels = [(), ("spec",), ("spec", "headGroupSpec"), ("spec", "workerGroupSpecs", 0),
-              ("spec", "autoscalerOptions"), ("spec", "authOptions")]  # fmt: skip
+    levels = [
+        (),
+        ("spec",),
+        ("spec", "headGroupSpec"),
+        ("spec", "workerGroupSpecs", 0),
+        ("spec", "autoscalerOptions"),
+        ("spec", "authOptions"),
+    ]
     for level in levels:
         broken: Any = copy.deepcopy(cluster)
         place = broken
@@ -92,9 +92,7 @@ def test_every_container_has_requests_and_limits_of_memory_and_cpu() -> None:
 
 
 def test_every_mount_has_a_volume_and_every_claim_is_made() -> None:
-    claims = {
-        claim["metadata"]["name"]: claim["spec"] for claim in of_kind("PersistentVolumeClaim")
-    }
+    claims = {claim["metadata"]["name"]: claim["spec"] for claim in of_kind("PersistentVolumeClaim")}
     for template in pod_templates():
         volumes = {volume["name"]: volume for volume in template["spec"].get("volumes", [])}
         for container in template["spec"]["containers"]:
@@ -174,9 +172,7 @@ def test_a_retried_job_frees_its_cluster_and_has_an_end() -> None:
 
 
 def test_network_policies_cover_every_pod_and_their_callers() -> None:
-    policies = {
-        policy["metadata"]["namespace"]: policy["spec"] for policy in of_kind("NetworkPolicy")
-    }
+    policies = {policy["metadata"]["namespace"]: policy["spec"] for policy in of_kind("NetworkPolicy")}
     for template in pod_templates():
         name = template["metadata"]["labels"]["app.kubernetes.io/name"]
         namespace = {"reid-ray": "reid-ray", "mlflow": "mlflow"}[name]

@@ -58,9 +58,7 @@ def test_every_node_starts_with_the_token_and_shares_the_folder(path: Path) -> N
     assert "-e RAY_AUTH_MODE=token" in options
     assert "-v /shared:/shared" in options
     assert any(option.startswith("--shm-size=") for option in options)
-    assert any(
-        "mountpoint -q /shared || sudo mount" in each for each in config["initialization_commands"]
-    )
+    assert any("mountpoint -q /shared || sudo mount" in each for each in config["initialization_commands"])
 
 
 def test_machines_of_aws_are_in_a_group_of_their_own_and_have_no_open_metadata() -> None:

@@ -136,9 +136,7 @@ def test_a_wrong_override_is_refused(tmp_path: Path, override: str, part: str) -
     assert part in refusal(tmp_path, "items: [1, 2]\nname: a", override)
 
 
-def test_the_environment_is_read_in_strings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_is_read_in_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HERD_ROOT", "/herds")
     assert read(tmp_path, "name: ${HERD_ROOT}/lion").name == "/herds/lion"
     assert read(tmp_path, "name: ${NOT_SET_HERE:-other}/lion").name == "other/lion"
@@ -187,15 +185,10 @@ def herds(*groups: str) -> list[dict[str, str]]:
         ({"datasets": herds("a"), "unseen": ["b"]}, "unseen names no group"),
         ({"datasets": herds("a"), "unseen": ["a"]}, "nothing to train on"),
         ({"datasets": [{"source": "ftp", "name": "x"}]}, "datasets.0"),
-        (
-            {"datasets": [{"source": "folder", "name": "../x", "root": "."}]},
-            "datasets.0.folder.name",
-        ),
+        ({"datasets": [{"source": "folder", "name": "../x", "root": "."}]}, "datasets.0.folder.name"),
     ],
 )
-def test_collections_that_contradict_each_other_are_refused(
-    raw: dict[str, object], part: str
-) -> None:
+def test_collections_that_contradict_each_other_are_refused(raw: dict[str, object], part: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Data.parse(raw, where="here")
     assert part in str(caught.value)

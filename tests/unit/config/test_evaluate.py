@@ -18,9 +18,7 @@ def run(*models: object) -> EvaluateRun:
     return EvaluateRun.parse({"name": "mine", "data": ZEBRAS, "models": list(models)}, where="test")
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "tune_configs" / "evaluate").glob("*.yaml")), ids=str
-)
+@pytest.mark.parametrize("path", sorted((ROOT / "tune_configs" / "evaluate").glob("*.yaml")), ids=str)
 def test_every_evaluate_config_is_valid(path: Path) -> None:
     assert load(EvaluateRun, path).name == f"evaluate-{path.stem}"
 
@@ -35,7 +33,7 @@ def test_a_name_alone_a_name_with_weights_and_a_model_of_ones_own() -> None:
         "MegaDescriptor-L-384",
         {"name": "DINOv2-L", "weights": "/weights", "input_px": 224},
         {"name": "mine", "model": "resnet18", "weights": "/mine.safetensors", "mean": [0.1, 0.2, 0.3]},
-    ).models  # fmt: skip
+    ).models
     # arXiv 2311.09118, table 1, and the model cards: Swin-L, 384 px; ViT-L/14 of DINOv2.
     assert models[0].model == "swin_large_patch4_window12_384"
     assert models[0].hub == "BVRA/MegaDescriptor-L-384"
@@ -84,12 +82,8 @@ def test_a_list_of_ones_own_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_two_ways_to_name_a_model_that_differ_in_words_only_have_equal_settings() -> None:
     parse = Pretrained.parse
     plain = parse({"name": "a", "model": "resnet18"}, where="test")
-    assert plain.settings == parse(
-        {"name": "b", "model": "resnet18", "licence": "x"}, where="test"
-    ).settings  # fmt: skip
-    assert plain.settings != parse(
-        {"name": "a", "model": "resnet18", "input_px": 96}, where="test"
-    ).settings  # fmt: skip
+    assert plain.settings == parse({"name": "b", "model": "resnet18", "licence": "x"}, where="test").settings
+    assert plain.settings != parse({"name": "a", "model": "resnet18", "input_px": 96}, where="test").settings
 
 
 def test_what_builds_on_a_model_names_one_of_this_run() -> None:

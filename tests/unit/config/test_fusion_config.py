@@ -14,9 +14,11 @@ LOCAL = [{"name": "SIFT"}, {"name": "LNBNN", "score": "lnbnn"}]
 
 def study(**changes: Any) -> Study:
     raw: dict[str, Any] = {
-        "name": "s", "data": DATA, "baselines": {"matching": LOCAL},
+        "name": "s",
+        "data": DATA,
+        "baselines": {"matching": LOCAL},
         "grid": {"backbones": ["test_resnet"]},
-    }  # fmt: skip
+    }
     return Study.parse(raw | changes, where="test")
 
 
@@ -34,29 +36,16 @@ def test_parts_may_be_any_method_that_is_scored_or_chosen() -> None:
         ({"fusion": [{"parts": ["SIFT", "Sift"]}]}, r"names no method it can use: \['Sift'\]"),
         ({"fusion": [{"parts": ["SIFT"]}]}, "at least 2"),
         ({"fusion": [{"parts": ["SIFT", "SIFT"]}]}, "parts must differ"),
-        (
-            {"fusion": [{"name": "SIFT", "parts": ["SIFT", "LNBNN"]}]},
-            "names of methods must differ",
-        ),
+        ({"fusion": [{"name": "SIFT", "parts": ["SIFT", "LNBNN"]}]}, "names of methods must differ"),
         ({"baselines": {"matching": [{"name": "winner"}]}}, "not be winner or vlad"),
         ({"grid": None, "fusion": [{"parts": ["SIFT", "winner"]}]}, "no method it can use"),
+        ({"baselines": {"matching": [{"shortlist": {"by": "SIFT"}}]}}, "SIFT names no method it can use"),
         (
-            {"baselines": {"matching": [{"shortlist": {"by": "SIFT"}}]}},
-            "SIFT names no method it can use",
-        ),
-        (
-            {
-                "data": {**DATA, "split": {"validation_share": 0}},
-                "fusion": [{"parts": ["SIFT", "winner"]}],
-            },
+            {"data": {**DATA, "split": {"validation_share": 0}}, "fusion": [{"parts": ["SIFT", "winner"]}]},
             "validation_share above 0",
         ),
         (
-            {
-                "fusion": [
-                    {"parts": ["winner", "test_resnet untrained"], "shortlist": {"by": "vlad"}}
-                ]
-            },
+            {"fusion": [{"parts": ["winner", "test_resnet untrained"], "shortlist": {"by": "vlad"}}]},
             "no method it can use: .'vlad'",
         ),
         (
@@ -75,10 +64,11 @@ def test_what_cannot_be_had_is_refused_with_a_reason(changes: dict[str, Any], me
 
 def test_matching_alone_can_be_fused_and_shortlisted_but_has_no_winner() -> None:
     raw: dict[str, Any] = {
-        "name": "m", "data": DATA,
+        "name": "m",
+        "data": DATA,
         "methods": [*LOCAL, {"name": "few", "shortlist": {"by": "vlad", "size": 5}}],
         "fusion": [{"parts": ["SIFT", "LNBNN"], "shortlist": {"by": "vlad"}}],
-    }  # fmt: skip
+    }
     found = MatchRun.parse(raw, where="test").study()
     assert found.fusion[0].parts == ("SIFT", "LNBNN")
     raw["methods"][2]["shortlist"]["by"] = "winner"

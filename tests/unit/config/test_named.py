@@ -29,14 +29,10 @@ def test_the_papers_grid_is_its_72_points() -> None:
     found = set()
     for trial in trials:
         loss = trial.loss
-        setting = (
-            (loss.margin_rad, loss.scale) if loss.name == "arcface" else (loss.mining, loss.margin)
-        )
+        setting = (loss.margin_rad, loss.scale) if loss.name == "arcface" else (loss.mining, loss.margin)
         found.add((trial.backbone.split(".")[0], trial.lr, loss.name, *setting))
     # arXiv 2311.09118, section 4: backbone x learning rate x (ArcFace + Triplet settings).
-    both = list(
-        itertools.product(["swin_base_patch4_window7_224", "efficientnet_b3"], [0.01, 0.001])
-    )
+    both = list(itertools.product(["swin_base_patch4_window7_224", "efficientnet_b3"], [0.01, 0.001]))
     arcface = itertools.product(both, [0.25, 0.5, 0.75], [32, 64, 128])
     triplet = itertools.product(both, ["all", "semi", "hard"], [0.1, 0.2, 0.3])
     expected = {(*pair, "arcface", m, s) for pair, m, s in arcface}
@@ -50,9 +46,7 @@ def test_the_papers_grid_is_its_72_points() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(
-        ConfigError, match=r"no config named 'papre' for tune.*'paper', 'quickstart'"
-    ):
+    with pytest.raises(ConfigError, match=r"no config named 'papre' for tune.*'paper', 'quickstart'"):
         find("tune", "papre")
 
 

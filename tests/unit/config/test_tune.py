@@ -14,8 +14,7 @@ HERDS = {"zebra_a": "equid", "zebra_b": "equid", "giraffe": "ruminant"}
 
 def study(herds: dict[str, str] = HERDS, **changes: Any) -> Study:
     datasets = [
-        {"source": "herd", "name": name, "species": "zebra", "group": group}
-        for name, group in herds.items()
+        {"source": "herd", "name": name, "species": "zebra", "group": group} for name, group in herds.items()
     ]
     data = {"datasets": datasets} | changes.pop("data", {})
     return Study.parse({"name": "s", "data": data, **changes}, where="test")

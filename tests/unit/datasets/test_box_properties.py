@@ -53,11 +53,15 @@ def test_a_crop_is_the_part_of_the_box_that_lies_in_the_photo_or_is_refused(
 
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**400), 10**400)
-CELLS = st.lists(NUMBERS, max_size=5).map(json.dumps) | st.recursive(
-    NUMBERS | st.text(max_size=5) | st.booleans() | st.none(),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=2), inner, max_size=5),
-    max_leaves=8,
-).map(json.dumps) | st.text(max_size=30)  # fmt: skip
+CELLS = (
+    st.lists(NUMBERS, max_size=5).map(json.dumps)
+    | st.recursive(
+        NUMBERS | st.text(max_size=5) | st.booleans() | st.none(),
+        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=2), inner, max_size=5),
+        max_leaves=8,
+    ).map(json.dumps)
+    | st.text(max_size=30)
+)
 
 
 @settings(max_examples=200)
@@ -74,9 +78,11 @@ def test_a_cell_is_four_finite_numbers_with_an_area_or_nothing_or_refused(cell: 
     except ValueError:
         box = None
     if box is None:
-        numbers = isinstance(written, list) and len(written) == 4 and all(
-            type(side) in (int, float) and abs(side) < 1e308 for side in written
-        )  # fmt: skip
+        numbers = (
+            isinstance(written, list)
+            and len(written) == 4
+            and all(type(side) in (int, float) and abs(side) < 1e308 for side in written)
+        )
         assert not (numbers and min(written[2:]) > 0) or len(cell) > 400
     else:
         assert isinstance(written, list)
@@ -86,10 +92,9 @@ def test_a_cell_is_four_finite_numbers_with_an_area_or_nothing_or_refused(cell: 
         assert min(box[2:]) > 0
 
 
-CORNERS = st.tuples(st.integers(0, WIDTH - 41), st.integers(0, HEIGHT - 41),
-                    st.integers(40, WIDTH), st.integers(40, HEIGHT)).map(
-    lambda box: (box[0], box[1], min(box[0] + box[2], WIDTH), min(box[1] + box[3], HEIGHT))
-)  # fmt: skip
+CORNERS = st.tuples(
+    st.integers(0, WIDTH - 41), st.integers(0, HEIGHT - 41), st.integers(40, WIDTH), st.integers(40, HEIGHT)
+).map(lambda box: (box[0], box[1], min(box[0] + box[2], WIDTH), min(box[1] + box[3], HEIGHT)))
 """Left, top, right and bottom of an animal, at least 32 px a side."""
 CONFIDENCES = st.integers(0, 100).map(lambda percent: percent / 100)
 
@@ -97,24 +102,41 @@ CONFIDENCES = st.integers(0, 100).map(lambda percent: percent / 100)
 @settings(max_examples=50)
 @given(
     found=st.lists(st.tuples(CONFIDENCES, CORNERS), max_size=4, unique_by=lambda one: one[0]),
-    runs=st.integers(1, 2), prefix=st.sampled_from(["", "trip/", "C:\\trip\\"]),
+    runs=st.integers(1, 2),
+    prefix=st.sampled_from(["", "trip/", "C:\\trip\\"]),
     order=st.randoms(use_true_random=False),
-)  # fmt: skip
+)
 def test_both_files_of_megadetector_give_the_surest_box_whatever_their_order(
     found: list[tuple[float, tuple[int, int, int, int]]], runs: int, prefix: str, order: Any
 ) -> None:
     shuffled = order.sample(found, len(found))
     parts = [shuffled[number::runs] for number in range(runs)]  # each run lists the file again
-    shares = {"detection_categories": {"1": "animal"}, "images": [
-        {"file": f"{prefix}a.jpg", "detections": [
-            {"category": "1", "conf": sure, "bbox": [
-                left / WIDTH, top / HEIGHT, (right - left) / WIDTH, (bottom - top) / HEIGHT]}
-            for sure, (left, top, right, bottom) in part]}
-        for part in parts]}  # fmt: skip
+    shares = {
+        "detection_categories": {"1": "animal"},
+        "images": [
+            {
+                "file": f"{prefix}a.jpg",
+                "detections": [
+                    {
+                        "category": "1",
+                        "conf": sure,
+                        "bbox": [left / WIDTH, top / HEIGHT, (right - left) / WIDTH, (bottom - top) / HEIGHT],
+                    }
+                    for sure, (left, top, right, bottom) in part
+                ],
+            }
+            for part in parts
+        ],
+    }
     corners = [
-        {"file": f"{prefix}a.jpg", "detections": [
-            {"category": "animal", "confidence": sure, "bbox": list(box)} for sure, box in part]}
-        for part in parts]  # fmt: skip
+        {
+            "file": f"{prefix}a.jpg",
+            "detections": [
+                {"category": "animal", "confidence": sure, "bbox": list(box)} for sure, box in part
+            ],
+        }
+        for part in parts
+    ]
     enough = [one for one in found if one[0] >= 0.5]
     with tempfile.TemporaryDirectory(prefix="photos") as name:
         root = Path(name)
@@ -123,9 +145,7 @@ def test_both_files_of_megadetector_give_the_surest_box_whatever_their_order(
             (root / "md.json").write_text(json.dumps(results))
             detections = {"file": "md.json", "min_confidence": 0.5}
             raw = {
-                "datasets": [
-                    {"source": "folder", "name": "d", "root": name, "detections": detections}
-                ],
+                "datasets": [{"source": "folder", "name": "d", "root": name, "detections": detections}],
                 "images": {"crop": "bbox"},
             }
             (box,) = load_rows(Data.parse(raw, where="test"), made=root).rows["bbox"]

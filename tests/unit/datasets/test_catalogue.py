@@ -195,14 +195,7 @@ def test_a_ragged_line_is_put_aside_and_the_others_go_on(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    [
-        '"[1,2,3]"',
-        '"[0,0,NaN,5]"',
-        '"[0,0,0,5]"',
-        "__import__('os')",
-        '"' + "[" * 300 + '"',
-        "1" * 999,
-    ],
+    ['"[1,2,3]"', '"[0,0,NaN,5]"', '"[0,0,0,5]"', "__import__('os')", '"' + "[" * 300 + '"', "1" * 999],
 )
 def test_a_box_that_is_none_counts_only_where_photos_are_cropped(root: Path, cell: str) -> None:
     source = table(root, f'identity,path,bbox\nleo,a.jpg,{cell}\nmia,b.jpg,"[0, 1.5, 40, 39]"\n')
@@ -299,11 +292,8 @@ def test_a_herd_is_made_and_loaded(tmp_path: Path) -> None:
 def test_a_table_can_hold_several_species_groups(root: Path) -> None:
     text = "identity,path,species\n1,a.jpg,Bos taurus\n2,b.jpg,Bos indicus\n3,c.jpg,\n"
     found = load(
-        {
-            **table(root, text), "group": "rest", "group_by": "species",
-            "group_names": {"Bos indicus": "zebu"},
-        }
-    )  # fmt: skip
+        {**table(root, text), "group": "rest", "group_by": "species", "group_names": {"Bos indicus": "zebu"}}
+    )
     groups = dict(zip(found.rows["path"], found.rows["group"], strict=True))
     assert groups == {"a.jpg": "Bos_taurus", "b.jpg": "zebu", "c.jpg": "rest"}
     assert set(found.rows["species"]) == {"Bos taurus", "Bos indicus", ""}

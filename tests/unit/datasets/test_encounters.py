@@ -10,12 +10,7 @@ import pytest
 
 from reid_ray.config.datasets import Data, EncounterFrom
 from reid_ray.datasets.catalogue import load_rows
-from reid_ray.datasets.encounters import (
-    derive_encounters,
-    encounter_codes,
-    same_encounter,
-    sighting_codes,
-)
+from reid_ray.datasets.encounters import derive_encounters, encounter_codes, same_encounter, sighting_codes
 from reid_ray.errors import ConfigError, DatasetError
 
 
@@ -32,12 +27,7 @@ def test_the_encounter_is_read_off_the_path_of_a_folder_or_a_table(
     pattern = {"pattern": r"(\d+)_[^/]*$"}
     found = load_rows(data_of(tmp_path, "folder", encounter_from=pattern), made=tmp_path).rows
     by_path = dict(zip(found["path"], found["encounter"], strict=True))
-    expected = {
-        "a/12_left.jpg": "12",
-        "a/12_right.jpg": "12",
-        "b/7_left.jpg": "7",
-        "b/extra.jpg": "",
-    }
+    expected = {"a/12_left.jpg": "12", "a/12_right.jpg": "12", "b/7_left.jpg": "7", "b/extra.jpg": ""}
     assert by_path == expected
     lines = ["identity,path,date,encounter"]
     lines += [f"{path[0]},{path},2020-01-0{i}T10:00,x" for i, path in enumerate(expected, start=1)]
@@ -53,15 +43,12 @@ def test_a_pattern_that_finds_nothing_is_refused_with_an_example() -> None:
     rows = pd.DataFrame({"path": ["a/1.jpg", "a/2.jpg"]})
     with pytest.raises(DatasetError, match=r"one: .*finds nothing in column 'path'.*'a/1\.jpg'"):
         derive_encounters(rows, EncounterFrom(pattern="(e[0-9]+)_"), dataset="one")
-    with pytest.raises(
-        DatasetError, match=r"'date', which the table does not have; found \['path'"
-    ):
+    with pytest.raises(DatasetError, match=r"'date', which the table does not have; found \['path'"):
         derive_encounters(rows, EncounterFrom(column="date", pattern="(.*)"), dataset="one")
 
 
 @pytest.mark.parametrize(
-    ("pattern", "words"),
-    [("(", "not a regular expression"), ("a", "0 groups"), ("(a)(b)", "2 groups")],
+    ("pattern", "words"), [("(", "not a regular expression"), ("a", "0 groups"), ("(a)(b)", "2 groups")]
 )
 def test_a_pattern_needs_one_group(tmp_path: Path, pattern: str, words: str) -> None:
     with pytest.raises(ConfigError, match=rf"encounter_from\.pattern: .*{words}"):

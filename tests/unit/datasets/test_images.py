@@ -102,9 +102,7 @@ def test_16_bit_colour_is_scaled_and_not_clipped() -> None:
         (np.full(1600, 7e8, np.float32), np.zeros(1600)),
     ],
 )
-def test_deep_grey_values_are_scaled_from_their_own_range(
-    values: np.ndarray, expected: np.ndarray
-) -> None:
+def test_deep_grey_values_are_scaled_from_their_own_range(values: np.ndarray, expected: np.ndarray) -> None:
     data = encoded(Image.fromarray(values.reshape(40, 40)), "TIFF")
     np.testing.assert_allclose(decode(data)[..., 1].reshape(-1), expected, atol=1.01)
 
@@ -195,9 +193,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked() -> None:
     assert images.decode(encoded(picture()), max_pixels=48 * 40).shape == (40, 48, 3)
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "good"), [(31, 50, False), (50, 31, False), (32, 32, True)]
-)
+@pytest.mark.parametrize(("width", "height", "good"), [(31, 50, False), (50, 31, False), (32, 32, True)])
 def test_sides_below_32_pixels_are_refused(width: int, height: int, good: bool) -> None:
     data = encoded(picture(0, width, height))
     if good:

@@ -30,20 +30,7 @@ from reid_ray.errors import DatasetError
 PHOTOS = [f"{name}.jpg" for name in "abcdef"]
 BAD_PATHS = ["gone.jpg", "../a.jpg", "/etc/passwd", "empty.jpg", "", "folder"]
 ODD = [
-    *(
-        "007",
-        "1e5",
-        "NA",
-        "NaN",
-        "null",
-        "None",
-        "-0",
-        "1.0",
-        "True",
-        "2024-01-01",
-        "0x1F",
-        "1_000",
-    ),
+    *("007", "1e5", "NA", "NaN", "null", "None", "-0", "1.0", "True", "2024-01-01", "0x1F", "1_000"),
     *("=1+1", 'a"b', "a,b;c", "a\nb", "a\r\nb", "löwe", "lo\u0308we2", "a\u202eb", " x ", "#"),
 ]
 FEW = settings(max_examples=40)
@@ -56,8 +43,12 @@ def as_kept(name: str) -> str:
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8)
-NAMES = st.lists(st.sampled_from(ODD) | TEXT | st.just("Unknown"), min_size=1, max_size=5,
-                 unique_by=lambda name: as_kept(name).casefold())  # fmt: skip
+NAMES = st.lists(
+    st.sampled_from(ODD) | TEXT | st.just("Unknown"),
+    min_size=1,
+    max_size=5,
+    unique_by=lambda name: as_kept(name).casefold(),
+)
 PATHS = st.sampled_from(PHOTOS) | st.sampled_from(BAD_PATHS)
 
 
@@ -75,10 +66,7 @@ def collection() -> Iterator[Path]:
 
 def load(root: Path, **dataset: Any) -> LoadedRows:
     """Every loaded row has an id of its own, and every row put aside a reason."""
-    raw = {
-        "datasets": [{"name": "d", "root": str(root), **dataset}],
-        "images": {"max_bad_share": 1.0},
-    }
+    raw = {"datasets": [{"name": "d", "root": str(root), **dataset}], "images": {"max_bad_share": 1.0}}
     loaded = load_rows(Data.parse(raw, where="test"), made=root)
     assert loaded.rows["image_id"].is_unique
     assert loaded.rows["key"].is_unique
@@ -137,12 +125,14 @@ def as_parquet(table: list[Line], kind: pa.DataType) -> bytes:
 KINDS = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
 FILES = st.one_of(
     st.tuples(
-        st.just("t.csv"), st.sampled_from(",;\t"), st.sampled_from(["\n", "\r\n"]),
+        st.just("t.csv"),
+        st.sampled_from(",;\t"),
+        st.sampled_from(["\n", "\r\n"]),
         st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
         st.sampled_from(["", "\ufeff", "\n", "\r\n\r\n", "\ufeff\n"]),
     ),
     st.tuples(st.just("t.parquet"), st.sampled_from(KINDS)),
-)  # fmt: skip
+)
 
 
 def write(root: Path, table: list[Line], file: tuple[Any, ...]) -> dict[str, str]:
@@ -184,9 +174,7 @@ def test_the_order_of_a_tables_lines_changes_nothing(
         assert sorted(first.quarantine[columns].to_numpy().tolist()) == sorted(
             second.quarantine[columns].to_numpy().tolist()
         )
-        assert list(first.rows["image_id"].astype(int)) == sorted(
-            int(line[0]) for line in usable(table)
-        )
+        assert list(first.rows["image_id"].astype(int)) == sorted(int(line[0]) for line in usable(table))
 
 
 @st.composite
@@ -199,10 +187,14 @@ def coco(draw: st.DrawFn) -> dict[str, Any]:
         for _ in range(draw(st.integers(1, 6)))
     ]
     annotations = [
-        {"id": kind(number), "image_id": kind(draw(st.integers(1, 7))),
-         "category_id": draw(st.integers(0, 1)), "individual_id": draw(st.sampled_from(names))}
+        {
+            "id": kind(number),
+            "image_id": kind(draw(st.integers(1, 7))),
+            "category_id": draw(st.integers(0, 1)),
+            "individual_id": draw(st.sampled_from(names)),
+        }
         for number in range(1, 1 + draw(st.integers(1, 6)))
-    ]  # fmt: skip
+    ]
     categories = [{"id": 0, "name": "lynx"}, {"id": 1, "name": "Person"}]
     return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -214,8 +206,11 @@ def test_each_image_and_annotation_of_coco_is_a_photo_or_put_aside(raw: dict[str
     for image in raw["images"]:
         images.setdefault(image["id"], image["file_name"])
     aside = len(raw["images"]) - len(images)  # listed twice
-    photos = [("unknown", path) for number, path in images.items()
-              if number not in {one["image_id"] for one in raw["annotations"]}]  # fmt: skip
+    photos = [
+        ("unknown", path)
+        for number, path in images.items()
+        if number not in {one["image_id"] for one in raw["annotations"]}
+    ]
     for one in raw["annotations"]:
         if one["image_id"] not in images:
             aside += 1
@@ -271,16 +266,7 @@ def test_each_media_asset_of_a_wildbook_sheet_is_a_photo_or_put_aside(
 
 
 FILE_NAMES = st.sampled_from(
-    [
-        "1.jpg",
-        "2.JPG",
-        "x.jpeg",
-        "sub/1.jpg",
-        "sub/deep/3.png",
-        ".hidden.jpg",
-        "notes.txt",
-        "4.heic",
-    ]
+    ["1.jpg", "2.JPG", "x.jpeg", "sub/1.jpg", "sub/deep/3.png", ".hidden.jpg", "notes.txt", "4.heic"]
 )
 FOLDERS = st.sampled_from(["007", "1e5", "NA", "löwe", "a b", "#1", "<b>", ".trash"])
 
@@ -304,8 +290,11 @@ def test_each_photo_below_a_folder_is_in_the_table_or_put_aside(
         for link in linked:
             (root / link).parent.mkdir(exist_ok=True)
             (root / link).symlink_to(elsewhere)
-        seen = [(folder, file, filled) for (folder, file), filled in tree.items()
-                if folder[0] != "." and file[0] != "." and not file.endswith(".txt")]  # fmt: skip
+        seen = [
+            (folder, file, filled)
+            for (folder, file), filled in tree.items()
+            if folder[0] != "." and file[0] != "." and not file.endswith(".txt")
+        ]
         photos = [one for one in seen if not one[1].endswith(".heic")]
         good = [(folder, f"{folder}/{file}") for folder, file, filled in photos if filled]
         good += [("unknown", file) for file in beside if file == "loose.jpg"]

@@ -35,16 +35,14 @@ def expected(size_hw: tuple[int, int]) -> np.ndarray:
 
 
 RUNS = json.dumps(
-    {
-        "size": [60, 80],
-        "counts": [20 * 60 + 10, *[20, 40] * 19, 20, 80 * 60 - (20 * 60 + 10 + 60 * 19 + 20)],
-    }
+    {"size": [60, 80], "counts": [20 * 60 + 10, *[20, 40] * 19, 20, 80 * 60 - (20 * 60 + 10 + 60 * 19 + 20)]}
 )
 POLYGON = json.dumps([[20, 10, 39, 10, 39, 29, 20, 29]])
 
 
-@pytest.mark.parametrize("column", [{"segmentation": RUNS}, {"segmentation": POLYGON},
-                                    {"bbox": [20.0, 10.0, 20.0, 20.0]}])  # fmt: skip
+@pytest.mark.parametrize(
+    "column", [{"segmentation": RUNS}, {"segmentation": POLYGON}, {"bbox": [20.0, 10.0, 20.0, 20.0]}]
+)
 def test_every_way_to_say_it_gives_the_same_background(row, column):
     assert has_mask(row | column, boxes=True)
     found = read_background(row | column, FULL, size_hw=(40, 53), boxes=True)
@@ -75,9 +73,18 @@ def test_a_mask_is_cut_like_its_photo(row):
 
 @pytest.mark.parametrize(
     "segmentation",
-    ["gone.png", "../outside.png", "{", "[[1]]", '{"size": [60, 80], "counts": [3]}',
-     '{"size": [60, 80], "counts": "PYc1"}', '[["x", 1]]', "7", "[" * 100_000],
-)  # fmt: skip
+    [
+        "gone.png",
+        "../outside.png",
+        "{",
+        "[[1]]",
+        '{"size": [60, 80], "counts": [3]}',
+        '{"size": [60, 80], "counts": "PYc1"}',
+        '[["x", 1]]',
+        "7",
+        "[" * 100_000,
+    ],
+)
 def test_what_cannot_be_read_is_no_mask(row, segmentation):
     row = row | {"segmentation": segmentation}
     assert read_background(row, FULL, size_hw=(40, 53), boxes=True) is None

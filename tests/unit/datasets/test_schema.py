@@ -26,12 +26,8 @@ def test_an_animal_without_a_name_is_unknown(text: object) -> None:
 
 
 def test_identities_that_differ_in_case_alone_are_refused_and_listed() -> None:
-    with pytest.raises(
-        DatasetError, match=r"lion: 2 identities .*LEO / Leo / leo, STRASSE / straße"
-    ):
-        schema.refuse_collisions(
-            pd.Series(["leo", "Leo", "LEO", "straße", "STRASSE", "mia"]), dataset="lion"
-        )
+    with pytest.raises(DatasetError, match=r"lion: 2 identities .*LEO / Leo / leo, STRASSE / straße"):
+        schema.refuse_collisions(pd.Series(["leo", "Leo", "LEO", "straße", "STRASSE", "mia"]), dataset="lion")
 
 
 def test_different_identities_do_not_collide() -> None:
@@ -39,11 +35,7 @@ def test_different_identities_do_not_collide() -> None:
 
 
 def test_integers_ascend_as_numbers_and_anything_else_as_strings() -> None:
-    assert [["10", "9", "-2"][place] for place in schema.ascending(["10", "9", "-2"])] == [
-        "-2",
-        "9",
-        "10",
-    ]
+    assert [["10", "9", "-2"][place] for place in schema.ascending(["10", "9", "-2"])] == ["-2", "9", "10"]
     words = ["10", "9", "b2", "B"]
     assert [words[place] for place in schema.ascending(words)] == sorted(words)
     assert list(schema.ascending([])) == []

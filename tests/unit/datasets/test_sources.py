@@ -37,8 +37,15 @@ def put(path: Path, value: Any) -> None:
 
 CAMERA_TRAPS = {
     "images": [
-        {"id": "i1", "file_name": "a.jpg", "location": "pond", "datetime": "2024-03-09 05:01:00",
-         "seq_id": "s1", "width": 64, "height": 48},
+        {
+            "id": "i1",
+            "file_name": "a.jpg",
+            "location": "pond",
+            "datetime": "2024-03-09 05:01:00",
+            "seq_id": "s1",
+            "width": 64,
+            "height": 48,
+        },
         {"id": "i2", "file_name": "sub/c.jpg", "location": "ridge", "seq_id": "s2"},
         {"id": "i3", "file_name": "b.jpg"},
     ],
@@ -50,38 +57,34 @@ CAMERA_TRAPS = {
         {"id": "n5", "image_id": "gone", "category_id": 1, "individual_id": "7"},
     ],
     "categories": [{"id": 0, "name": "empty"}, {"id": 1, "name": "lynx"}, {"id": 2, "name": "hare"}],
-}  # fmt: skip
+}
 
 
 def test_each_annotation_of_an_animal_is_a_photo_with_its_own_box(root: Path) -> None:
     put(root / "annotations.json", CAMERA_TRAPS)
     loaded = load({"source": "coco", "root": str(root)}, crop="bbox")
     rows = loaded.rows.set_index("image_id")
-    assert rows["identity"].to_dict() == {
-        "n1": "7", "n2": "08", "n3": "unknown", "i3": "unknown",
-    }  # fmt: skip
+    assert rows["identity"].to_dict() == {"n1": "7", "n2": "08", "n3": "unknown", "i3": "unknown"}
     assert rows.loc["n1", ["path", "species", "location", "encounter", "date"]].tolist() == [
-        "a.jpg", "lynx", "pond", "s1", "2024-03-09 05:01:00",
-    ]  # fmt: skip
-    assert rows["bbox"].to_dict() == {
-        "n1": [1, 2, 40, 41], "n2": [3, 4, 50, 44], "n3": None, "i3": None,
-    }  # fmt: skip
+        "a.jpg",
+        "lynx",
+        "pond",
+        "s1",
+        "2024-03-09 05:01:00",
+    ]
+    assert rows["bbox"].to_dict() == {"n1": [1, 2, 40, 41], "n2": [3, 4, 50, 44], "n3": None, "i3": None}
     assert rows.loc["n3", "orientation"] == "left"
     assert loaded.quarantine["image_id"].tolist() == ["n5"]
     assert "not listed under images" in loaded.quarantine["reason"][0]
 
 
-def test_the_field_of_individuals_can_be_named_and_a_wrong_name_lists_what_there_is(
-    root: Path,
-) -> None:
+def test_the_field_of_individuals_can_be_named_and_a_wrong_name_lists_what_there_is(root: Path) -> None:
     put(root / "annotations.json", CAMERA_TRAPS)
     source = {"source": "coco", "root": str(root)}
     by_list = load({**source, "identity": "individual_ids"}).rows.set_index("image_id")
     assert by_list["identity"].to_dict()["n3"] == "x"
     by_category = load({**source, "identity": "category"}).rows.set_index("image_id")
-    assert by_category["identity"].to_dict() == {
-        "n1": "lynx", "n2": "lynx", "n3": "hare", "i3": "unknown",
-    }  # fmt: skip
+    assert by_category["identity"].to_dict() == {"n1": "lynx", "n2": "lynx", "n3": "hare", "i3": "unknown"}
     with pytest.raises(DatasetError, match=r"none of \['nom'\] names .*individual_id.*seq_id"):
         load({**source, "identity": "nom"})
 
@@ -116,12 +119,8 @@ def test_a_wildbook_sheet_gives_a_photo_per_media_asset(root: Path) -> None:
     )
     sheet.to_excel(root / "metadata.xlsx", index=False)
     rows = load({"source": "wildbook", "root": str(root)}).rows.set_index("path")
-    assert rows["identity"].to_dict() == {
-        "a.jpg": "007", "b.jpg": "007", "sub/c.jpg": "unknown",
-    }  # fmt: skip
-    assert rows["date"].to_dict() == {
-        "a.jpg": "2024-03-09", "b.jpg": "2024-03-09", "sub/c.jpg": "2023",
-    }  # fmt: skip
+    assert rows["identity"].to_dict() == {"a.jpg": "007", "b.jpg": "007", "sub/c.jpg": "unknown"}
+    assert rows["date"].to_dict() == {"a.jpg": "2024-03-09", "b.jpg": "2024-03-09", "sub/c.jpg": "2023"}
     assert rows["species"].to_dict()["sub/c.jpg"] == "Lynx pardinus"
     assert rows.loc["a.jpg", "encounter"] == rows.loc["b.jpg", "encounter"]
     assert rows.loc["a.jpg", "encounter"] != rows.loc["sub/c.jpg", "encounter"]
@@ -148,26 +147,32 @@ SHARES = {
     "info": {"format_version": "1.4"},
     "detection_categories": {"1": "animal", "2": "person"},
     "images": [
-        {"file": "trip/a.jpg", "detections": [
-            {"category": "1", "conf": 0.5, "bbox": [0.25, 0.0, 0.5, 0.75]},
-            {"category": "1", "conf": 0.9, "bbox": [0.0, 0.25, 0.5, 0.7501]},
-            {"category": "2", "conf": 0.99, "bbox": [0, 0, 1, 1]}]},
+        {
+            "file": "trip/a.jpg",
+            "detections": [
+                {"category": "1", "conf": 0.5, "bbox": [0.25, 0.0, 0.5, 0.75]},
+                {"category": "1", "conf": 0.9, "bbox": [0.0, 0.25, 0.5, 0.7501]},
+                {"category": "2", "conf": 0.99, "bbox": [0, 0, 1, 1]},
+            ],
+        },
         {"file": "trip/b.jpg", "detections": [{"category": "1", "conf": 0.1, "bbox": [0, 0, 1, 1]}]},
         {"file": "trip/sub/c.jpg", "failure": "image access"},
     ],
-}  # fmt: skip
+}
 CORNERS = [
-    {"file": "/home/me/a.jpg", "detections": [
-        {"category": "animal", "confidence": 0.9, "bbox": [0, 12, 32, 48]},
-        {"category": "animal", "confidence": 0.5, "bbox": [16, 0, 48, 36]},
-        {"category": "person", "confidence": 0.99, "bbox": [0, 0, 64, 48]}]},
+    {
+        "file": "/home/me/a.jpg",
+        "detections": [
+            {"category": "animal", "confidence": 0.9, "bbox": [0, 12, 32, 48]},
+            {"category": "animal", "confidence": 0.5, "bbox": [16, 0, 48, 36]},
+            {"category": "person", "confidence": 0.99, "bbox": [0, 0, 64, 48]},
+        ],
+    },
     {"file": "/home/me/b.jpg", "detections": []},
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(
-    ("results", "best"), [(SHARES, [0.0, 0.25, 0.5, 0.75]), (CORNERS, [0, 12, 32, 36])]
-)
+@pytest.mark.parametrize(("results", "best"), [(SHARES, [0.0, 0.25, 0.5, 0.75]), (CORNERS, [0, 12, 32, 36])])
 def test_both_formats_of_megadetector_give_the_surest_animal(
     root: Path, results: Any, best: list[float]
 ) -> None:
@@ -208,17 +213,27 @@ def test_several_unknown_animals_of_one_photo_become_photos_of_their_own(root: P
 def test_a_named_photo_keeps_one_box(root: Path) -> None:
     put(root / "md.json", SHARES)
     (root / "m.csv").write_text("identity,path\nleo,a.jpg\n")
-    source = {"source": "table", "root": str(root), "metadata": "m.csv",
-              "detections": {"file": "md.json", "several": "all"}}  # fmt: skip
+    source = {
+        "source": "table",
+        "root": str(root),
+        "metadata": "m.csv",
+        "detections": {"file": "md.json", "several": "all"},
+    }
     rows = load(source, crop="bbox").rows
     assert rows["bbox"].tolist() == [[0.0, 0.25, 0.5, 0.75]]
 
 
 @pytest.mark.parametrize(
     "value",
-    [{"images": [{"file": "a.jpg", "detections": [{"category": "1", "conf": 1, "bbox": [1, 2]}]}]},
-     {"annotations": []}, [{"file": "a.jpg"}], [3], "x", None],
-)  # fmt: skip
+    [
+        {"images": [{"file": "a.jpg", "detections": [{"category": "1", "conf": 1, "bbox": [1, 2]}]}]},
+        {"annotations": []},
+        [{"file": "a.jpg"}],
+        [3],
+        "x",
+        None,
+    ],
+)
 def test_other_json_is_told_from_megadetectors(root: Path, value: Any) -> None:
     put(root / "md.json", value)
     source = {"source": "folder", "root": str(root), "detections": {"file": "md.json"}}

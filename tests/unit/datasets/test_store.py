@@ -87,17 +87,13 @@ def test_only_new_and_changed_photos_are_decoded(
     np.testing.assert_array_equal(images[1], expected(rows[1]))
 
 
-def test_the_same_file_twice_is_kept_once(
-    tmp_path: Path, rows: list[Row], decoded: list[str]
-) -> None:
+def test_the_same_file_twice_is_kept_once(tmp_path: Path, rows: list[Row], decoded: list[str]) -> None:
     placed = prepare(tmp_path / "kept", [rows[0], rows[1], rows[0]])
     assert placed[0] == placed[2] != placed[1]
     assert len(decoded) == 2
 
 
-@pytest.mark.parametrize(
-    "other", [Images(short_px=50), Images(short_px=40, max_pixels=10_000), "box"]
-)
+@pytest.mark.parametrize("other", [Images(short_px=50), Images(short_px=40, max_pixels=10_000), "box"])
 def test_other_settings_or_another_box_are_another_photo(
     tmp_path: Path, rows: list[Row], decoded: list[str], other: Images | str
 ) -> None:
@@ -121,9 +117,7 @@ def test_a_box_that_is_not_asked_for_changes_nothing(
     assert all(photo.reused for photo in placed)
 
 
-def test_a_photo_that_cannot_be_used_is_told_and_leaves_the_others(
-    tmp_path: Path, rows: list[Row]
-) -> None:
+def test_a_photo_that_cannot_be_used_is_told_and_leaves_the_others(tmp_path: Path, rows: list[Row]) -> None:
     (tmp_path / "photos/2.jpg").write_bytes(b"no photo")
     placed = prepare(tmp_path / "kept", [*rows, rows[0]._replace(path="missing.jpg")])
     assert [bool(photo.error) for photo in placed] == [False, False, True, False, False, True]
@@ -164,9 +158,7 @@ def test_a_damaged_shard_is_found_out_and_made_again(
     assert all(photo.reused for photo in prepare(tmp_path / "kept", rows))
 
 
-def test_what_a_killed_writer_left_is_swept_away_after_a_day(
-    tmp_path: Path, rows: list[Row]
-) -> None:
+def test_what_a_killed_writer_left_is_swept_away_after_a_day(tmp_path: Path, rows: list[Row]) -> None:
     placed = prepare(tmp_path / "kept", rows)
     folder = tmp_path / "kept/40px"
     left = [folder / ".x.pixels.1234.tmp", folder / "orphan.pixels"]
@@ -222,9 +214,7 @@ def _look(images: PreparedImages, told) -> None:
     told.put((total, sorted({line.split()[-1] for line in maps if line.endswith(".pixels")})))
 
 
-def test_processes_map_the_same_file_and_are_sent_no_pixels(
-    tmp_path: Path, rows: list[Row]
-) -> None:
+def test_processes_map_the_same_file_and_are_sent_no_pixels(tmp_path: Path, rows: list[Row]) -> None:
     store = PreparedStore(tmp_path / "kept", SETTINGS)
     images = store.open(store.prepare(rows, store.index()))
     total = sum(int(image.sum()) for image in images)
@@ -252,11 +242,7 @@ def _within_room(folder: Path, rows: list[Row], told) -> None:
     used = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmData"))
     resource.setrlimit(resource.RLIMIT_DATA, (used + ROOM, resource.RLIM_INFINITY))
     index = store.index()
-    placed = [
-        photo
-        for at in range(0, COUNT, BATCH)
-        for photo in store.prepare(rows[at : at + BATCH], index)
-    ]
+    placed = [photo for at in range(0, COUNT, BATCH) for photo in store.prepare(rows[at : at + BATCH], index)]
     images = store.open(placed)
     told.put((images.nbytes, sum(int(image[::9].sum()) for image in images)))
     try:
@@ -275,9 +261,7 @@ def flat_photos(tmp_path: Path) -> Iterator[list[Row]]:
         (tmp_path / f"{i}.bmp").unlink()
 
 
-def test_a_collection_larger_than_memory_is_prepared_and_read(
-    tmp_path: Path, flat_photos: list[Row]
-) -> None:
+def test_a_collection_larger_than_memory_is_prepared_and_read(tmp_path: Path, flat_photos: list[Row]) -> None:
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
     process = context.Process(target=_within_room, args=(tmp_path / "kept", flat_photos, told))

@@ -79,8 +79,7 @@ def test_coco_and_detections_beside_the_photos_are_found(photos: Path) -> None:
     coco = {
         "images": [{"id": i, "file_name": path} for i, path in enumerate(NAMED)],
         "annotations": [
-            {"id": i, "image_id": i, "category_id": 1, "name": name}
-            for i, name in enumerate(NAMED.values())
+            {"id": i, "image_id": i, "category_id": 1, "name": name} for i, name in enumerate(NAMED.values())
         ],
         "categories": [{"id": 1, "name": "lynx"}],
     }

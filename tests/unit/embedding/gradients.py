@@ -28,9 +28,7 @@ LOSSES: dict[str, Loss] = {
     "hard": Triplet(name="triplet", mining="hard", margin=0.2),
 }
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
-CASES = [
-    (loss, dtype, accumulation) for loss, dtype, accumulation in product(LOSSES, DTYPES, (1, 2))
-]
+CASES = [(loss, dtype, accumulation) for loss, dtype, accumulation in product(LOSSES, DTYPES, (1, 2))]
 BATCH = 16
 
 

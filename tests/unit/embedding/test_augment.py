@@ -78,9 +78,7 @@ def torchvisions(image: Pixels, px: int) -> Pixels:
 
 
 @pytest.mark.parametrize("px", [32, 50, 96])
-def test_resizing_is_torchvisions_bilinear_with_antialiasing(
-    images: PreparedImages, px: int
-) -> None:
+def test_resizing_is_torchvisions_bilinear_with_antialiasing(images: PreparedImages, px: int) -> None:
     for image in images:
         np.testing.assert_array_equal(resized(image, px), torchvisions(image, px))
 
@@ -140,9 +138,7 @@ def test_a_photo_is_cut_otherwise_in_another_epoch_place_or_seed(images: Prepare
 
     first = one(0, 0, 0)
     assert torch.equal(first, one(0, 0, 0))
-    assert not any(
-        torch.equal(first, other) for other in (one(1, 0, 0), one(0, 1, 0), one(0, 0, 1))
-    )
+    assert not any(torch.equal(first, other) for other in (one(1, 0, 0), one(0, 1, 0), one(0, 0, 1)))
 
 
 def test_no_photo_is_mirrored() -> None:

@@ -130,9 +130,7 @@ def test_a_download_in_the_cache_is_used_as_a_folder(
     assert built.dims == 256
 
 
-def test_weights_of_a_twin_architecture_are_read_into_the_one_that_is_asked_for(
-    tmp_path: Path,
-) -> None:
+def test_weights_of_a_twin_architecture_are_read_into_the_one_that_is_asked_for(tmp_path: Path) -> None:
     """OpenAI's CLIP is published under the name of the network with the usual GELU."""
     torch.manual_seed(2)
     save_for_hf(timm.create_model("test_vit", num_classes=0), tmp_path, safe_serialization=True)
@@ -188,9 +186,14 @@ def test_towers_of_their_true_size_embed_a_photo(
     monkeypatch.setattr(embedding, "precision", lambda _: "bf16")
     found = find(Pretrained.parse({"name": name, "weights": "random"}, where="test"))
     made = Model.build(
-        name, found.architecture, weights="random", px=found.input_px, seed=0,
-        store=tmp_path, device=torch.device("cpu"),
-    )  # fmt: skip
+        name,
+        found.architecture,
+        weights="random",
+        px=found.input_px,
+        seed=0,
+        store=tmp_path,
+        device=torch.device("cpu"),
+    )
     size = sum(parameter.numel() for parameter in made.encoder.parameters()) / 1e6
     assert size == pytest.approx(parameters, abs=0.1)
     photo = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)

@@ -69,9 +69,7 @@ def test_weights_come_from_object_storage_and_anew_when_they_change(
         build(NAME, weights=f"{bucket}/models/mine-not", input_px=64)
 
 
-def test_weights_of_another_architecture_are_refused(
-    source: torch.nn.Module, tmp_path: Path
-) -> None:
+def test_weights_of_another_architecture_are_refused(source: torch.nn.Module, tmp_path: Path) -> None:
     save_file(source.state_dict(), tmp_path / "mine.safetensors")
     with pytest.raises(WeightsError, match="another architecture"):
         build("test_resnet", weights=str(tmp_path / "mine.safetensors"), input_px=64)
@@ -131,9 +129,7 @@ def test_automatic_weights_are_random_and_say_so_where_the_hub_cannot_be_reached
     assert "RANDOM" in why
 
 
-def test_automatic_weights_are_the_hubs_where_they_are_cached(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_automatic_weights_are_the_hubs_where_they_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbones, "is_cached", lambda _: True)
     assert resolve_weights("efficientnet_b3.ra2_in1k", "auto")[0] == "hub"
 

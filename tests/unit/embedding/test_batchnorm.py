@@ -21,15 +21,11 @@ def backbone(name: str) -> torch.nn.Module:
 
 
 def batch() -> torch.Tensor:
-    return torch.randn(
-        WORLD * PHOTOS, 3, 64, 64, dtype=torch.float64, generator=torch.manual_seed(1)
-    )
+    return torch.randn(WORLD * PHOTOS, 3, 64, 64, dtype=torch.float64, generator=torch.manual_seed(1))
 
 
 def worker(rank: int, name: str, folder: str) -> None:
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD
-    )
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     model = DistributedDataParallel(globalise(backbone(name), torch.device("cpu")))
     features = model(batch()[rank * PHOTOS : (rank + 1) * PHOTOS])
     # DDP averages over ranks, so the sum over all photos is world size times a rank's part.

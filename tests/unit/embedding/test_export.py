@@ -30,9 +30,7 @@ RESULT = Result(
 
 
 def trained(setting: Trial, folder: Path) -> Trained:
-    return train(
-        setting, photos(), Worker(), weights="random", report=lambda _: None, folder=folder
-    )
+    return train(setting, photos(), Worker(), weights="random", report=lambda _: None, folder=folder)
 
 
 def exported(setting: Trial, folder: Path) -> Trained:
@@ -50,8 +48,7 @@ def exported(setting: Trial, folder: Path) -> Trained:
 
 # One with BatchNorm, one whose position tables depend on the input's size.
 @pytest.mark.parametrize(
-    ("backbone", "px"),
-    [("test_resnet", 32), ("test_vit", 96), ("swin_tiny_patch4_window7_224", 64)],
+    ("backbone", "px"), [("test_resnet", 32), ("test_vit", 96), ("swin_tiny_patch4_window7_224", 64)]
 )
 def test_timm_alone_loads_the_same_embeddings(backbone: str, px: int, tmp_path: Path) -> None:
     done = exported(trial(backbone=backbone, input_px=px, epochs=1, lr=0.001), tmp_path)
@@ -79,9 +76,7 @@ def test_timms_own_transform_prepares_photos_as_we_do(tmp_path: Path) -> None:
 def test_an_exported_model_can_be_trained_on(tmp_path: Path) -> None:
     setting = trial(backbone="test_resnet", epochs=1)
     exported(setting, tmp_path)
-    done = train(
-        setting, photos(), Worker(), weights=str(tmp_path / "model"), report=lambda _: None
-    )
+    done = train(setting, photos(), Worker(), weights=str(tmp_path / "model"), report=lambda _: None)
     assert done.epoch == 1
 
 
@@ -89,13 +84,22 @@ def test_the_best_weights_are_exported_where_they_were_chosen(tmp_path: Path) ->
     given = iter([0.9, 0.1])
     setting = trial(ARCFACE, backbone="test_resnet", select="best")
     train(
-        setting, photos(), Worker(), weights="random", report=lambda _: None,
-        validate=lambda _: {"val/top1": next(given)}, folder=tmp_path / "checkpoint",
-    )  # fmt: skip
+        setting,
+        photos(),
+        Worker(),
+        weights="random",
+        report=lambda _: None,
+        validate=lambda _: {"val/top1": next(given)},
+        folder=tmp_path / "checkpoint",
+    )
     export(
-        tmp_path / "model", trial=setting, weights="random", trained=tmp_path / "checkpoint",
-        result=RESULT, data=[],
-    )  # fmt: skip
+        tmp_path / "model",
+        trial=setting,
+        weights="random",
+        trained=tmp_path / "checkpoint",
+        result=RESULT,
+        data=[],
+    )
     alone = timm.create_model(f"local-dir:{tmp_path / 'model'}", pretrained=True, num_classes=0)
     one_epoch: list[torch.Tensor] = []
 
@@ -125,7 +129,11 @@ def test_nothing_is_exported_from_a_damaged_checkpoint(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StorageError, match="damaged"):
         export(
-            tmp_path / "model", trial=setting, weights="random", trained=tmp_path / "checkpoint",
-            result=RESULT, data=[],
-        )  # fmt: skip
+            tmp_path / "model",
+            trial=setting,
+            weights="random",
+            trained=tmp_path / "checkpoint",
+            result=RESULT,
+            data=[],
+        )
     assert not (tmp_path / "model" / WEIGHTS).exists()

@@ -75,8 +75,7 @@ def test_the_learning_rate_is_a_cosine_per_epoch_down_to_a_thousandth() -> None:
     setting = trial(epochs=6, lr=0.02)
     _, rows = run(setting)
     expected = [
-        0.02 * 1e-3 + (0.02 - 0.02 * 1e-3) * (1 + math.cos(math.pi * epoch / 6)) / 2
-        for epoch in range(6)
+        0.02 * 1e-3 + (0.02 - 0.02 * 1e-3) * (1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in range(6)
     ]
     assert [row["lr"] for row in rows] == pytest.approx(expected, rel=1e-9)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
@@ -144,9 +143,7 @@ def test_a_run_killed_in_any_step_ends_as_an_undisturbed_one(tmp_path: Path) -> 
     assert [row["loss"] for row in later] == [row["loss"] for row in rows[done:]], step
 
 
-def test_a_resumed_run_drops_the_same_paths(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_drops_the_same_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def with_drop_path(*_: object, **__: object) -> Backbone:
         module = timm.create_model("test_convnext2", num_classes=0, drop_path_rate=0.5)
         return Backbone(module, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "random")
@@ -210,8 +207,9 @@ def test_an_old_checkpoint_leaves_no_files_behind(tmp_path: Path) -> None:
     run(trial(epochs=3, select="best"), tmp_path, validate=scores(0.1, 0.2, 0.1))
     names = {checkpoint.MODEL, checkpoint.STATE, checkpoint.CHOSEN}
     assert {path.name for path in tmp_path.iterdir()} == {
-        checkpoint.MANIFEST, *(f"0003-{name}" for name in names)
-    }  # fmt: skip
+        checkpoint.MANIFEST,
+        *(f"0003-{name}" for name in names),
+    }
 
 
 def test_by_default_the_last_weights_are_kept() -> None:
@@ -267,9 +265,7 @@ def test_training_compiled_gives_the_same_weights_under_the_same_names(
 ) -> None:
     compile_ = torch.nn.Module.compile
     # Tracing alone: the same kernels, and no C++ compiler needed.
-    monkeypatch.setattr(
-        torch.nn.Module, "compile", lambda module: compile_(module, backend="aot_eager")
-    )
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_(module, backend="aot_eager"))
     compiled, plain = run(trial(epochs=1, compile=True))[0], run(trial(epochs=1))[0]
     for (name, ours), (other, theirs) in zip(
         compiled.model.state_dict().items(), plain.model.state_dict().items(), strict=True

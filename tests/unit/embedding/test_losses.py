@@ -43,20 +43,14 @@ def test_arcface_is_the_cross_entropy_of_cosines_with_the_margin_added_to_the_an
     ).double()
     embeddings, labels = rng.normal(size=(12, 8)), rng.integers(0, 5, 12)
     centres = head.loss.W.detach().numpy().T
-    embeddings[0] = (
-        0.1 * embeddings[0] - 3 * unit(centres)[labels[0]]
-    )  # nearly opposite to its class
+    embeddings[0] = 0.1 * embeddings[0] - 3 * unit(centres)[labels[0]]  # nearly opposite to its class
     ours = float(head(torch.from_numpy(embeddings), torch.from_numpy(labels)))
-    assert ours == pytest.approx(
-        arcface_by_formula(embeddings, centres, labels, margin_rad, scale), rel=1e-6
-    )
+    assert ours == pytest.approx(arcface_by_formula(embeddings, centres, labels, margin_rad, scale), rel=1e-6)
 
 
 def test_an_arcface_margin_is_in_radians() -> None:
     # The embedding (1, 0) is 60 degrees from its own centre and 150 degrees from the other.
-    head = ArcFaceHead(
-        ArcFace(name="arcface", margin_rad=0.5, scale=2.0), classes=2, dims=2
-    ).double()
+    head = ArcFaceHead(ArcFace(name="arcface", margin_rad=0.5, scale=2.0), classes=2, dims=2).double()
     with torch.no_grad():
         head.loss.W.copy_(torch.tensor([[0.5, -np.sqrt(0.75)], [np.sqrt(0.75), 0.5]]))
     own, other = 2 * np.cos(np.pi / 3 + 0.5), 2 * np.cos(np.pi * 5 / 6)

@@ -11,9 +11,7 @@ PHOTOS_PER_IDENTITY = [None, 2, 4]
 
 @pytest.mark.parametrize("k", PHOTOS_PER_IDENTITY)
 @pytest.mark.parametrize("batch_size", [4, 8, 16, 128])
-def test_every_photo_comes_at_least_once_and_all_batches_are_full(
-    k: int | None, batch_size: int
-) -> None:
+def test_every_photo_comes_at_least_once_and_all_batches_are_full(k: int | None, batch_size: int) -> None:
     plan = epoch_plan(LABELS, batch_size=batch_size, seed=0, epoch=0, photos_per_identity=k)
     assert set(plan.reshape(-1).tolist()) == set(range(len(LABELS)))
     assert plan.shape[1] == batch_size

@@ -21,9 +21,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def images() -> PreparedImages:
     rng = np.random.default_rng(0)
-    return PreparedImages.pack(
-        rng.integers(0, 256, (40 + n, 50, 3), dtype=np.uint8) for n in range(10)
-    )
+    return PreparedImages.pack(rng.integers(0, 256, (40 + n, 50, 3), dtype=np.uint8) for n in range(10))
 
 
 def make(store: Path, **changes: object) -> Model:
@@ -62,20 +60,21 @@ def test_vectors_are_made_once_and_equal_those_made_afresh(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"seed": 1}, {"px": 64}, {"mean": (0.4, 0.5, 0.6)}, {"std": (0.5, 0.4, 0.3)},
+        {"seed": 1},
+        {"px": 64},
+        {"mean": (0.4, 0.5, 0.6)},
+        {"std": (0.5, 0.4, 0.3)},
         {"interpolation": "bicubic"},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_other_weights_and_other_preparation_never_share_vectors(
     images: PreparedImages, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     model, other = make(tmp_path), make(tmp_path, **changes)
     assert model.store.folder != other.store.folder
     positions = np.arange(4)
-    assert not np.allclose(
-        model.vectors(images, positions), other.vectors(images, positions), atol=1e-4
-    )
+    assert not np.allclose(model.vectors(images, positions), other.vectors(images, positions), atol=1e-4)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut short", "empty"])
@@ -114,9 +113,7 @@ def test_what_is_not_there_is_not_read(tmp_path: Path) -> None:
 def test_bicubic_photos_are_scaled_as_pillow_scales_them(images: PreparedImages) -> None:
     for px in (24, 96):
         found = _squash_bicubic(images, [3], px=px)[0].permute(1, 2, 0).numpy().astype(int)
-        expected = np.asarray(
-            Image.fromarray(images[3]).resize((px, px), Image.Resampling.BICUBIC), int
-        )
+        expected = np.asarray(Image.fromarray(images[3]).resize((px, px), Image.Resampling.BICUBIC), int)
         assert np.abs(found - expected).max() <= 1
 
 
@@ -124,9 +121,7 @@ def test_batches_shrink_with_the_area_of_a_photo() -> None:
     assert [batch_size(px) for px in (224, 448, 518, 4096)] == [64, 16, 12, 1]
 
 
-def test_a_batch_that_does_not_fit_is_halved(
-    images: PreparedImages, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_that_does_not_fit_is_halved(images: PreparedImages, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = Encoder(build("test_resnet", weights="random", input_px=48))
     expected = embed(encoder, images, np.arange(7), px=48, device=CPU)
     plain, seen = Encoder.embed, []

@@ -115,9 +115,7 @@ def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
         return total / 60 + 1e-3 * float(parameters[:3] @ parameters[:3])
 
     fitted = np.array([*model.weight_f, model.bias])
-    again = minimize(
-        cost, fitted + 0.3, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-9}
-    )
+    again = minimize(cost, fitted + 0.3, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-9})
     assert cost(fitted) <= again.fun + 1e-6
     assert np.allclose(fitted, again.x, atol=0.1)
 
@@ -190,8 +188,6 @@ def test_the_brier_score_is_scikit_learns_and_better_than_saying_the_average() -
     assert found["said"] == pytest.approx(found["right"], abs=0.05)
     noise, own = scores_of(3, 300, 12, 0.0)
     none = confidence.skill(
-        *confidence.cross_fitted(noise, own, unknown_share=0.3, most=3, seed=0),
-        own,
-        unknown_share=0.3,
+        *confidence.cross_fitted(noise, own, unknown_share=0.3, most=3, seed=0), own, unknown_share=0.3
     )
     assert none["brier"] == pytest.approx(none["constant"], abs=0.01)

@@ -118,16 +118,17 @@ def test_what_is_said_of_new_answers_comes_true() -> None:
 
 def best_pairs(average: np.ndarray, pairs: Pairs) -> list[int]:
     """The first of the best pairs of each look-up."""
-    return [max(np.flatnonzero(pairs.lookup == q), key=lambda n: average[n])
-            for q in np.unique(pairs.lookup)]  # fmt: skip
+    return [max(np.flatnonzero(pairs.lookup == q), key=lambda n: average[n]) for q in np.unique(pairs.lookup)]
 
 
 def test_a_fusion_that_is_never_right_still_says_what_its_pairs_say() -> None:
     scores, same = [0.6, 0.5, 0.0, 0.0, 0.0], [False, True, False, False, False]
     pairs = Pairs(
-        np.array(scores * 2, np.float32)[:, None], np.array(same * 2),
-        np.repeat([0, 1], 5), np.ones(10, np.float32),
-    )  # fmt: skip
+        np.array(scores * 2, np.float32)[:, None],
+        np.array(same * 2),
+        np.repeat([0, 1], 5),
+        np.ones(10, np.float32),
+    )
     fitted = fit(pairs, kind="logistic", combine="mean", choose_weights=False)
     assert fitted.top1 == 0
     # Of the upper four two, and one of two animals more, are of one; of the lower six none, and one more.
@@ -137,9 +138,11 @@ def test_a_fusion_that_is_never_right_still_says_what_its_pairs_say() -> None:
 def test_look_ups_for_a_threshold_by_hand() -> None:
     # Photos 1, 3 and 4 of animals 7, 8, 9; photo 4 is its animal's only one.
     pairs = Pairs(
-        np.zeros((7, 1), np.float32), np.array([1, 0, 1, 0, 0, 1, 0], bool),
-        np.array([1, 1, 3, 3, 3, 1, 4]), np.ones(7, np.float32),
-    )  # fmt: skip
+        np.zeros((7, 1), np.float32),
+        np.array([1, 0, 1, 0, 0, 1, 0], bool),
+        np.array([1, 1, 3, 3, 3, 1, 4]),
+        np.ones(7, np.float32),
+    )
     said = np.array([0.6, 0.4, 0.2, 0.7, 0.1, 0.5, 0.3])
     found = as_lookups(said, pairs, np.array([5, 7, 5, 8, 9]))
     assert found.present == pytest.approx([0.6, 0.7, np.nan], nan_ok=True)
@@ -193,9 +196,7 @@ def test_two_halves_of_the_truth_are_better_joined_than_alone() -> None:
         assert both > alone + 0.05
 
 
-def test_a_look_up_is_answered_with_curves_that_have_not_seen_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_look_up_is_answered_with_curves_that_have_not_seen_it(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = look_ups(2, (1.0, 1.0))
     fitted: list[set[int]] = []
     curves = fusion._curves
@@ -239,8 +240,6 @@ def test_sampled_pairs_hold_all_of_one_animal_each_parts_best_and_stand_for_all(
 
 def test_few_references_are_all_kept() -> None:
     scores = np.arange(8, dtype=np.float32)[:, None]
-    found = sample_pairs(
-        scores, np.arange(8) < 2, np.ones(8, bool), lookup=0, rng=np.random.default_rng(0)
-    )
+    found = sample_pairs(scores, np.arange(8) < 2, np.ones(8, bool), lookup=0, rng=np.random.default_rng(0))
     assert sorted(found.scores[:, 0].tolist()) == list(range(8))
     assert found.weight.tolist() == [1.0] * 8

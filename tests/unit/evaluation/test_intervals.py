@@ -50,9 +50,7 @@ def test_bootstrap_over_animals_is_as_wide_as_if_each_had_one_photo():
     assert copies[1] - copies[0] == pytest.approx(once[1] - once[0], rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("only_a", "only_b"), [(0, 0), (3, 3), (1, 6), (12, 2), (0, 9), (300, 250)]
-)
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (3, 3), (1, 6), (12, 2), (0, 9), (300, 250)])
 def test_mcnemar_is_the_binomial_test_on_disagreements(only_a, only_b):
     a = [True] * only_a + [False] * only_b + [True] * 5
     b = [False] * only_a + [True] * only_b + [True] * 5
@@ -90,9 +88,14 @@ def test_intervals_of_means_over_animals_agree_with_scipys_bootstrap():
         strict=True,
     ):
         expected = stats.bootstrap(
-            (sums, counts), statistic, paired=True, vectorized=True, method="percentile",
-            n_resamples=20_000, rng=6,
-        ).confidence_interval  # fmt: skip
+            (sums, counts),
+            statistic,
+            paired=True,
+            vectorized=True,
+            method="percentile",
+            n_resamples=20_000,
+            rng=6,
+        ).confidence_interval
         assert (low, high) == pytest.approx(tuple(expected), abs=0.004)
 
 

@@ -149,17 +149,13 @@ def test_memory_maps_are_searched_and_identities_without_a_reference_have_rank_0
 
 
 @pytest.mark.parametrize("identities", [400, 4], ids=["few right", "many right"])
-def test_references_of_the_querys_own_encounter_are_as_if_they_were_not_there(
-    identities: int,
-) -> None:
+def test_references_of_the_querys_own_encounter_are_as_if_they_were_not_there(identities: int) -> None:
     rng = np.random.default_rng(6)
     queries = rng.standard_normal((30, 20), np.float32)
     references = rng.standard_normal((800, 20), np.float32)
     ql, gl = rng.integers(0, identities, 30), rng.integers(0, identities, 800)
     met_q, met_g = rng.integers(-1, 3, 30), rng.integers(-1, 3, 800)
-    ranked = cosine_knn(
-        queries, references, ql, gl, k=6, encounters=(met_q, met_g), block=(11, 150)
-    )
+    ranked = cosine_knn(queries, references, ql, gl, k=6, encounters=(met_q, met_g), block=(11, 150))
     assert_equal(ranked, brute_force(queries, references, ql, gl, 6))
     other = ranked.other_encounter
     assert other is not None

@@ -16,14 +16,18 @@ def photos() -> pd.DataFrame:
     """Two datasets that share an identity's name: references a a b | a, queries a b | a."""
     table = pd.DataFrame(
         [
-            ("zebra", "a", "reference", False), ("zebra", "a", "query", False),
-            ("zebra", "b", "reference", False), ("zebra", "a", "reference", True),
-            ("zebra", "b", "query", False), ("owl", "a", "reference", False),
-            ("owl", "c", "reference", False), ("owl", "a", "query", False),
+            ("zebra", "a", "reference", False),
+            ("zebra", "a", "query", False),
+            ("zebra", "b", "reference", False),
+            ("zebra", "a", "reference", True),
+            ("zebra", "b", "query", False),
+            ("owl", "a", "reference", False),
+            ("owl", "c", "reference", False),
+            ("owl", "a", "query", False),
             ("owl", "unknown", "none", False),
         ],
         columns=["dataset", "identity", "split", "validation"],
-    )  # fmt: skip
+    )
     table["image_id"] = [str(i) for i in range(len(table))]
     table["key"] = table["dataset"] + "/" + table["image_id"]
     table["group"] = table["dataset"]
@@ -80,8 +84,7 @@ def test_no_references_means_no_answer_and_a_wrong_one():
 
 def answers(rows) -> pd.DataFrame:
     return pd.DataFrame(
-        rows,
-        columns=["dataset", "domain", "identity", "correct", "first_correct", "average_precision"],
+        rows, columns=["dataset", "domain", "identity", "correct", "first_correct", "average_precision"]
     )
 
 
@@ -129,9 +132,7 @@ def test_chance_equals_the_mean_over_all_orders_of_references():
     zebra = chance(rows).set_index("query").loc["zebra/1"]
     right = [True, False, True]  # references of zebra: a, b, a
     orders = list(itertools.permutations(right))
-    precision = [
-        np.mean([sum(order[: i + 1]) / (i + 1) for i in range(3) if order[i]]) for order in orders
-    ]
+    precision = [np.mean([sum(order[: i + 1]) / (i + 1) for i in range(3) if order[i]]) for order in orders]
     assert zebra["top1"] == pytest.approx(np.mean([order[0] for order in orders]))
     assert zebra["mAP"] == pytest.approx(np.mean(precision))
     assert zebra["top5"] == 1.0
@@ -141,30 +142,28 @@ def test_chance_of_top_5_agrees_with_a_million_draws_in_theory():
     # 2 right of 12: 1 - C(10,5)/C(12,5) = 1 - 252/792.
     rows = pd.DataFrame(
         {
-            "key": [str(i) for i in range(13)], "dataset": "d", "group": "d", "domain": "seen",
-            "identity": ["a"] * 2 + ["b"] * 10 + ["a"], "split": ["reference"] * 12 + ["query"],
+            "key": [str(i) for i in range(13)],
+            "dataset": "d",
+            "group": "d",
+            "domain": "seen",
+            "identity": ["a"] * 2 + ["b"] * 10 + ["a"],
+            "split": ["reference"] * 12 + ["query"],
         }
-    )  # fmt: skip
+    )
     assert chance(rows)["top5"].tolist() == pytest.approx([1 - 252 / 792])
 
 
 def test_chance_per_domain_is_the_mean_over_queries_without_an_interval():
     figures = chance_metrics(photos())
     assert figures["seen/top1"] == pytest.approx((2 / 3 + 1 / 3) / 2)
-    assert (
-        figures["unseen/top1"] == figures["unseen/top1_low"] == figures["unseen/top1_high"] == 0.5
-    )
+    assert figures["unseen/top1"] == figures["unseen/top1_low"] == figures["unseen/top1_high"] == 0.5
     assert figures["test/owl/queries"] == 1
 
 
 def test_a_query_whose_animal_has_no_reference_cannot_be_guessed():
     rows = photos()
     rows.loc[4, "identity"] = "z"
-    assert chance(rows).set_index("query").loc["zebra/4", ["top1", "top5", "mAP"]].tolist() == [
-        0,
-        0,
-        0,
-    ]
+    assert chance(rows).set_index("query").loc["zebra/4", ["top1", "top5", "mAP"]].tolist() == [0, 0, 0]
 
 
 def met() -> pd.DataFrame:

@@ -28,22 +28,26 @@ def answers(
     right = [a == b for a, b in zip(identities, predicted, strict=True)]
     return pd.DataFrame(
         {
-            "query": [str(i) for i in range(len(scores))], "dataset": "d", "domain": "seen",
-            "identity": identities, "known": known, "predicted": predicted, "correct": right,
+            "query": [str(i) for i in range(len(scores))],
+            "dataset": "d",
+            "domain": "seen",
+            "identity": identities,
+            "known": known,
+            "predicted": predicted,
+            "correct": right,
             "first_correct": np.where(right, 1, 2 * np.array(known)),
             "average_precision": np.where(right, 1.0, 0.5 * np.array(known)),
-            "top_scores": [[score] for score in scores], "threshold": threshold,
+            "top_scores": [[score] for score in scores],
+            "threshold": threshold,
         }
-    )  # fmt: skip
+    )
 
 
 queries = st.lists(
-    st.tuples(
-        st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9]), st.sampled_from("abcXYZ"),
-        st.sampled_from("abc"),
-    ),
-    min_size=2, max_size=40,
-).filter(lambda found: len({name.islower() for _, name, _ in found}) == 2)  # fmt: skip
+    st.tuples(st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9]), st.sampled_from("abcXYZ"), st.sampled_from("abc")),
+    min_size=2,
+    max_size=40,
+).filter(lambda found: len({name.islower() for _, name, _ in found}) == 2)
 
 
 @settings(max_examples=40)
@@ -95,8 +99,9 @@ def test_many_animals_are_drawn_less_often_and_give_the_same_figures():
     known = [f"k{i % 900}" for i in range(6000)]
     new = [f"X{i}" for i in range(500)]
     scores = list(np.concatenate([rng.normal(1, 1, 6000), rng.normal(0, 1, 500)]))
-    figures = open_figures(answers(scores, known + [n.upper() for n in new], known + known[:500]),
-                           np.random.default_rng(0))  # fmt: skip
+    figures = open_figures(
+        answers(scores, known + [n.upper() for n in new], known + known[:500]), np.random.default_rng(0)
+    )
     truth = np.arange(6500) < 6000
     assert figures["auroc"] == pytest.approx(roc_auc_score(truth, scores))
     assert figures["auroc_low"] < figures["auroc"] < figures["auroc_high"]
@@ -131,9 +136,7 @@ def test_answers_of_earlier_versions_have_known_animals_only():
 
 
 def test_without_a_threshold_only_auroc_is_told():
-    figures = open_figures(
-        answers([1, 0], ["a", "X"], ["a", "a"], np.nan), np.random.default_rng(0)
-    )
+    figures = open_figures(answers([1, 0], ["a", "X"], ["a", "a"], np.nan), np.random.default_rng(0))
     assert set(figures) == {"auroc", "auroc_low", "auroc_high"}
 
 
@@ -149,11 +152,14 @@ def test_average_precision_is_scikit_learns(seed):
 
 lookups = st.lists(
     st.tuples(
-        st.integers(0, 3), st.sampled_from([0.1, 0.2, 0.4, 0.4, 0.8]), st.booleans(),
+        st.integers(0, 3),
+        st.sampled_from([0.1, 0.2, 0.4, 0.4, 0.8]),
+        st.booleans(),
         st.sampled_from([0.1, 0.3, 0.4, 0.5]),
     ),
-    min_size=1, max_size=25,
-)  # fmt: skip
+    min_size=1,
+    max_size=25,
+)
 
 
 def mean_over_animals(good: np.ndarray, identities: np.ndarray) -> float:
@@ -175,9 +181,11 @@ def test_no_threshold_is_better_than_the_chosen_one(found):
 
 def test_a_threshold_parts_what_can_be_parted():
     looked = Lookups(
-        np.array([0.9, 0.8, np.nan], np.float32), np.array([True, True, False]),
-        np.array([0.3, 0.4, 0.2], np.float32), np.array([0, 1, 2]),
-    )  # fmt: skip
+        np.array([0.9, 0.8, np.nan], np.float32),
+        np.array([True, True, False]),
+        np.array([0.3, 0.4, 0.2], np.float32),
+        np.array([0, 1, 2]),
+    )
     assert choose_threshold(looked) == pytest.approx(0.6)
     nothing = looked._replace(present=np.full(3, np.nan, np.float32))
     assert np.isnan(choose_threshold(nothing))

@@ -55,12 +55,9 @@ def test_average_precision_agrees_with_scikit_learn_where_there_are_no_ties():
     scores = rng.standard_normal((20, 50)).astype(np.float32)
     ql, gl = rng.integers(0, 4, 20), rng.integers(0, 4, 50)
     expected = [
-        metrics.average_precision_score(gl == label, row)
-        for label, row in zip(ql, scores, strict=True)
+        metrics.average_precision_score(gl == label, row) for label, row in zip(ql, scores, strict=True)
     ]
-    np.testing.assert_allclose(
-        rank_block(scores, ql, gl, k=1).average_precision, expected, rtol=1e-5
-    )
+    np.testing.assert_allclose(rank_block(scores, ql, gl, k=1).average_precision, expected, rtol=1e-5)
 
 
 def test_equal_scores_prefer_the_lower_position_and_minus_zero_equals_zero():
@@ -115,9 +112,7 @@ def test_search_ignores_the_length_of_embeddings_and_survives_zeros():
     references[3] = 0
     labels_q, labels_g = np.arange(5), np.arange(9) % 5
     plain = cosine_knn(queries, references, labels_q, labels_g, k=9)
-    scaled = cosine_knn(
-        queries * 100, references * rng.uniform(1, 9, (9, 1)), labels_q, labels_g, k=9
-    )
+    scaled = cosine_knn(queries * 100, references * rng.uniform(1, 9, (9, 1)), labels_q, labels_g, k=9)
     np.testing.assert_array_equal(plain.top_index, scaled.top_index)
     assert (plain.top_score[plain.top_index == 3] == 0).all()
     np.testing.assert_allclose(
@@ -172,9 +167,10 @@ def test_answers_without_the_own_encounter_come_along_with_the_embeddings(refere
     for q in range(9):
         kept = np.flatnonzero((eg != eq[q]) | (eq[q] < 0))
         own = cosine_knn(queries[[q]], searched[kept], ql[[q]], gl[kept], k=6)
-        assert other.top_index[q].tolist() == np.where(
-            own.top_index[0] >= 0, kept[own.top_index[0]], -1
-        ).tolist()  # fmt: skip
+        assert (
+            other.top_index[q].tolist()
+            == np.where(own.top_index[0] >= 0, kept[own.top_index[0]], -1).tolist()
+        )
         assert other.first_correct[q] == own.first_correct[0]
         assert other.average_precision[q] == pytest.approx(own.average_precision[0])
 

@@ -20,9 +20,6 @@ def real_photos() -> list[NDArray[np.uint8]]:
 
     paths = sorted(folder.rglob("*.jpg"))[::18][:40]
     return [
-        prepare(
-            open_photo(str(folder), path.relative_to(folder).as_posix(), max_pixels=10**8),
-            short_px=256,
-        )
+        prepare(open_photo(str(folder), path.relative_to(folder).as_posix(), max_pixels=10**8), short_px=256)
         for path in paths
     ]

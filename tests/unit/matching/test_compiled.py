@@ -36,9 +36,7 @@ def run(folder: Path, step: int) -> tuple[int, int]:
     return twice(10), sum(twice.stats.cache_hits.values())
 
 
-def test_a_change_of_what_is_called_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_of_what_is_called_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "loops"
     folder.mkdir()
     (folder / "__init__.py").touch()

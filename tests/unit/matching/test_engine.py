@@ -46,9 +46,7 @@ def passing(looking: Nearest, searched: Nearest, threshold: float, *, mutual: bo
     return int(((ratios < np.float32(threshold)) & (back | (not mutual))).sum())
 
 
-def opencv_count(
-    looking: NDArray[Any], searched: NDArray[Any], threshold: float, *, mutual: bool
-) -> int:
+def opencv_count(looking: NDArray[Any], searched: NDArray[Any], threshold: float, *, mutual: bool) -> int:
     """Matches of one pair by OpenCV."""
     if len(looking) < 2 or len(searched) < 2:
         return 0
@@ -79,17 +77,21 @@ def test_counts_are_opencvs_also_with_ties_and_near_empty_images(
     references = byte_images([25, 3, 1, 0, 40, 2, 5], seed=2, values=values)
     expected = by_opencv(queries, references, mutual=mutual, direction=direction)
     found = count_block(
-        Packed.of(queries), 0, 6, Packed.of(references), THRESHOLDS,
-        mutual=mutual, direction=direction, product=product,
-    )  # fmt: skip
+        Packed.of(queries),
+        0,
+        6,
+        Packed.of(references),
+        THRESHOLDS,
+        mutual=mutual,
+        direction=direction,
+        product=product,
+    )
     assert expected.sum() > 20
     np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("root", [False, True])
-def test_counts_of_200_real_pairs_are_opencvs(
-    real_photos: list[NDArray[np.uint8]], root: bool
-) -> None:
+def test_counts_of_200_real_pairs_are_opencvs(real_photos: list[NDArray[np.uint8]], root: bool) -> None:
     features = sift.extract(real_photos, Sift(root=root))
     queries, references = features.take(np.arange(10)), features.take(np.arange(10, 30))
     pairs = [
@@ -107,19 +109,15 @@ def test_counts_of_200_real_pairs_are_opencvs(
                 assert sum(expected) > least
                 for side in (packed, packed.sketched()):
                     found = count_block(
-                        Packed.of(queries), 0, 10, side, (threshold,),
-                        mutual=mutual, direction=direction,
-                    )  # fmt: skip
+                        Packed.of(queries), 0, 10, side, (threshold,), mutual=mutual, direction=direction
+                    )
                     assert found.ravel().tolist() == expected
 
 
 @pytest.mark.parametrize("mutual", [False, True])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_tile_sizes_do_not_change_counts(
-    monkeypatch: pytest.MonkeyPatch,
-    mutual: bool,
-    direction: engine.Direction,
-    product: engine.Product,
+    monkeypatch: pytest.MonkeyPatch, mutual: bool, direction: engine.Direction, product: engine.Product
 ) -> None:
     queries = Packed.of(byte_images([50, 9, 0, 33], seed=5))
     references = Packed.of(byte_images([20, 64, 3, 1, 0, 17], seed=6))
@@ -129,9 +127,7 @@ def test_tile_sizes_do_not_change_counts(
         monkeypatch.setattr(products, "TILE_ROWS", rows)
         monkeypatch.setattr(products, "TILE_COLUMNS", columns)
         monkeypatch.setattr(fused, "TILE_COLUMNS", columns)
-        np.testing.assert_array_equal(
-            count_block(queries, 0, 4, references, THRESHOLDS, **kwargs), whole
-        )
+        np.testing.assert_array_equal(count_block(queries, 0, 4, references, THRESHOLDS, **kwargs), whole)
 
 
 def test_float_descriptors_are_counted_as_by_double_precision() -> None:
@@ -147,9 +143,13 @@ def test_float_descriptors_are_counted_as_by_double_precision() -> None:
     two = np.sort(squared, axis=1)[:, :2]
     expected = [(two[:, 0] / two[:, 1] < t).sum() for t in THRESHOLDS]
     found = count_block(
-        Packed.of(Features.pack([image_of(a)])), 0, 1, Packed.of(Features.pack([image_of(b)])),
-        THRESHOLDS, direction="query_to_reference",
-    )  # fmt: skip
+        Packed.of(Features.pack([image_of(a)])),
+        0,
+        1,
+        Packed.of(Features.pack([image_of(b)])),
+        THRESHOLDS,
+        direction="query_to_reference",
+    )
     assert 15 <= expected[2] <= 34
     assert found[0, 0].tolist() == expected
 
@@ -192,12 +192,9 @@ def test_nearest_images_are_those_of_a_plain_sort(product: engine.Product) -> No
     )
     for row, descriptor in enumerate(queries.descriptors.astype(np.int64)):
         nearest = sorted(
-            (int(((references.image(g).descriptors - descriptor) ** 2).sum(1).min()), g)
-            for g in (0, 2, 3, 4)
+            (int(((references.image(g).descriptors - descriptor) ** 2).sum(1).min()), g) for g in (0, 2, 3, 4)
         )
-        assert [
-            (int(d), int(g)) for d, g in zip(distances[row], images[row], strict=True)
-        ] == nearest
+        assert [(int(d), int(g)) for d, g in zip(distances[row], images[row], strict=True)] == nearest
 
 
 def test_wrong_or_missing_products_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,9 +52,7 @@ def test_damaged_features_are_refused_by_name(tmp_path: Path, damage: str) -> No
         Features.load(path)
 
 
-def test_stored_features_are_found_by_pixels_and_settings_and_made_again_if_damaged(
-    tmp_path: Path,
-) -> None:
+def test_stored_features_are_found_by_pixels_and_settings_and_made_again_if_damaged(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (64, 80, 3), dtype=np.uint8)
     first = store.load_or_extract(tmp_path, [image], Sift())
@@ -68,10 +66,12 @@ def test_stored_features_are_found_by_pixels_and_settings_and_made_again_if_dama
     keys = {
         store.feature_key(images, config)
         for images, config in [
-            ([image], Sift()), ([other], Sift()), ([image], Sift(root=True)),
+            ([image], Sift()),
+            ([other], Sift()),
+            ([image], Sift(root=True)),
             ([image.reshape(80, 64, 3)], Sift()),
         ]
-    }  # fmt: skip
+    }
     assert len(keys) == 4
 
 

@@ -46,13 +46,10 @@ def collections(draw: st.DrawFn) -> tuple[Features, Features]:
     length = draw(st.sampled_from([128, 128, 128, 1, 6, 60, 100, 256]))
     sides = []
     for _ in range(2):
-        sizes = draw(st.lists(st.sampled_from([0, 1, 2, 3, 4, 15, 16, 17, 33, 70]), min_size=1,
-                              max_size=5))  # fmt: skip
+        sizes = draw(st.lists(st.sampled_from([0, 1, 2, 3, 4, 15, 16, 17, 33, 70]), min_size=1, max_size=5))
         kind, seed = draw(st.sampled_from(KINDS)), draw(st.integers(0, 10**6))
         sides.append(
-            Features.pack(
-                image_of(descriptors(kind, size, length, seed + i)) for i, size in enumerate(sizes)
-            )
+            Features.pack(image_of(descriptors(kind, size, length, seed + i)) for i, size in enumerate(sizes))
         )
     return sides[0], sides[1]
 
@@ -99,9 +96,15 @@ def test_counts_are_those_of_the_definition(
             expected[q, g] = counted(*(pair if turned else pair[::-1]), mutual=mutual)
     for product, packed in versions(references):
         found = count_block(
-            Packed.of(queries), 0, len(queries), packed, LIMITS, mutual=mutual, product=product,
+            Packed.of(queries),
+            0,
+            len(queries),
+            packed,
+            LIMITS,
+            mutual=mutual,
+            product=product,
             direction="query_to_reference" if turned else "reference_to_query",
-        )  # fmt: skip
+        )
         np.testing.assert_array_equal(found, expected, product)
 
 
@@ -139,9 +142,7 @@ def test_nearest_images_are_those_of_the_definition(
 @given(st.sampled_from(KINDS), st.sampled_from(KINDS), st.integers(0, 10**6))
 def test_sketches_never_claim_more_than_the_distance(learned: str, kind: str, seed: int) -> None:
     basis = Basis.learn((descriptors(learned, 300, 128, seed) ^ 0x80).view(np.int8))
-    bytes_ = np.concatenate(
-        [descriptors(kind, 40, 128, seed + 1), descriptors("ends", 20, 128, seed)]
-    )
+    bytes_ = np.concatenate([descriptors(kind, 40, 128, seed + 1), descriptors("ends", 20, 128, seed)])
     sketches = Sketches.of((bytes_ ^ 0x80).view(np.int8), basis)
     codes = sketches.codes.astype(np.float64)
     assert (codes**2).sum(1).max() <= LONGEST
@@ -155,9 +156,7 @@ def near_images(seed: int, count: int = 10, size: int = 300) -> Packed:
     rng = np.random.default_rng(seed)
     shape = np.random.default_rng(0).normal(size=(40, 128)) * 12
     images = [rng.normal(size=(size, 40)) @ shape + 100 for _ in range(count)]
-    return Packed.of(
-        Features.pack(image_of(np.clip(one, 0, 255).astype(np.uint8)) for one in images)
-    )
+    return Packed.of(Features.pack(image_of(np.clip(one, 0, 255).astype(np.uint8)) for one in images))
 
 
 @needs_vnni
@@ -200,9 +199,10 @@ def test_the_largest_image_that_keys_have_room_for_is_counted_by_sketches() -> N
     # The nearest two of some are the last rows.
     many.descriptors[-2:] = few.descriptors[:2]
     many = Packed(
-        many.descriptors, np.einsum("kd,kd->k", many.descriptors, many.descriptors, dtype=np.float32),
+        many.descriptors,
+        np.einsum("kd,kd->k", many.descriptors, many.descriptors, dtype=np.float32),
         many.offsets,
-    )  # fmt: skip
+    )
     plain, fast = (
         count_block(few, 0, 2, side, LIMITS, direction="query_to_reference", product="fused")
         for side in (many, many.sketched(Basis.learn(many.descriptors)))
@@ -218,17 +218,14 @@ def test_an_image_of_more_rows_than_a_key_has_room_for_is_compared_whole() -> No
     few = many.part(0, 1)
     few = Packed(few.descriptors[4090:4130], few.norms[4090:4130], np.array([0, 40]))
     for product, side in (("float32", many), ("fused", many), ("fused", many.sketched())):
-        found = count_block(few, 0, 1, side, (0.9,), direction="query_to_reference",
-                            product=product)  # fmt: skip
+        found = count_block(few, 0, 1, side, (0.9,), direction="query_to_reference", product=product)
         assert found.tolist() == [[[40]]]
 
 
 def test_sketches_follow_parts_and_copies_and_only_long_byte_collections_get_them() -> None:
     rng = np.random.default_rng(6)
     sizes = [2000, 0, 1500, 1000]
-    packed = Packed.of(
-        Features.pack(image_of(rng.integers(0, 256, (n, 128), dtype=np.uint8)) for n in sizes)
-    )
+    packed = Packed.of(Features.pack(image_of(rng.integers(0, 256, (n, 128), dtype=np.uint8)) for n in sizes))
     whole = packed.sketched()
     assert whole.sketches is not None
     assert whole.nbytes == packed.nbytes + 4500 * (48 + 4)

@@ -86,9 +86,7 @@ def test_other_weights_make_other_features_and_the_same_are_read_from_disk(tmp_p
     assert found.keypoints.tolist() == [9]
     moved = tmp_path / "moved.safetensors"
     path.rename(moved)
-    again = load_or_extract(
-        tmp_path / "store", image, config.model_copy(update={"weights": str(moved)})
-    )
+    again = load_or_extract(tmp_path / "store", image, config.model_copy(update={"weights": str(moved)}))
     np.testing.assert_array_equal(found.descriptors, again.descriptors)
     assert len(list((tmp_path / "store").glob("*.npz"))) == 1
     save_file({name: value + 0.01 for name, value in first.state_dict().items()}, path)
@@ -166,9 +164,7 @@ def test_wrong_weights_are_refused_before_any_work_with_what_is_needed(tmp_path:
     save_file(superpoint_glue.state_dict(), tmp_path / "l.safetensors")
     look = LightGlue(model="lightglue", weights=str(tmp_path / "l.safetensors"))
     refused(Disk(kind="disk", weights=str(disk)), "no tensor 'input_proj.*disk_lightglue.pth", look)
-    save_file(
-        kornia.feature.LightGlue(None, input_dim=128).state_dict(), tmp_path / "l128.safetensors"
-    )
+    save_file(kornia.feature.LightGlue(None, input_dim=128).state_dict(), tmp_path / "l128.safetensors")
     with pytest.raises(WeightsError, match=r"2 tensors belong to no part .*input_proj.bias"):
         lightglue.load(str(tmp_path / "l128.safetensors"), "superpoint")
     state = seeded(kornia.feature.DISK).state_dict()

@@ -24,31 +24,26 @@ def references_of(features: Features, identities: list[int], encounters: list[in
 
 @pytest.mark.parametrize("per_identity", [False, True])
 @pytest.mark.parametrize("exclude", [False, True])
-def test_the_threshold_is_the_one_a_plain_leave_one_out_loop_finds(
-    per_identity: bool, exclude: bool
-) -> None:
+def test_the_threshold_is_the_one_a_plain_leave_one_out_loop_finds(per_identity: bool, exclude: bool) -> None:
     features = byte_images([12, 20, 9, 15, 3, 30, 1, 18], seed=1, values=16)
     identities, encounters = [0, 0, 1, 1, 2, 2, 0, 3], [5, 5, 6, -1, -1, 8, 5, 9]
-    config = Matching(
-        thresholds=(0.9, 0.5, 0.7), per_identity=per_identity, exclude_same_encounter=exclude
-    )
+    config = Matching(thresholds=(0.9, 0.5, 0.7), per_identity=per_identity, exclude_same_encounter=exclude)
     references = references_of(features, identities, encounters)
     counts = count_block(references.packed, 0, 8, references.packed, config.thresholds)
     right = np.zeros(3)
     for i in range(8):
         others = [
-            j for j in range(8)
+            j
+            for j in range(8)
             if j != i and not (exclude and encounters[i] >= 0 and encounters[i] == encounters[j])
-        ]  # fmt: skip
+        ]
         for t in range(3):
             sums = Counter[int]()
             for j in others:
                 sums[identities[j]] += int(counts[i, j, t])
             most = max(counts[i, j, t] for j in others)
 
-            def score(
-                j: int, t: int = t, i: int = i, sums: Counter[int] = sums, most: int = most
-            ) -> float:
+            def score(j: int, t: int = t, i: int = i, sums: Counter[int] = sums, most: int = most) -> float:
                 own = float(counts[i, j, t])
                 return sums[identities[j]] + own / (1 + most) if per_identity else own
 
@@ -57,9 +52,7 @@ def test_the_threshold_is_the_one_a_plain_leave_one_out_loop_finds(
             right[t] += sum(identities[j] == identities[i] for j in tied) / len(tied)
     tuned = tuning.choose(references, config)
     np.testing.assert_allclose(np.array(tuned.top1) * 8, right[[1, 2, 0]])
-    equal = [
-        t for t, value in zip(config.thresholds, right, strict=True) if value >= right.max() - 1e-9
-    ]
+    equal = [t for t, value in zip(config.thresholds, right, strict=True) if value >= right.max() - 1e-9]
     assert tuned.setting.threshold == min(equal)
     assert tuned.best == pytest.approx(right.max() / 8)
 
@@ -80,27 +73,30 @@ def test_lnbnns_neighbours_and_distances_are_chosen_as_by_brute_force(
     features = byte_images([12, 20, 9, 15, 3, 30, 1, 18], seed=1, values=16)
     identities, encounters = [0, 0, 1, 1, 2, 2, 0, 3], [5, 5, 6, -1, -1, 8, 5, 9]
     config = Matching(
-        score="lnbnn", neighbours=(4, 1, 2), per_identity=per_identity,
-        exclude_same_encounter=exclude,
-    )  # fmt: skip
+        score="lnbnn", neighbours=(4, 1, 2), per_identity=per_identity, exclude_same_encounter=exclude
+    )
     kinds: tuple[Distance, ...] = ("squared", "plain")
     candidates = [(neighbours, kind) for neighbours in (1, 2, 4) for kind in kinds]
     assert [(s.neighbours, s.distance) for s in settings_of(config)] == candidates
     right = np.zeros(len(candidates))
     for i in range(8):
         others = [
-            j for j in range(8)
+            j
+            for j in range(8)
             if j != i and not (exclude and encounters[i] >= 0 and encounters[i] == encounters[j])
-        ]  # fmt: skip
+        ]
         names = [identities[j] for j in others]
         groups = names if per_identity else list(range(len(others)))
         for s, (neighbours, kind) in enumerate(candidates):
             scores = np.array(
                 naive_lnbnn(
-                    features.image(i).descriptors, features.take(others),
-                    min(neighbours, len(others) - 1), groups, kind,
+                    features.image(i).descriptors,
+                    features.take(others),
+                    min(neighbours, len(others) - 1),
+                    groups,
+                    kind,
                 )
-            )  # fmt: skip
+            )
             tied = np.flatnonzero(np.isclose(scores, scores.max(), rtol=1e-12, atol=0))
             right[s] += sum(names[j] == identities[i] for j in tied) / len(tied)
     tuned = tuning.choose(references_of(features, identities, encounters), config)
@@ -154,9 +150,13 @@ def test_lnbnn_is_that_of_a_naive_loop(neighbours: int, per_identity: bool) -> N
     groups = identities if per_identity else [0, 1, 2, 3, 4]
     settings: list[tuple[int, Distance]] = [(neighbours, "squared"), (2, "plain")]
     found = lnbnn_block(
-        Packed.of(queries), 0, 3, Packed.of(references), settings,
+        Packed.of(queries),
+        0,
+        3,
+        Packed.of(references),
+        settings,
         identities_g=np.array(identities) if per_identity else None,
-    )  # fmt: skip
+    )
     for scores, (count, kind) in zip(found, settings, strict=True):
         expected = [
             naive_lnbnn(queries.image(q).descriptors, references, min(count, 4), groups, kind)
@@ -201,18 +201,11 @@ def test_references_of_the_same_encounter_are_as_if_they_were_not_there(
     )
     assert (found[0, [0, 2]] == EXCLUDED).all()
     free = config.model_copy(update={"exclude_same_encounter": False})
-    np.testing.assert_array_equal(
-        found[1], score_block(queries, NOWHERE[:2], references, free, SETTING)[1]
-    )
+    np.testing.assert_array_equal(found[1], score_block(queries, NOWHERE[:2], references, free, SETTING)[1])
 
 
-def test_verified_candidates_rank_by_inliers_and_before_all_others(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    queries, features = (
-        byte_images([20], seed=7, values=6),
-        byte_images([15, 18, 7, 22], seed=8, values=6),
-    )
+def test_verified_candidates_rank_by_inliers_and_before_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, features = (byte_images([20], seed=7, values=6), byte_images([15, 18, 7, 22], seed=8, values=6))
     references = references_of(features, [0, 1, 2, 3], [-1] * 4)
     monkeypatch.setattr(scoring, "score_settings", lambda *_: np.array([[[[4.0, 9.0, 7.0, 8.0]]]]))
     seen = iter([2, 5])  # inliers of the best (1) and second best (3)
@@ -223,9 +216,7 @@ def test_verified_candidates_rank_by_inliers_and_before_all_others(
 
 
 @pytest.mark.parametrize("score", ["count", "lnbnn"])
-def test_settings_for_other_encounters_are_chosen_as_if_the_own_one_were_left_out(
-    score: str,
-) -> None:
+def test_settings_for_other_encounters_are_chosen_as_if_the_own_one_were_left_out(score: str) -> None:
     features = byte_images([12, 20, 9, 15, 3, 30, 1, 18], seed=1, values=16)
     references = references_of(features, [0, 0, 1, 1, 2, 2, 0, 3], [5, 5, 6, -1, -1, 8, 5, 9])
     config = Matching.parse(
@@ -247,8 +238,9 @@ def test_normalised_counts_are_divided_by_the_root_of_both_numbers_of_keypoints(
     counts = score_block(queries, NOWHERE[:2], references, Matching(), SETTING)
     assert counts.max() > 3
     found = score_block(queries, NOWHERE[:2], references, Matching(normalised=True), SETTING)
-    expected = [[counts[q, g] / (n * m) ** 0.5 for g, m in enumerate([15, 18, 7, 22])]
-                for q, n in enumerate([20, 9])]  # fmt: skip
+    expected = [
+        [counts[q, g] / (n * m) ** 0.5 for g, m in enumerate([15, 18, 7, 22])] for q, n in enumerate([20, 9])
+    ]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     summed = Matching(normalised=True, per_identity=True)
     sums = score_block(queries, NOWHERE[:2], references, summed, SETTING)
@@ -301,9 +293,7 @@ def test_lightglues_matches_put_candidates_in_order(monkeypatch: pytest.MonkeyPa
     assert np.floor(found).tolist() == [25, 22, 33, 18]
 
 
-@pytest.mark.parametrize(
-    "config", [Matching(), Matching(per_identity=True), Matching(score="lnbnn")]
-)
+@pytest.mark.parametrize("config", [Matching(), Matching(per_identity=True), Matching(score="lnbnn")])
 def test_a_withheld_animal_is_as_if_it_had_never_been_a_reference(config: Matching) -> None:
     features = byte_images([12, 20, 9, 15, 3, 30, 1, 18], seed=1, values=16)
     references = references_of(features, [0, 0, 1, 1, 2, 2, 0, 3], [-1] * 8)

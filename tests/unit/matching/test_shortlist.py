@@ -33,9 +33,7 @@ def test_lengths_are_measured_at_round_numbers_and_at_the_longest() -> None:
 
 def example(encounters: list[int]) -> tuple[References, Matching]:
     features = byte_images([15, 18, 7, 22, 9], seed=6, values=6)
-    references = References(
-        Packed.of(features), np.array([0, 0, 1, 2, 1]), np.array(encounters), features
-    )
+    references = References(Packed.of(features), np.array([0, 0, 1, 2, 1]), np.array(encounters), features)
     return references, Matching(exclude_same_encounter=True)
 
 
@@ -83,9 +81,7 @@ def test_a_longer_list_can_reach_the_animal_and_still_lose_it() -> None:
 
 def test_settings_are_chosen_behind_the_shortlist_as_by_looking_up_each_candidate() -> None:
     features = byte_images([15, 18, 17, 22, 19, 16], seed=6, values=6)
-    references = References(
-        Packed.of(features), np.array([0, 0, 1, 1, 0, 1]), np.full(6, -1), features
-    )
+    references = References(Packed.of(features), np.array([0, 0, 1, 1, 0, 1]), np.full(6, -1), features)
     vectors = shortlist.unit(np.random.default_rng(0).normal(size=(6, 3)))
     config = Matching(shortlist=MatchedShortlist(by="vlad", size=2), thresholds=(0.5, 0.9))
     found = tuning.right_per_setting(references, config, np.arange(6), vectors_gd=vectors)
@@ -96,9 +92,12 @@ def test_settings_are_chosen_behind_the_shortlist_as_by_looking_up_each_candidat
         two = np.argsort(-cosines)[:2]
         for s, threshold in enumerate(config.thresholds):
             scores = score_block(
-                features.take([own]), np.array([-1]), references.take(np.sort(two)), Matching(),
+                features.take([own]),
+                np.array([-1]),
+                references.take(np.sort(two)),
+                Matching(),
                 Setting(threshold=threshold),
-            )[0]  # fmt: skip
+            )[0]
             best = scores == scores.max()
             same = references.identities_g[np.sort(two)] == references.identities_g[own]
             expected[s] += (best & same).sum() / best.sum()

@@ -19,9 +19,7 @@ def pattern(size: int, *, seed: int) -> NDArray[np.uint8]:
 
 def test_descriptors_and_points_are_opencvs_on_the_grey_image() -> None:
     image = pattern(160, seed=1)
-    keypoints, descriptors = cv2.SIFT_create().detectAndCompute(
-        cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None
-    )
+    keypoints, descriptors = cv2.SIFT_create().detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
     found = extract([image], Sift())
     assert found.descriptors.dtype == np.uint8
     np.testing.assert_array_equal(found.descriptors.astype(np.float32), descriptors)
@@ -40,9 +38,7 @@ def test_an_image_without_keypoints_has_an_empty_place_between_the_others() -> N
 
 def test_a_lower_contrast_threshold_finds_more() -> None:
     image = (pattern(160, seed=4) // 8 + 100).astype(np.uint8)
-    few, many = (
-        sift.extract([image], Sift(contrast_threshold=value)).keypoints[0] for value in (0.04, 0.01)
-    )
+    few, many = (sift.extract([image], Sift(contrast_threshold=value)).keypoints[0] for value in (0.04, 0.01))
     assert many > few
 
 

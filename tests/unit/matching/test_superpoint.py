@@ -22,9 +22,7 @@ def plain_state(seed: int = 0) -> dict[str, Tensor]:
     state = {}
     for name, (inputs, outputs, size) in LAYERS.items():
         spread = (2 / (inputs * size * size)) ** 0.5
-        state[f"{name}.weight"] = (
-            torch.randn(outputs, inputs, size, size, generator=generator) * spread
-        )
+        state[f"{name}.weight"] = torch.randn(outputs, inputs, size, size, generator=generator) * spread
         state[f"{name}.bias"] = torch.randn(outputs, generator=generator) * 0.1
     return state
 
@@ -81,9 +79,7 @@ def test_features_come_from_either_kind_of_file(tmp_path: Path, suffix: str) -> 
     else:
         save_file(plain_state(), path)
     image = np.random.default_rng(0).integers(0, 256, (70, 91, 3), dtype=np.uint8)
-    found = extract(
-        [image, image], SuperPoint(kind="superpoint", weights=str(path), max_keypoints=30)
-    )
+    found = extract([image, image], SuperPoint(kind="superpoint", weights=str(path), max_keypoints=30))
     assert found.keypoints.tolist() == [30, 30]
     np.testing.assert_allclose(np.linalg.norm(found.descriptors, axis=1), 1, rtol=1e-5)
     np.testing.assert_array_equal(found.image(0).descriptors, found.image(1).descriptors)

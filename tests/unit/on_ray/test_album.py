@@ -32,9 +32,7 @@ def album_of(*, per_encounter: bool = True, told: bool = False) -> Album:
         where="test",
     )
     if told:
-        rows["encounter"] = derive_encounters(
-            rows, EncounterFrom(pattern=r"(\d+)_[^/]*$"), dataset="x"
-        )
+        rows["encounter"] = derive_encounters(rows, EncounterFrom(pattern=r"(\d+)_[^/]*$"), dataset="x")
     nothing = PreparedImages.pack(np.zeros((2, 2, 3), np.uint8) for _ in range(10))
     return Album.of(run, nothing, rows)
 

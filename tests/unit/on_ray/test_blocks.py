@@ -19,14 +19,7 @@ from reid_ray.matching.scoring import References, Setting, score_block
 from reid_ray.matching.shortlist import unit
 from reid_ray.on_ray.fusion_blocks import LocalPart, Task, lookup_pairs, rank_fused
 from reid_ray.on_ray.matching import ranked_of
-from reid_ray.on_ray.matching_blocks import (
-    Looking,
-    Vectors,
-    _scorer,
-    look_up,
-    rank_all,
-    rank_shortlisted,
-)
+from reid_ray.on_ray.matching_blocks import Looking, Vectors, _scorer, look_up, rank_all, rank_shortlisted
 from reid_ray.on_ray.matching_sides import lookups_among
 
 SETTING = Setting(threshold=0.7)
@@ -56,10 +49,7 @@ def sides() -> tuple[Looking, References, Vectors]:
     vectors = unit(vectors)
     searched = features.take(g)
     references = References(Packed.of(searched), labels[g], NOWHERE, searched)
-    return (
-        Looking(features.take(q), labels[q], NOWHERE[:10]), references,
-        Vectors(vectors[q], vectors[g]),
-    )  # fmt: skip
+    return (Looking(features.take(q), labels[q], NOWHERE[:10]), references, Vectors(vectors[q], vectors[g]))
 
 
 def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -106,9 +96,7 @@ def test_scores_that_depend_on_the_others_are_made_anew_for_each_length(
         scores_of = _scorer(query, few, references, config, SETTING)
         for length in (2, 4):
             chosen = few[:length]
-            alone = score_block(
-                query, NOWHERE[:1], references.take(np.sort(chosen)), config, SETTING
-            )[0]
+            alone = score_block(query, NOWHERE[:1], references.take(np.sort(chosen)), config, SETTING)[0]
             expected = alone[np.searchsorted(np.sort(chosen), chosen)]
             assert scores_of(length).tolist() == expected.tolist()
             assert (expected.tolist() == scores_of(5)[:length].tolist()) == same
@@ -144,9 +132,7 @@ def met(sides: tuple[Looking, References, Vectors]) -> tuple[Looking, References
     looking, references, _ = sides
     encounters_q, encounters_g = np.arange(10), np.arange(100, 120)
     encounters_g[np.flatnonzero(references.identities_g == looking.labels_q[0])[:2]] = 0
-    return (
-        replace(looking, encounters_q=encounters_q), replace(references, encounters_g=encounters_g)
-    )  # fmt: skip
+    return (replace(looking, encounters_q=encounters_q), replace(references, encounters_g=encounters_g))
 
 
 def test_kept_scores_hold_both_views_and_a_fusion_reads_the_first(
@@ -155,18 +141,14 @@ def test_kept_scores_hold_both_views_and_a_fusion_reads_the_first(
     looking, references = met(sides)
     loose = Setting(threshold=0.9)
     settings = SETTING, loose
-    found = ranked_of(
-        rank_all(references, looking, Matching(), settings, np.arange(10), k=20, kept=tmp_path)
-    )
+    found = ranked_of(rank_all(references, looking, Matching(), settings, np.arange(10), k=20, kept=tmp_path))
     first = score_block(looking.features, NOWHERE[:10], references, Matching(), SETTING)
     second = score_block(looking.features, NOWHERE[:10], references, Matching(), loose)
     own = references.encounters_g == 0
     assert found.top_index.tolist() == [best_first(row) for row in first]
     other = found.other_encounter
     assert other is not None
-    assert other.top_index[0].tolist() == [
-        g for g in best_first(second[0]) if not own[g]
-    ] + [-1, -1]  # fmt: skip
+    assert other.top_index[0].tolist() == [g for g in best_first(second[0]) if not own[g]] + [-1, -1]
     assert other.top_index[1].tolist() == best_first(second[1])
     blind = replace(looking, features=None)  # type: ignore[arg-type]
     part = LocalPart(references, blind, Matching(), settings, tmp_path)
@@ -181,9 +163,7 @@ def test_a_shortlist_is_not_searched_again_without_the_own_encounter(
 ) -> None:
     looking, references = met(sides)
     config = Matching(shortlist=MatchedShortlist(by="vlad", size=4), exclude_same_encounter=True)
-    found = ranked_of(
-        rank_shortlisted(references, looking, sides[2], config, SETTING, np.arange(10), k=20)
-    )
+    found = ranked_of(rank_shortlisted(references, looking, sides[2], config, SETTING, np.arange(10), k=20))
     assert found.other_encounter is None
     own = set(np.flatnonzero(references.encounters_g == 0))
     assert found.top_index[0, 18:].tolist() == [-1, -1]
@@ -218,10 +198,15 @@ def test_behind_a_shortlist_references_are_looked_up_as_queries_are(
 def task(sides: tuple[Looking, References, Vectors], **changes: Any) -> Task:
     looking, references, _ = sides
     given: dict[str, Any] = {
-        "labels_q": looking.labels_q, "labels_g": references.identities_g,
-        "encounters_q": looking.encounters_q, "encounters_g": references.encounters_g,
-        "hidden_g": None, "exclude": False, "size": None, "seed": 0,
-    }  # fmt: skip
+        "labels_q": looking.labels_q,
+        "labels_g": references.identities_g,
+        "encounters_q": looking.encounters_q,
+        "encounters_g": references.encounters_g,
+        "hidden_g": None,
+        "exclude": False,
+        "size": None,
+        "seed": 0,
+    }
     return Task(**given | changes)
 
 
@@ -241,9 +226,7 @@ def test_fused_answers_are_those_of_a_plain_loop(
 ) -> None:
     looking, references, vectors = sides
     fused = Fused((curve(0, 20), curve(-1, 1)), (0.5, 0.5))
-    found = rank_fused(
-        task(sides, size=size), fused, np.arange(10), [vectors, *parts_of(sides)], k=20
-    )
+    found = rank_fused(task(sides, size=size), fused, np.arange(10), [vectors, *parts_of(sides)], k=20)
     matches = score_block(looking.features, NOWHERE[:10], references, Matching(), SETTING)
     near = cosines(vectors.queries_qd, vectors.references_gd)
     probability = (np.clip(matches / 20, 0, 1) + (near + 1) / 2) / 2
@@ -257,9 +240,7 @@ def test_fused_answers_are_those_of_a_plain_loop(
             assert (found.top_score[q, size:] == -1).all()
 
 
-def test_flat_steps_rank_by_the_scores_themselves(
-    sides: tuple[Looking, References, Vectors],
-) -> None:
+def test_flat_steps_rank_by_the_scores_themselves(sides: tuple[Looking, References, Vectors]) -> None:
     _, _, vectors = sides
     flat = Calibrator("isotonic", np.array([0.0]), np.array([0.3]), 0.0, 1.0, 9, 3)
     fused = Fused((flat, flat), (0.5, 0.5))
@@ -275,11 +256,7 @@ def test_pairs_are_scored_without_the_photo_itself_and_without_any_query(
     # Reading a query photo's features or vectors would fail.
     blind = Looking(None, None, None)  # type: ignore[arg-type]
     blind_vectors = Vectors(None, vectors.references_gd)  # type: ignore[arg-type]
-    parts = [
-        None,
-        LocalPart(references, blind, Matching(), (SETTING, SETTING), None),
-        blind_vectors,
-    ]
+    parts = [None, LocalPart(references, blind, Matching(), (SETTING, SETTING), None), blind_vectors]
     pairs = lookup_pairs(task(sides, labels_q=None, encounters_q=None), np.arange(20), parts)
     assert len(pairs) == 20 * 19
     assert pairs.same.sum() == 20 * 3
@@ -291,9 +268,7 @@ def test_pairs_are_scored_without_the_photo_itself_and_without_any_query(
         here = pairs.lookup == own
         others = np.arange(20) != own
         for part, expected in enumerate([full[own, others], near[own, others]]):
-            np.testing.assert_allclose(
-                np.sort(pairs.scores[here, part]), np.sort(expected), atol=1e-6
-            )
+            np.testing.assert_allclose(np.sort(pairs.scores[here, part]), np.sort(expected), atol=1e-6)
 
 
 def test_pairs_behind_a_shortlist_and_with_hidden_references(
@@ -309,9 +284,7 @@ def test_pairs_behind_a_shortlist_and_with_hidden_references(
     for own in np.flatnonzero(hidden):
         here = pairs.lookup == own
         chosen = best_first(near[own])[:6]
-        np.testing.assert_allclose(
-            np.sort(pairs.scores[here, 1]), np.sort(near[own, chosen]), atol=1e-6
-        )
+        np.testing.assert_allclose(np.sort(pairs.scores[here, 1]), np.sort(near[own, chosen]), atol=1e-6)
         same = references.identities_g[chosen] == references.identities_g[own]
         assert pairs.same[here].sum() == same.sum()
 
@@ -321,9 +294,7 @@ def test_references_of_the_same_encounter_never_answer_and_do_not_count_as_right
 ) -> None:
     looking, references, _ = sides
     fused = Fused((curve(0, 20), curve(-1, 1)), (0.5, 0.5))
-    given = task(
-        sides, exclude=True, encounters_q=looking.labels_q, encounters_g=references.identities_g
-    )
+    given = task(sides, exclude=True, encounters_q=looking.labels_q, encounters_g=references.identities_g)
     found = rank_fused(given, fused, np.arange(10), [None, *parts_of(sides)], k=16)
     assert (found.first_correct == 0).all()
     top = references.identities_g[found.top_index]
@@ -332,12 +303,7 @@ def test_references_of_the_same_encounter_never_answer_and_do_not_count_as_right
 
 def test_a_trained_model_is_looked_up_by_photos_it_was_not_trained_on() -> None:
     rows = pd.DataFrame(
-        {
-            "dataset": "a",
-            "split": "reference",
-            "domain": "seen",
-            "validation": np.arange(12) % 5 == 0,
-        }
+        {"dataset": "a", "split": "reference", "domain": "seen", "validation": np.arange(12) % 5 == 0}
     )
     places = np.arange(2, 12)
     lookups, hidden = lookups_among(rows, places, trained=True, most=99, seed=0)

@@ -43,9 +43,7 @@ def test_machines_that_do_not_come_are_an_error_and_no_longer_asked_for(
     there = Autoscaler(monkeypatch, [{"CPU": 3.0}])
     scaling = Scaling(ask_gpus=2, ask_cpus=4, workers=2, cpus_per_worker=2, wait_s=0.05)
     with (
-        pytest.raises(
-            ResourceError, match=r"after 0\.05 s it has 3 and 0, and one trial takes 4 and 2;"
-        ),
+        pytest.raises(ResourceError, match=r"after 0\.05 s it has 3 and 0, and one trial takes 4 and 2;"),
         growth.grown(scaling),
     ):
         raise AssertionError("work must not start")

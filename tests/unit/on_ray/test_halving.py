@@ -104,9 +104,7 @@ def test_a_stopped_trial_is_done_says_when_and_cannot_win(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("search", "expected"), [("asha", False), ("grid", True)])
-def test_the_whole_grid_also_wants_what_was_stopped(
-    search: Any, expected: bool, tmp_path: Path
-) -> None:
+def test_the_whole_grid_also_wants_what_was_stopped(search: Any, expected: bool, tmp_path: Path) -> None:
     folder = MethodFolder(tmp_path / "a")
     assert left_to_do(folder, search=search)
     write_stopped(plan("a"), folder, epoch=2, top1=0.5)

@@ -19,13 +19,21 @@ def study(**changes: Any) -> Study:
     raw: dict[str, Any] = {
         "name": "s",
         "data": {"datasets": [{"source": "folder", "name": "mine", "root": "/photos"}]},
-        "grid": {"backbones": ["test_resnet"], "lrs": [0.1], "triplet": None,
-                 "arcface": {"margins_rad": [0.2], "scales": [8.0]}},
-        "baselines": {"matching": [{"name": "SIFT"},
-                                   {"name": "few", "shortlist": {"by": "winner"}},
-                                   {"name": "vlad-few", "shortlist": {"by": "vlad"}}]},
+        "grid": {
+            "backbones": ["test_resnet"],
+            "lrs": [0.1],
+            "triplet": None,
+            "arcface": {"margins_rad": [0.2], "scales": [8.0]},
+        },
+        "baselines": {
+            "matching": [
+                {"name": "SIFT"},
+                {"name": "few", "shortlist": {"by": "winner"}},
+                {"name": "vlad-few", "shortlist": {"by": "vlad"}},
+            ]
+        },
         "fusion": [{"parts": ["SIFT", "winner"]}],
-    }  # fmt: skip
+    }
     return Study.parse(raw | changes, where="test")
 
 
@@ -54,9 +62,7 @@ def test_methods_behind_a_shortlist_come_first_then_fusions(tmp_path: Path) -> N
 def test_another_winner_or_part_is_another_method_and_nothing_else_is(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     one, again, other = (planned(folder, study(), key * 16) for key in "aab")
-    changed = study(
-        baselines={"matching": [{"name": "SIFT", "mutual": True}, *_listed(study())[1:]]}
-    )
+    changed = study(baselines={"matching": [{"name": "SIFT", "mutual": True}, *_listed(study())[1:]]})
     parts = planned(folder, changed, "a" * 16)
     keys = [[plan.key for plan in plans] for plans in (one, again, other, parts)]
     assert keys[0] == keys[1]
@@ -71,14 +77,10 @@ def _listed(given: Study) -> list[dict[str, Any]]:
 def test_without_a_winner_what_needs_it_fails_with_a_reason(tmp_path: Path) -> None:
     folder, given = StudyFolder(tmp_path), study()
     plans = [plan for plan in planned(folder, given) if plan.lacking]
-    assert [(plan.config.name, plan.lacking) for plan in plans] == [
-        ("few", "winner"), ("fused", "winner"),
-    ]  # fmt: skip
+    assert [(plan.config.name, plan.lacking) for plan in plans] == [("few", "winner"), ("fused", "winner")]
     late = Late(given, folder, None, ROWS, Display(), 1, 0.0, {"SIFT": "early"})
     ended: list[str] = []
     late.run(plans, ended.append)
     assert ended == [plan.key for plan in plans]
     result = folder.method(plans[1].key).result()
-    assert (result.status, result.note) == (
-        "not_run", "it builds on winner, which there is not",
-    )  # fmt: skip
+    assert (result.status, result.note) == ("not_run", "it builds on winner, which there is not")

@@ -21,9 +21,7 @@ def check(scaling: Scaling, workers: int, there: Cluster) -> None:
 
 
 def test_two_workers_do_not_fit_on_one_gpu_that_each_takes_whole_by_default() -> None:
-    with pytest.raises(
-        ResourceError, match=r"one trial needs 2 GPUs .2 worker.s. x 1., the .* has 1"
-    ):
+    with pytest.raises(ResourceError, match=r"one trial needs 2 GPUs .2 worker.s. x 1., the .* has 1"):
         check(Scaling(), 2, cluster(16, 1))
     check(Scaling(gpus_per_worker=0.5), 2, cluster(16, 1))
     check(Scaling(), 2, cluster(16, 2))
@@ -46,9 +44,7 @@ def test_more_cpus_than_there_are_is_refused() -> None:
         (Scaling(max_concurrent=3), cluster(64, 8), 3),
     ],
 )
-def test_as_many_trials_run_side_by_side_as_fit(
-    scaling: Scaling, there: Cluster, expected: int
-) -> None:
+def test_as_many_trials_run_side_by_side_as_fit(scaling: Scaling, there: Cluster, expected: int) -> None:
     assert concurrent_trials(scaling, there, gpus_per_worker(scaling, there)) == expected
 
 

@@ -31,15 +31,11 @@ def test_this_machine_has_room_for_a_tiny_network(tmp_path: Path) -> None:
     assert check(ROOMY, trial()) == []
 
 
-def test_photos_that_do_not_fit_on_the_disk_are_refused_and_those_that_are_there_do_not_count() -> (
-    None
-):
+def test_photos_that_do_not_fit_on_the_disk_are_refused_and_those_that_are_there_do_not_count() -> None:
     photos = {"photos": 1000, "short_px": 256}
     needed = 1000 * 256 * 256 * 3
     small = Room(disk=needed + KEPT_FREE - 1, memory=GIB, available=GIB, shared=GIB)
-    with pytest.raises(
-        ResourceError, match=r"runs: 387 MiB free, and 1000 photos of 256 px .* 388 MiB"
-    ):
+    with pytest.raises(ResourceError, match=r"runs: 387 MiB free, and 1000 photos of 256 px .* 388 MiB"):
         refuse_full_disk(small, Path("runs"), kept=0, **photos)
     refuse_full_disk(small, Path("runs"), kept=1, **photos)
 

@@ -16,9 +16,13 @@ from reid_ray.runs.methods import MethodFolder
 from reid_ray.splits.assign import assign
 
 TRIAL = Trial(
-    backbone="test_resnet", loss=ArcFace(name="arcface", margin_rad=0.2, scale=8), lr=0.05,
-    epochs=1, batch_size=16, input_px=32,
-)  # fmt: skip
+    backbone="test_resnet",
+    loss=ArcFace(name="arcface", margin_rad=0.2, scale=8),
+    lr=0.05,
+    epochs=1,
+    batch_size=16,
+    input_px=32,
+)
 PLAN = Plan("0" * 16, "trial", TRIAL, ("d",), "random", "random weights", 5)
 
 

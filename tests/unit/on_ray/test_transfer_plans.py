@@ -20,8 +20,7 @@ HERDS = {"north": "equid", "south": "equid", "giraffe": "ruminant"}
 
 def study_of(scope: str = "joint", **transfer: Any) -> Study:
     datasets = [
-        {"source": "herd", "name": name, "species": "zebra", "group": group}
-        for name, group in HERDS.items()
+        {"source": "herd", "name": name, "species": "zebra", "group": group} for name, group in HERDS.items()
     ]
     raw = {
         "name": "s",
@@ -44,13 +43,18 @@ def photos() -> pd.DataFrame:
     """Of each dataset two references and a query."""
     rows = [
         {
-            "key": f"{name}/{photo}", "identity": f"a{photo % 2}", "dataset": name, "group": group,
-            "domain": "seen", "split": "reference" if photo < 2 else "query", "validation": False,
+            "key": f"{name}/{photo}",
+            "identity": f"a{photo % 2}",
+            "dataset": name,
+            "group": group,
+            "domain": "seen",
+            "split": "reference" if photo < 2 else "query",
+            "validation": False,
             "content": f"{name}{photo}",
         }
         for name, group in HERDS.items()
         for photo in range(3)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -76,9 +80,7 @@ def test_every_training_has_a_key_of_its_own_that_the_photos_decide() -> None:
     _, plans = planned(study_of(settings=["winner", "paper", "grid"]), photos())
     keys = [plan.key for plan in plans]
     assert len(set(keys)) == len(plans) == 3 * 3  # the winner is one of the grid's two
-    assert keys == [
-        p.key for p in planned(study_of(settings=["winner", "paper", "grid"]), photos())[1]
-    ]
+    assert keys == [p.key for p in planned(study_of(settings=["winner", "paper", "grid"]), photos())[1]]
     moved = photos().replace({"group": {"ruminant": "equid"}})
     moved.loc[moved["dataset"] == "south", "group"] = "other"
     again = [plan.key for plan in planned(study_of(), moved)[1]]
@@ -92,12 +94,20 @@ def test_the_papers_setting_is_put_on_the_winners_backbone() -> None:
 
 
 def test_a_joint_trial_is_taken_for_all_and_for_nothing_else(tmp_path: Path) -> None:
-    folder, answers = StudyFolder(tmp_path), pd.DataFrame(
-        {
-            "query": ["north/2", "south/2"], "dataset": ["north", "south"], "domain": "seen",
-            "identity": "a0", "correct": [True, False], "first_correct": 1, "average_precision": 1.0,
-        }
-    )  # fmt: skip
+    folder, answers = (
+        StudyFolder(tmp_path),
+        pd.DataFrame(
+            {
+                "query": ["north/2", "south/2"],
+                "dataset": ["north", "south"],
+                "domain": "seen",
+                "identity": "a0",
+                "correct": [True, False],
+                "first_correct": 1,
+                "average_precision": 1.0,
+            }
+        ),
+    )
     stages, plans = planned(study_of(), photos())
     trial = stages.trials[0]
     folder.method(trial.key).append_history({"epoch": 1, "loss": 2.0})

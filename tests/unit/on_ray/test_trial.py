@@ -22,10 +22,7 @@ PLAN = Plan("0" * 16, "trial", TRIAL, ("zebra",), "random", "random weights", 5)
 
 
 def ends_with(
-    error: BaseException,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    worker: Worker | None = None,
+    error: BaseException, folder: Path, monkeypatch: pytest.MonkeyPatch, worker: Worker | None = None
 ) -> Result:
     """The result on disk after a training that raised `error`."""
 

@@ -23,10 +23,7 @@ DATASETS = (
     ("LeopardHerd", "leopard", "seen", 8),
     ("SealHerd", "ringed_seal", "unseen", 9),
 )
-HOSTILE = (
-    "<script>alert(1)</script>", r"$\frac{a$", "=cmd", "a\u202eb", "x\x00y", "]]>&amp;",
-    "n" * 200,
-)  # fmt: skip
+HOSTILE = ("<script>alert(1)</script>", r"$\frac{a$", "=cmd", "a\u202eb", "x\x00y", "]]>&amp;", "n" * 200)
 BACKBONES = ("swin_tiny_patch4_window7_224", "efficientnet_b0")
 
 
@@ -40,20 +37,20 @@ def make_rows(photos: int = 14) -> pd.DataFrame:
                 split = "query" if photo % 4 == 1 else "reference"
                 rows.append(
                     {
-                        "key": f"{dataset}/{image_id}", "image_id": image_id,
+                        "key": f"{dataset}/{image_id}",
+                        "image_id": image_id,
                         "identity": f"{group.split('_')[-1]}-{animal:02d}",
-                        "path": f"{animal:02d}/{photo}.jpg", "root": "/data", "dataset": dataset,
-                        "group": group, "domain": domain, "split": split,
+                        "path": f"{animal:02d}/{photo}.jpg",
+                        "root": "/data",
+                        "dataset": dataset,
+                        "group": group,
+                        "domain": domain,
+                        "split": split,
                         "validation": photo == 3 and domain == "seen",
                     }
-                )  # fmt: skip
+                )
     lone = rows[0] | {"key": "ZebraHerd/lone", "image_id": "lone", "identity": "zebra-99"}
-    stranger = rows[0] | {
-        "key": "ZebraHerd/x",
-        "image_id": "x",
-        "identity": "unknown",
-        "split": "none",
-    }
+    stranger = rows[0] | {"key": "ZebraHerd/x", "image_id": "x", "identity": "unknown", "split": "none"}
     return pd.DataFrame([*rows, lone, stranger])
 
 
@@ -72,11 +69,14 @@ def make_predictions(rows: pd.DataFrame, skill: float, seed: int) -> pd.DataFram
 def make_history(skill: float, epochs: int = 12) -> list[dict[str, float]]:
     return [
         {
-            "epoch": epoch, "loss": 6 * np.exp(-epoch * skill / 12) + 0.4, "lr": 0.01,
-            "val/top1": min(0.95, 0.1 + skill * (1 - np.exp(-epoch / 4)) / 4), "seconds": 1.5,
+            "epoch": epoch,
+            "loss": 6 * np.exp(-epoch * skill / 12) + 0.4,
+            "lr": 0.01,
+            "val/top1": min(0.95, 0.1 + skill * (1 - np.exp(-epoch / 4)) / 4),
+            "seconds": 1.5,
         }
         for epoch in range(1, epochs + 1)
-    ]  # fmt: skip
+    ]
 
 
 def trial_result(backbone: str, family: str, lr: float, **loss) -> Result:
@@ -84,9 +84,15 @@ def trial_result(backbone: str, family: str, lr: float, **loss) -> Result:
     name = f"{backbone} {family} {loss.get('mining', '')} {text} lr={lr:g}".replace("  ", " ")
     params = {"backbone": backbone, "loss": family.lower(), "lr": lr, **loss}
     return Result(
-        method_key(name), name, "trial", family, "ZebraHerd+LeopardHerd", params=params,
-        seconds=38.4 + 7 * len(text), note="weights: random",
-    )  # fmt: skip
+        method_key(name),
+        name,
+        "trial",
+        family,
+        "ZebraHerd+LeopardHerd",
+        params=params,
+        seconds=38.4 + 7 * len(text),
+        note="weights: random",
+    )
 
 
 def trials() -> list[tuple[Result, float]]:
@@ -96,14 +102,10 @@ def trials() -> list[tuple[Result, float]]:
         for i, (margin, scale) in enumerate([(0.25, 32.0), (0.5, 64.0)]):
             for lr in (0.01, 0.001):
                 skill = 1.0 + 0.7 * i + 0.3 * b - 0.4 * (lr == 0.001)
-                found.append(
-                    (trial_result(backbone, "ArcFace", lr, margin=margin, scale=scale), skill)
-                )
+                found.append((trial_result(backbone, "ArcFace", lr, margin=margin, scale=scale), skill))
         for i, mining in enumerate(["all", "semi", "hard"]):
             skill = 0.9 + 0.4 * i - 0.1 * b
-            found.append(
-                (trial_result(backbone, "Triplet", 0.01, mining=mining, margin=0.2), skill)
-            )
+            found.append((trial_result(backbone, "Triplet", 0.01, mining=mining, margin=0.2), skill))
     return found
 
 
@@ -146,10 +148,16 @@ def make_methods(rows: pd.DataFrame) -> tuple[list[MethodRecord], str]:
     winner = next(m.result for m in methods if m.result.key == best[0])
     table = make_predictions(rows, 2.0, 99)
     again = Result(
-        method_key("again"), winner.method, "confirmation", winner.family, winner.scope,
-        params={**winner.params, "workers": 2}, metrics=summarise(table) | {"val/top1": 0.5},
-        seconds=88.0, note="trained by 2 workers under DDP",
-    )  # fmt: skip
+        method_key("again"),
+        winner.method,
+        "confirmation",
+        winner.family,
+        winner.scope,
+        params={**winner.params, "workers": 2},
+        metrics=summarise(table) | {"val/top1": 0.5},
+        seconds=88.0,
+        note="trained by 2 workers under DDP",
+    )
     return [*methods, MethodRecord(again, table, make_history(2.0))], best[0]
 
 
@@ -158,27 +166,36 @@ def make_record(folder: Path) -> StudyRecord:
     methods, winner = make_methods(rows)
     quarantine = pd.DataFrame(
         {
-            "dataset": ["ZebraHerd", "SealHerd"], "image_id": ["broken", "huge"],
+            "dataset": ["ZebraHerd", "SealHerd"],
+            "image_id": ["broken", "huge"],
             "path": ["03/broken.jpg", "07/huge.png"],
             "reason": ["truncated file", "240000000 pixels, more than images.max_pixels"],
         }
-    )  # fmt: skip
+    )
     study = {
         "name": "quickstart",
         "config": {
-            "name": "quickstart", "scope": "joint", "seed": 0,
-            "data": {"split": {"kind": "closed_set", "seed": 666, "validation_share": 0.2},
-                     "unseen": ["ringed_seal"]},
+            "name": "quickstart",
+            "scope": "joint",
+            "seed": 0,
+            "data": {
+                "split": {"kind": "closed_set", "seed": 666, "validation_share": 0.2},
+                "unseen": ["ringed_seal"],
+            },
             "training": {"epochs": 12, "batch_size": 32, "weights": "auto"},
         },
         "provenance": {
-            "git": "572a6ee", "versions": {"python": "3.11.9", "torch": "2.15.0", "ray": "2.60.0"},
-            "seeds": {"split": 666, "training": 0}, "digests": {"ZebraHerd": "9f2c41d0aa17"},
+            "git": "572a6ee",
+            "versions": {"python": "3.11.9", "torch": "2.15.0", "ray": "2.60.0"},
+            "seeds": {"split": 666, "training": 0},
+            "digests": {"ZebraHerd": "9f2c41d0aa17"},
         },
         "methods": [m.result.key for m in methods] + ["0123456789abcdef"],
-        "winner": winner, "started_at": 1_790_000_000.0, "seconds": 512.0,
+        "winner": winner,
+        "started_at": 1_790_000_000.0,
+        "seconds": 512.0,
         "warnings": ["Pre-trained weights could not be had, so backbones began at random."],
-    }  # fmt: skip
+    }
     return StudyRecord(study, rows, quarantine, methods, folder / "gallery")
 
 
@@ -193,9 +210,7 @@ def make_images(rows: pd.DataFrame, size: int = 160) -> PreparedImages:
         rng = np.random.default_rng(row)
         y, x = rng.integers(0, size // 3, 2)
         view = large[y : y + size, x : x + size * 3 // 2]
-        return np.clip(view * rng.uniform(0.6, 1) + rng.normal(0, 4, view.shape), 0, 255).astype(
-            np.uint8
-        )
+        return np.clip(view * rng.uniform(0.6, 1) + rng.normal(0, 4, view.shape), 0, 255).astype(np.uint8)
 
     return PreparedImages.pack(photo(i, animal) for i, animal in enumerate(rows["identity"]))
 
@@ -237,18 +252,15 @@ def hostile_record(hostile_study, hostile_names) -> StudyRecord:
         group=hostile_names[0], dataset=bad.rows["dataset"].replace("ZebraHerd", hostile_names[1])
     )
     quarantine = pd.DataFrame(
-        {
-            "dataset": hostile_names,
-            "image_id": hostile_names,
-            "path": hostile_names,
-            "reason": hostile_names,
-        }
+        {"dataset": hostile_names, "image_id": hostile_names, "path": hostile_names, "reason": hostile_names}
     )
     study = {
-        **bad.study, "name": hostile_names[0], "warnings": hostile_names,
+        **bad.study,
+        "name": hostile_names[0],
+        "warnings": hostile_names,
         "provenance": {hostile_names[0]: {hostile_names[3]: hostile_names[0]}},
         "config": {"x": hostile_names[0]},
-    }  # fmt: skip
+    }
     return replace(bad, rows=rows, quarantine=quarantine, study=study)
 
 
@@ -320,9 +332,13 @@ def winner(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=0).eval()
     data = {
-        "input_size": (3, 96, 96), "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.2),
-        "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash",
-    }  # fmt: skip
+        "input_size": (3, 96, 96),
+        "mean": (0.4, 0.5, 0.6),
+        "std": (0.2, 0.3, 0.2),
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+    }
     save_for_hf(model, str(folder), safe_serialization=True, data_config=data)
     (folder / "pytorch_model.bin").unlink(missing_ok=True)
     return folder

@@ -27,23 +27,24 @@ def answers() -> Answers:
     leo, mia = Candidate("leo", 0.95, 0), Candidate("=mia", 0.02, 1)
     told = (
         Answer(2, "leo", 0.95, 0.03, (leo, mia), truth="leo"),
-        Answer(
-            3, None, 0.7, 0.7, (Candidate("=mia", 0.2, 1), Candidate("leo", 0.1, None)), group=0
-        ),
+        Answer(3, None, 0.7, 0.7, (Candidate("=mia", 0.2, 1), Candidate("leo", 0.1, None)), group=0),
     )
-    learnt = {"lookups": 20, "found_again": 0.5, "unknown_noticed": 0.75, "unknown_share": 0.2,
-              "reliability": [{"low": 0.9, "high": 1.0, "answers": 7.0, "said": 0.95, "right": 0.9}],
-              "skill": {"brier": 0.12, "constant": 0.21, "right": 0.3, "said": 0.31},
-              "looked_by": ["LNBNN"],
-              "grouping": {"ari": 0.31, "ari_encounters": 0.2, "cut": 0.5, "photos": 9}}  # fmt: skip
+    learnt = {
+        "lookups": 20,
+        "found_again": 0.5,
+        "unknown_noticed": 0.75,
+        "unknown_share": 0.2,
+        "reliability": [{"low": 0.9, "high": 1.0, "answers": 7.0, "said": 0.95, "right": 0.9}],
+        "skill": {"brier": 0.12, "constant": 0.21, "right": 0.3, "said": 0.31},
+        "looked_by": ["LNBNN"],
+        "grouping": {"ari": 0.31, "ari_encounters": 0.2, "cut": 0.5, "photos": 9},
+    }
     return Answers("trip", rows(), pd.DataFrame(), told, learnt, ("a note",))
 
 
 def photos(count: int = 4) -> PreparedImages:
     rng = np.random.default_rng(0)
-    return PreparedImages.pack(
-        rng.integers(0, 256, (96, 120, 3), dtype=np.uint8) for _ in range(count)
-    )
+    return PreparedImages.pack(rng.integers(0, 256, (96, 120, 3), dtype=np.uint8) for _ in range(count))
 
 
 def cards(of: Answers, drawn: int = 0) -> list[Card]:

@@ -20,8 +20,11 @@ def test_tables_say_who_is_in_each_photo_and_who_else_it_may_be(tmp_path: Path) 
     assert table["truth"].tolist() == ["leo", ""]
     listed = pd.read_csv(tmp_path / "candidates.csv", dtype=str, keep_default_na=False)
     assert listed[["rank", "identity", "reference"]].to_numpy().tolist() == [
-        ["1", "leo", "p0.jpg"], ["2", "'=mia", "p1.jpg"], ["1", "'=mia", "p1.jpg"], ["2", "leo", ""],
-    ]  # fmt: skip
+        ["1", "leo", "p0.jpg"],
+        ["2", "'=mia", "p1.jpg"],
+        ["1", "'=mia", "p1.jpg"],
+        ["2", "leo", ""],
+    ]
     plain = json.loads((tmp_path / "answers.json").read_text())
     assert plain["answers"][0]["candidates"][1]["identity"] == "=mia"
     assert plain["answers"][1]["group"] == 0
@@ -44,9 +47,7 @@ def test_right_answers_are_counted_where_names_were_known() -> None:
 def test_sections_go_from_sure_to_unknown() -> None:
     unsure = Answer(2, "leo", 0.6, 0.3, ())
     found = sections([unsure, *answers().answers])
-    assert [(anchor, len(part)) for anchor, _, part in found] == [
-        ("named", 1), ("look", 1), ("unknown", 1),
-    ]  # fmt: skip
+    assert [(anchor, len(part)) for anchor, _, part in found] == [("named", 1), ("look", 1), ("unknown", 1)]
 
 
 class Page(html.parser.HTMLParser):
@@ -91,8 +92,9 @@ def test_photos_that_were_answered_together_are_told_in_every_table(tmp_path: Pa
 def test_photos_that_were_answered_together_share_a_card(tmp_path: Path) -> None:
     found = cards(burst(), drawn=1)
     assert [(card["path"], [other["path"] for other in card["more"]]) for card in found] == [
-        ("p2.jpg", [HOSTILE]), ("p1.jpg", []),
-    ]  # fmt: skip
+        ("p2.jpg", [HOSTILE]),
+        ("p1.jpg", []),
+    ]
     alone = Answers("x", burst().rows, burst().quarantine, (burst().answers[2],), burst().learnt)
     # The pair that is drawn shows the photo that is like the candidate, not the first of the card.
     assert found[0]["candidates"][0]["pair"] == cards(alone, drawn=1)[0]["candidates"][0]["pair"]

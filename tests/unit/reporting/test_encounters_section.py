@@ -32,9 +32,7 @@ def with_encounters(record: StudyRecord) -> StudyRecord:
     return replace(record, methods=methods)
 
 
-def test_both_figures_stand_side_by_side_for_methods_that_stand_for_themselves(
-    record: StudyRecord,
-) -> None:
+def test_both_figures_stand_side_by_side_for_methods_that_stand_for_themselves(record: StudyRecord) -> None:
     known = with_encounters(record)
     table = encounters_table(Subject(known))
     assert set(table["family"]) <= {"local features", "untrained", "ArcFace", "Triplet"}
@@ -85,6 +83,4 @@ def test_where_no_figure_changes_the_page_says_so_once_and_the_verdict_not_at_al
     section = page.partition('id="encounters"')[2].partition("</section>")[0]
     assert "every figure is the same" in section
     assert "<table" not in section
-    assert (
-        "Asked for another day" not in page.partition('id="verdict"')[2].partition("</section>")[0]
-    )
+    assert "Asked for another day" not in page.partition('id="verdict"')[2].partition("</section>")[0]

@@ -92,9 +92,8 @@ def test_lines_of_guessing_stand_beside_the_dots_and_cross_no_name(record):
     assert len(spans) > 2 * len(names)  # seen and unseen, and those of baselines
     letters_px = 12
     assert not [
-        (name, span) for name in names for span in spans
-        if span[0] < name + 3 and span[1] > name - letters_px
-    ]  # fmt: skip
+        (name, span) for name in names for span in spans if span[0] < name + 3 and span[1] > name - letters_px
+    ]
 
 
 def test_a_forest_of_many_trials_keeps_every_baseline_and_the_chosen_trial(record):

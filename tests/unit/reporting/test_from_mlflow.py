@@ -64,9 +64,7 @@ def spoilt(leave, tmp_path: Path):
     """A copy of its own, and where the artifacts of each run lie, by name of the run."""
     study = leave(tmp_path, trials=1)
     runs = Store.existing(study.uri, None).runs()
-    return study, {
-        run.info.run_name: Path(run.info.artifact_uri.removeprefix("file://")) for run in runs
-    }
+    return study, {run.info.run_name: Path(run.info.artifact_uri.removeprefix("file://")) for run in runs}
 
 
 def test_what_is_damaged_or_missing_is_named_and_the_rest_is_made(spoilt, tmp_path: Path) -> None:

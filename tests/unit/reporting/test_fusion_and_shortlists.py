@@ -28,18 +28,25 @@ def joined(record: StudyRecord) -> StudyRecord:
         for size in (5, 20, 100)
     }
     few = replace(
-        sift.result, key="few", method="SIFT-20", metrics=sift.result.metrics | curve,
+        sift.result,
+        key="few",
+        method="SIFT-20",
+        metrics=sift.result.metrics | curve,
         params={"shortlist": "winner", "candidates": 20},
-    )  # fmt: skip
+    )
     table = sift.predictions.copy()
     wrong = table.index[(table["domain"] == "seen") & ~table["correct"]][:20]
     table.loc[wrong, ["correct", "first_correct"]] = [True, 1]
     table["top_scores"] = [[0.5, 0.25]] * len(table)
     fused = Result(
-        key="fused", method="both", kind="baseline", family="fusion", scope=sift.result.scope,
+        key="fused",
+        method="both",
+        kind="baseline",
+        family="fusion",
+        scope=sift.result.scope,
         params={"parts": "SIFT + winner", "shortlist": "winner", "candidates": 20},
         metrics=summarise(table) | answers_calibration(table),
-    )  # fmt: skip
+    )
     late = [MethodRecord(few, sift.predictions, []), MethodRecord(fused, table, [])]
     return replace(record, methods=[*record.methods, *late])
 
@@ -47,9 +54,7 @@ def joined(record: StudyRecord) -> StudyRecord:
 def test_a_row_per_length_with_wilsons_interval_and_the_length_in_use(joined: StudyRecord) -> None:
     table = shortlist_curves(Subject(joined).methods)
     assert list(zip(table["dataset"], table["candidates"], table["used"], strict=True)) == [
-        (dataset, size, size == 20)
-        for dataset in ("SealHerd", "ZebraHerd")
-        for size in (5, 20, 100)
+        (dataset, size, size == 20) for dataset in ("SealHerd", "ZebraHerd") for size in (5, 20, 100)
     ]
     assert table["among"].tolist() == pytest.approx([0.4, 0.1, 0.02] * 2)
     assert set(table["by"]) == {"winner"}
@@ -72,8 +77,11 @@ def test_a_fusion_is_compared_with_each_part_by_mcnemar(joined: StudyRecord) -> 
     subject = Subject(joined)
     table = fusion.fused_and_parts(subject)
     assert table[["part", "domain"]].to_numpy().tolist() == [
-        ["SIFT", "seen"], ["SIFT", "unseen"], ["winner", "seen"], ["winner", "unseen"]
-    ]  # fmt: skip
+        ["SIFT", "seen"],
+        ["SIFT", "unseen"],
+        ["winner", "seen"],
+        ["winner", "unseen"],
+    ]
     queries = table["queries"].iloc[0]
     first = table.iloc[0]
     assert first["difference"] == pytest.approx(20 / queries)

@@ -32,9 +32,7 @@ def test_matches_are_drawn_with_the_settings_and_thresholds_of_the_method(record
             replace(m, result=replace(m.result, params=params)) if m.result.method == "SIFT" else m
             for m in record.methods
         ]
-        config = record.study["config"] | {
-            "baselines": {"matching": [{"name": "SIFT", **settings}]}
-        }
+        config = record.study["config"] | {"baselines": {"matching": [{"name": "SIFT", **settings}]}}
         study = record.study | {"config": config}
         found = panels(replace(record, methods=changed, study=study))
         return next(p for p in found if p.family == "local features")
@@ -110,9 +108,7 @@ def test_a_query_without_any_reference_is_never_picked(record):
 def test_matched_points_of_a_shifted_photo_lie_at_the_shift(images):
     photo = images[0]
     left, right = photo[:, :200], photo[:, 24:224]
-    points_l, points_r = matched_points(
-        np.ascontiguousarray(left), np.ascontiguousarray(right), 0.5
-    )
+    points_l, points_r = matched_points(np.ascontiguousarray(left), np.ascontiguousarray(right), 0.5)
     assert len(points_l) > 20
     shift = points_l - points_r
     assert np.median(shift[:, 0]) == pytest.approx(24, abs=0.5)
@@ -134,9 +130,8 @@ def test_lines_are_drawn_where_the_matcher_says(record, images, tmp_path):
     case = files.read_json(path)["panels"][0]["cases"][0]
     assert case["matches"] == 1
     plain = make_gallery(
-        record.rows, images, [panel], tmp_path / "p", each=1,
-        matcher=lambda q, r, t: (point[:0], point[:0]),
-    )  # fmt: skip
+        record.rows, images, [panel], tmp_path / "p", each=1, matcher=lambda q, r, t: (point[:0], point[:0])
+    )
     name = files.read_json(plain)["panels"][0]["cases"][0]["matches_image"]
     drawn, bare = (
         np.asarray(Image.open(io.BytesIO((folder / name).read_bytes())), int)

@@ -69,10 +69,23 @@ def served(tmp_path_factory) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'm.db'}",
-        "--artifacts-destination", str(folder / "artifacts"), "--app-name", "basic-auth",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--backend-store-uri",
+        f"sqlite:///{folder / 'm.db'}",
+        "--artifacts-destination",
+        str(folder / "artifacts"),
+        "--app-name",
+        "basic-auth",
+    ]
     environment = os.environ | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_AUTH_CONFIG_PATH": str(folder / "accounts.ini"),
@@ -81,9 +94,7 @@ def served(tmp_path_factory) -> Iterator[Server]:
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "a secret of tests",
     }
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:
         _wait(f"http://127.0.0.1:{port}/health", folder / "log")
         with pytest.MonkeyPatch.context() as patch:
@@ -131,13 +142,9 @@ def test_the_winner_loads_without_pickle_or_this_package_and_gives_timms_vectors
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONPATH": ""}
     command = [sys.executable, "-c", _PREDICT, study.uri]
-    told = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
-    model = timm.create_model(
-        f"local-dir:{study.folder.winner_path}", pretrained=True, num_classes=0
-    ).eval()
+    model = timm.create_model(f"local-dir:{study.folder.winner_path}", pretrained=True, num_classes=0).eval()
     prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
     with torch.inference_mode():
         features = model(prepare(Image.fromarray(pixels))[None])[0].numpy()
@@ -160,8 +167,7 @@ def test_copying_again_registers_no_second_version(study) -> None:
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["api/2.0/mlflow/experiments/search?max_results=9", "api/2.0/mlflow-artifacts/artifacts", ""],
+    "path", ["api/2.0/mlflow/experiments/search?max_results=9", "api/2.0/mlflow-artifacts/artifacts", ""]
 )
 def test_a_request_without_a_password_is_refused(study, path: str) -> None:
     with pytest.raises(HTTPError) as refused:
@@ -208,5 +214,11 @@ def test_a_server_that_stops_for_a_while_has_each_run_once(
     store.sync_method(folder)
     now = {run.info.run_id for run in store.runs()}
     assert now == before - {made.info.run_id} | {anew}
-    write_record("SIGSTOP of an MLflow server", "all its processes, then SIGCONT, while runs are made",
-                 tried=2, survived=2, trials=0, doubled=0)  # fmt: skip
+    write_record(
+        "SIGSTOP of an MLflow server",
+        "all its processes, then SIGCONT, while runs are made",
+        tried=2,
+        survived=2,
+        trials=0,
+        doubled=0,
+    )

@@ -17,13 +17,23 @@ from reid_ray.reporting.pooled import pooled_methods
 from reid_ray.reporting.tables import answers, dataset_audit, ranks_table, setting_top1
 
 LEAK = {
-    "kind": "near_duplicate", "dataset": "LeopardHerd", "keys": 7, "action": "report",
-    "text": "seven of them", "pairs": [["LeopardHerd/q", "LeopardHerd/r"]],
-}  # fmt: skip
+    "kind": "near_duplicate",
+    "dataset": "LeopardHerd",
+    "keys": 7,
+    "action": "report",
+    "text": "seven of them",
+    "pairs": [["LeopardHerd/q", "LeopardHerd/r"]],
+}
 BACKGROUND = {
-    "dataset": "ZebraHerd", "photos": 140, "queries": 30, "top1": 0.5, "top1_low": 0.33,
-    "top1_high": 0.67, "chance": 0.1, "beats_chance": True,
-}  # fmt: skip
+    "dataset": "ZebraHerd",
+    "photos": 140,
+    "queries": 30,
+    "top1": 0.5,
+    "top1_low": 0.33,
+    "top1_high": 0.67,
+    "chance": 0.1,
+    "beats_chance": True,
+}
 
 
 @pytest.fixture(scope="module")

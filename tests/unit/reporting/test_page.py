@@ -117,12 +117,15 @@ def test_the_verdict_says_what_the_tables_say(record, page):
 
 
 def test_single_animals_are_those_of_the_method_that_the_verdict_calls_best(record, tmp_path):
-    trials = {m.result.key: m.result.metrics.get("seen/top1") for m in record.methods
-              if m.result.kind == "trial" and m.result.status == "finished"}  # fmt: skip
+    trials = {
+        m.result.key: m.result.metrics.get("seen/top1")
+        for m in record.methods
+        if m.result.kind == "trial" and m.result.status == "finished"
+    }
     worst = min(trials, key=lambda key: trials[key])
-    text = write_report(
-        replace(record, study={**record.study, "winner": worst}), tmp_path
-    ).read_text(encoding="utf-8")
+    text = write_report(replace(record, study={**record.study, "winner": worst}), tmp_path).read_text(
+        encoding="utf-8"
+    )
     assert "<strong><bdi>SIFT</bdi></strong>\nnames the right animal" in text
     assert "Top-1 per animal of SIFT, worst to best" in text
 
@@ -173,9 +176,12 @@ def test_a_study_of_baselines_on_one_dataset_has_no_empty_sections(record, tmp_p
     study = {**record.study, "winner": None, "methods": [sift.result.key]}
     rows = record.rows[record.rows["dataset"] == "ZebraHerd"]
     small = replace(
-        record, methods=[replace(sift, predictions=only)], rows=rows, study=study,
+        record,
+        methods=[replace(sift, predictions=only)],
+        rows=rows,
+        study=study,
         quarantine=record.quarantine.head(0),
-    )  # fmt: skip
+    )
     text = write_report(small, tmp_path).read_text(encoding="utf-8")
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
     for absent in ("Training", "Which settings matter", "Seen and unseen species"):
@@ -186,9 +192,7 @@ def test_a_study_of_baselines_on_one_dataset_has_no_empty_sections(record, tmp_p
 def test_many_trials_are_folded_behind_a_click_and_all_are_there(record, tmp_path):
     trials = [m for m in record.methods if m.result.kind == "trial"]
     more = [
-        replace(
-            m, result=replace(m.result, key=f"{m.result.key}{n}", method=f"{m.result.method} #{n}")
-        )
+        replace(m, result=replace(m.result, key=f"{m.result.key}{n}", method=f"{m.result.method} #{n}"))
         for n in range(4)
         for m in trials
     ]

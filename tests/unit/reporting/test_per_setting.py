@@ -14,9 +14,14 @@ from reid_ray.runs.study import MethodRecord
 def trained(dataset: str, right: int, of: int = 10, *, name: str, **changes) -> MethodRecord:
     """A trial on one dataset that answered `right` of `of` queries rightly."""
     result = Result(
-        name + dataset, name, "trial", "ArcFace", dataset, params={"backbone": "b", "lr": 0.1},
+        name + dataset,
+        name,
+        "trial",
+        "ArcFace",
+        dataset,
+        params={"backbone": "b", "lr": 0.1},
         metrics={"val/top1": right / of},
-    )  # fmt: skip
+    )
     answers = pd.DataFrame(
         {
             "query": [f"{dataset}/{n}" for n in range(of)],
@@ -38,9 +43,7 @@ def methods() -> list[Method]:
     return [
         setting("fell", trained("x", 10, name="fell"), trained("y", 10, name="fell"), failed),
         setting("low", *(trained(d, n, name="low") for d, n in zip("xyz", (1, 2, 6), strict=True))),
-        setting(
-            "high", *(trained(d, n, name="high") for d, n in zip("xyz", (3, 5, 9), strict=True))
-        ),
+        setting("high", *(trained(d, n, name="high") for d, n in zip("xyz", (3, 5, 9), strict=True))),
     ]
 
 

@@ -83,8 +83,9 @@ def test_photos_are_dropped_looked_at_decided_and_taken_along(browser, served, t
     with page.expect_download() as download:
         page.evaluate("location.href = 'confirmed.csv'")
     assert download.value.path().read_text().splitlines() == [
-        "path,identity,batch", f"{name}/photos/p2.jpg,nia,{name}",
-    ]  # fmt: skip
+        "path,identity,batch",
+        f"{name}/photos/p2.jpg,nia,{name}",
+    ]
     assert said == []
     page.close()
 

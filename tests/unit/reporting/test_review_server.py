@@ -55,8 +55,9 @@ def test_decisions_are_kept_shown_again_and_taken_along(batches: Batches) -> Non
     assert 'value="is:leo" checked' in web.get(f"/batches/{NAME}/").text
     web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": "is:leo", "other:p2.jpg": " =new one "})
     assert web.get("/confirmed.csv").text.splitlines() == [
-        "path,identity,batch", f"{NAME}/photos/p2.jpg,'=new one,{NAME}",
-    ]  # fmt: skip
+        "path,identity,batch",
+        f"{NAME}/photos/p2.jpg,'=new one,{NAME}",
+    ]
     web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": ""})
     assert batches.decisions(NAME) == {}
 
@@ -86,9 +87,7 @@ def test_other_host_names_are_refused(batches: Batches, host: str) -> None:
 def test_forms_of_other_pages_are_refused(batches: Batches) -> None:
     web = client(batches)
     for origin in ("http://evil.example", "null", "http://127.0.0.1:9"):
-        told = web.post(
-            f"/batches/{NAME}/decisions", data={"p2.jpg": "unknown"}, headers={"origin": origin}
-        )
+        told = web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": "unknown"}, headers={"origin": origin})
         assert told.status_code == 403
     assert batches.decisions(NAME) == {}
     ours = {"origin": "http://127.0.0.1:8501"}
@@ -98,18 +97,20 @@ def test_forms_of_other_pages_are_refused(batches: Batches) -> None:
 
 def test_photos_are_stored_under_names_of_our_own_making(batches: Batches) -> None:
     web = client(batches)
-    sent = web.post("/photos", files=[
-        JPEG, JPEG, ("photos", ("../../up.png", b"x", "image/png")),
-        ("photos", ("notes.txt", b"x", "text/plain")),
-    ], follow_redirects=False)  # fmt: skip
+    sent = web.post(
+        "/photos",
+        files=[
+            JPEG,
+            JPEG,
+            ("photos", ("../../up.png", b"x", "image/png")),
+            ("photos", ("notes.txt", b"x", "text/plain")),
+        ],
+        follow_redirects=False,
+    )
     assert sent.status_code == 303
     name = sent.headers["location"].strip("/").split("/")[1]
     folder = batches.folder / name
-    assert sorted(p.name for p in (folder / "photos").iterdir()) == [
-        "leo 1-2.jpg",
-        "leo 1.jpg",
-        "up.png",
-    ]
+    assert sorted(p.name for p in (folder / "photos").iterdir()) == ["leo 1-2.jpg", "leo 1.jpg", "up.png"]
     assert "notes.txt: not a photo's name" in (folder / "refused.txt").read_text()
     assert list(batches.waiting) == [name]
 
@@ -121,9 +122,7 @@ def test_nothing_that_is_a_photo_is_told_and_leaves_no_batch(batches: Batches) -
     assert batches.names() == [NAME]
 
 
-def test_too_much_is_refused_before_it_is_read(
-    batches: Batches, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_much_is_refused_before_it_is_read(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(review_server, "MOST_BYTES", 100)
     assert client(batches).post("/photos", files=[JPEG] * 3).status_code == 413
     monkeypatch.setattr(review_server, "MOST_BYTES", 1 << 30)

@@ -18,14 +18,20 @@ def answered(correct, *, domain="seen", dataset="d") -> pd.DataFrame:
     number = np.arange(len(correct))
     return pd.DataFrame(
         {
-            "query": [f"{dataset}/{i}" for i in number], "dataset": dataset, "group": dataset,
-            "domain": domain, "identity": [f"a{i}" for i in number], "predicted": "a0",
-            "correct": correct, "first_correct": np.where(correct, 1, 7),
+            "query": [f"{dataset}/{i}" for i in number],
+            "dataset": dataset,
+            "group": dataset,
+            "domain": domain,
+            "identity": [f"a{i}" for i in number],
+            "predicted": "a0",
+            "correct": correct,
+            "first_correct": np.where(correct, 1, 7),
             "average_precision": np.where(correct, 1.0, 0.1),
-            "top_keys": [["k"]] * len(number), "top_identities": [["a0"]] * len(number),
+            "top_keys": [["k"]] * len(number),
+            "top_identities": [["a0"]] * len(number),
             "top_scores": [[0.5]] * len(number),
         }
-    )  # fmt: skip
+    )
 
 
 def method(name, family="ArcFace", kind="trial", scope="d", key=None, **changes) -> Result:
@@ -77,9 +83,7 @@ def test_a_query_that_two_results_answered_counts_once(record):
 def test_a_method_that_failed_on_one_dataset_is_partial_and_does_not_compete(record):
     parts = [
         MethodRecord(method("m", "local features", "baseline"), answered([True] * 4), []),
-        MethodRecord(
-            method("m", "local features", "baseline", "e", status="out_of_memory"), None, []
-        ),
+        MethodRecord(method("m", "local features", "baseline", "e", status="out_of_memory"), None, []),
     ]
     study = study_of(record, *parts)
     assert tables.leaderboard(study)["status"].tolist() == ["partial"]
@@ -125,9 +129,7 @@ def test_small_differences_cannot_be_told_apart(record):
     study = study_of(
         record,
         MethodRecord(method("ArcFace", key="w"), answered([True] * 6 + [False] * 4), []),
-        MethodRecord(
-            method("SIFT", "local features", "baseline"), answered([True] * 5 + [False] * 5), []
-        ),
+        MethodRecord(method("SIFT", "local features", "baseline"), answered([True] * 5 + [False] * 5), []),
         winner="w",
     )
     (found,) = verdict.domain_verdicts(pooled_methods(study))
@@ -155,9 +157,7 @@ def test_many_photos_of_a_single_animal_do_not_make_a_method_better(record):
     study = study_of(
         record,
         MethodRecord(method("ArcFace", key="w"), right.assign(identity=identities), []),
-        MethodRecord(
-            method("SIFT", "local features", "baseline"), wrong.assign(identity=identities), []
-        ),
+        MethodRecord(method("SIFT", "local features", "baseline"), wrong.assign(identity=identities), []),
         winner="w",
     )
     (found,) = verdict.domain_verdicts(pooled_methods(study))
@@ -169,17 +169,17 @@ def test_the_best_is_tested_against_the_runner_up_and_the_best_of_another_kind(r
     records = [
         MethodRecord(method(name, family, "baseline"), answered([True] * n + [False] * (9 - n)), [])
         for name, family, n in [
-            ("A", "pre-trained", 8), ("B", "pre-trained", 7), ("C", "pre-trained", 6),
+            ("A", "pre-trained", 8),
+            ("B", "pre-trained", 7),
+            ("C", "pre-trained", 6),
             ("SIFT", "local features", 5),
         ]
-    ]  # fmt: skip
+    ]
     (found,) = verdict.domain_verdicts(pooled_methods(study_of(record, *records)))
     assert [(pair.better, pair.other) for pair in found.comparisons] == [("A", "B"), ("A", "SIFT")]
 
 
-@pytest.mark.parametrize(
-    ("share", "said"), [(0.2, "had no part in the choice"), (0, "therefore optimistic")]
-)
+@pytest.mark.parametrize(("share", "said"), [(0.2, "had no part in the choice"), (0, "therefore optimistic")])
 def test_the_reader_learns_whether_query_photos_had_a_part_in_the_choice(record, share, said):
     study = {"config": {"data": {"split": {"validation_share": share}}}}
     assert said in verdict.choice_sentence(study)
@@ -197,9 +197,7 @@ def test_the_ablation_counts_what_failed_and_never_takes_it_as_zero(record):
 def test_the_ablation_is_the_median_over_settings_by_hand(record):
     made = [
         MethodRecord(
-            method(f"m{n}", params={"backbone": backbone}),
-            answered([True] * n + [False] * (8 - n)),
-            [],
+            method(f"m{n}", params={"backbone": backbone}), answered([True] * n + [False] * (8 - n)), []
         )
         for n, backbone in [(2, "x"), (4, "x"), (8, "x"), (1, "y")]
     ]
@@ -234,9 +232,7 @@ def test_every_answer_of_competing_methods_is_exported(record):
     assert (table["best_reference"].str.split("/").str[0] == table["dataset"]).all()
 
 
-@pytest.mark.parametrize(
-    "text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\n@"]
-)
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\n@"])
 def test_a_spreadsheet_cannot_run_text_from_data(text):
     back = pd.read_csv(io.StringIO(tables.to_csv(pd.DataFrame({"a": [text], "n": [-1.5]}))))
     assert back["a"].iloc[0] == f"'{text}"

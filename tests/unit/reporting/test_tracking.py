@@ -43,9 +43,7 @@ def store(tmp_path: Path) -> Store:
     return Store.open(f"sqlite:///{tmp_path / 'm.db'}", study="study", artifacts=tmp_path / "files")
 
 
-def test_a_run_carries_figures_settings_epochs_and_times(
-    store: Store, folder: MethodFolder
-) -> None:
+def test_a_run_carries_figures_settings_epochs_and_times(store: Store, folder: MethodFolder) -> None:
     store.datasets = (
         {"name": "zebra", "digest": "d1", "source": "/z", "context": "seen"},
         {"name": "other", "digest": "d2", "source": "/o", "context": "seen"},
@@ -80,9 +78,7 @@ def test_a_result_written_anew_is_copied_anew(store: Store, folder: MethodFolder
     assert store.client.get_run(run_id).data.metrics["seen/top1"] == 0.9
 
 
-def test_a_deleted_experiment_comes_back(
-    store: Store, folder: MethodFolder, tmp_path: Path
-) -> None:
+def test_a_deleted_experiment_comes_back(store: Store, folder: MethodFolder, tmp_path: Path) -> None:
     run_id = store.sync_method(folder)
     store.client.delete_experiment(store.experiment_id)
     again = Store.open(store.uri, study="study", artifacts=tmp_path)
@@ -117,9 +113,7 @@ def test_a_dead_server_is_told_in_a_sentence_and_holds_nothing_up(
         Store.open(f"http://127.0.0.1:{port}", study="study", artifacts=tmp_path)
 
 
-def test_a_hung_server_is_given_up(
-    silent_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hung_server_is_given_up(silent_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with pytest.raises(TrackingError, match="check tracking_uri"):
         Store.open(f"http://127.0.0.1:{silent_port}", study="study", artifacts=tmp_path)
@@ -128,8 +122,7 @@ def test_a_hung_server_is_given_up(
 def test_the_comparison_opens_exactly_these_runs(store: Store) -> None:
     path = store.compare_path(["r1", "r2"])
     assert path == (
-        "/#/compare-runs?runs=%5B%22r1%22%2C%20%22r2%22%5D"
-        f"&experiments=%5B%22{store.experiment_id}%22%5D"
+        f"/#/compare-runs?runs=%5B%22r1%22%2C%20%22r2%22%5D&experiments=%5B%22{store.experiment_id}%22%5D"
     )
 
 

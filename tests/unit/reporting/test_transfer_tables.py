@@ -27,23 +27,29 @@ def rows() -> pd.DataFrame:
             for photo in range(8):
                 parts.append(
                     {
-                        "key": f"{dataset}/{animal}{photo}", "identity": f"a{animal}",
-                        "dataset": dataset, "group": group, "domain": "seen",
-                        "split": "query" if photo < 5 else "reference", "validation": photo == 7,
+                        "key": f"{dataset}/{animal}{photo}",
+                        "identity": f"a{animal}",
+                        "dataset": dataset,
+                        "group": group,
+                        "domain": "seen",
+                        "split": "query" if photo < 5 else "reference",
+                        "validation": photo == 7,
                     }
-                )  # fmt: skip
+                )
     return pd.DataFrame(parts)
 
 
 def training(variant: str, right: int, name=WINNER, domain="unseen", **changes) -> MethodRecord:
     """A training whose first `right` of 20 answers are right."""
     params = {
-        "variant": variant, "trained_on": "south", "margin": 0.25, "scale": 16.0, "lr": 0.1,
+        "variant": variant,
+        "trained_on": "south",
+        "margin": 0.25,
+        "scale": 16.0,
+        "lr": 0.1,
         **changes.pop("params", {}),
-    }  # fmt: skip
-    result = method(
-        name, kind="transfer", scope="north", key=f"{name}/{variant}", params=params, **changes
-    )
+    }
+    result = method(name, kind="transfer", scope="north", key=f"{name}/{variant}", params=params, **changes)
     table = answered([True] * right + [False] * (20 - right), dataset="north", domain=domain)
     return MethodRecord(result, table if result.status == "finished" else None, [])
 
@@ -70,11 +76,7 @@ def study(record):
 
 
 def three() -> list[MethodRecord]:
-    return [
-        training("all", 18, domain="seen"),
-        training("same_domain", 15),
-        training("other_domains", 5),
-    ]
+    return [training("all", 18, domain="seen"), training("same_domain", 15), training("other_domains", 5)]
 
 
 def test_three_rows_have_their_own_figures_on_the_same_queries(study):
@@ -91,9 +93,10 @@ def test_trainings_are_compared_in_pairs_by_mcnemar(study):
     (table,) = transfer_tables(study(*three()))
     found = [(pair.better, pair.other, pair.queries) for pair in table.comparisons]
     everything, without, others = (
-        "training on everything", "training without these collections",
+        "training on everything",
+        "training without these collections",
         "training on other species only",
-    )  # fmt: skip
+    )
     assert found == [(everything, without, 20), (everything, others, 20), (without, others, 20)]
     # 3, 13 and 10 answers are right in one training alone and none in the other: the exact tail is
     # 2 / 2^n, of which mid-p takes half.
@@ -164,9 +167,7 @@ def test_medians_and_quartiles_over_datasets_count_every_dataset_the_same(record
     shares = {"a": (1, 4), "b": (2, 4), "c": (9, 10), "d": (1, 1)}
     parts = [
         MethodRecord(
-            method("m", scope=name),
-            answered([True] * right + [False] * (of - right), dataset=name),
-            [],
+            method("m", scope=name), answered([True] * right + [False] * (of - right), dataset=name), []
         )
         for name, (right, of) in shares.items()
     ]

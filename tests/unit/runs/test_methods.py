@@ -51,9 +51,7 @@ def test_what_failed_is_tried_again_and_what_diverged_is_not(folder: MethodFolde
     assert (folder.finished(), folder.done()) == (True, True)
 
 
-def test_a_figure_that_is_not_a_number_is_refused_and_the_old_result_kept(
-    folder: MethodFolder,
-) -> None:
+def test_a_figure_that_is_not_a_number_is_refused_and_the_old_result_kept(folder: MethodFolder) -> None:
     folder.finish(result(metrics={"seen/top1": 0.5}))
     with pytest.raises(ValueError, match="JSON"):
         folder.finish(result(metrics={"seen/top1": float("nan")}))
@@ -84,9 +82,7 @@ def test_keys_differ_with_any_part_and_not_with_the_order_of_settings() -> None:
     assert len(method_key("x")) == 16
 
 
-def test_an_interrupted_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.json"
     files.write_json(path, {"old": 1})
 

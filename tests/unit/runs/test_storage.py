@@ -45,9 +45,7 @@ def test_a_file_is_read_listed_appended_to_moved_and_removed(place: Path) -> Non
     files.append(path, "second\n")
     files.write_bytes(place / "a" / "b" / "deep.bin", b"12", memoryview(b"345"))
     assert files.read_bytes(path) == b"first\nsecond\n"
-    assert {name: entry.size for name, entry in files.entries(place / "a").items()} == {
-        "log.txt": 13
-    }
+    assert {name: entry.size for name, entry in files.entries(place / "a").items()} == {"log.txt": 13}
     files.move_folder(place / "a", place / "old")
     assert files.entries(place / "a") == {}
     assert files.read_bytes(place / "old" / "b" / "deep.bin") == b"12345"
@@ -63,9 +61,7 @@ def test_the_ledger_is_the_same_on_both(place: Path) -> None:
     folder.append_history({"epoch": 1, "loss": 2.5})
     folder.append_history({"epoch": 1, "loss": 2.0})
     answers = pd.DataFrame({"query": ["q1"], "correct": [True]})
-    result = Result(
-        "abc", "SIFT", "baseline", "local features", "zebra", metrics={"seen/top1": 0.5}
-    )
+    result = Result("abc", "SIFT", "baseline", "local features", "zebra", metrics={"seen/top1": 0.5})
     folder.finish(result, answers)
     assert folder.done()
     assert folder.result() == result
@@ -145,9 +141,12 @@ def test_a_folder_is_published_with_its_last_file_last(bucket: str, tmp_path: Pa
     found = remote(folder)
     assert found is not None
     assert found.below() == {"photos/1.jpg": 12, "photos/2.jpg": 12, "metadata.csv": 12}
-    times = [info.mtime_ns for info in found.filesystem.get_file_info(
-        [f"{found.key}/{name}" for name in ("photos/1.jpg", "photos/2.jpg", "metadata.csv")]
-    )]  # fmt: skip
+    times = [
+        info.mtime_ns
+        for info in found.filesystem.get_file_info(
+            [f"{found.key}/{name}" for name in ("photos/1.jpg", "photos/2.jpg", "metadata.csv")]
+        )
+    ]
     assert times[2] >= max(times[:2])
 
 

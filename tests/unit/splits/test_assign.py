@@ -22,9 +22,7 @@ GIVEN = Split(kind="given")
 
 def two_datasets() -> pd.DataFrame:
     first = rows_of([*"aaaaaaaaaabbbbbc", "unknown"])
-    return pd.concat([first, rows_of("xxxxxxxxyyyyyy", dataset="e", group="cats")]).reset_index(
-        drop=True
-    )
+    return pd.concat([first, rows_of("xxxxxxxxyyyyyy", dataset="e", group="cats")]).reset_index(drop=True)
 
 
 def given_rows(words: str, identities: str | None = None) -> pd.DataFrame:
@@ -99,14 +97,7 @@ def test_no_validation_is_drawn_where_none_is_asked_for() -> None:
 def test_a_given_split_is_taken_in_all_the_fields_words() -> None:
     rows = given_rows("train Reference gallery DATABASE test query val  none", "aaaaaaaaa")
     rows = assign(rows, GIVEN).rows
-    assert list(rows["split"]) == [
-        *["reference"] * 4,
-        "query",
-        "query",
-        "reference",
-        "none",
-        "none",
-    ]
+    assert list(rows["split"]) == [*["reference"] * 4, "query", "query", "reference", "none", "none"]
     assert list(np.flatnonzero(rows["validation"])) == [6]
 
 
@@ -143,9 +134,7 @@ def test_a_query_without_a_reference_leaves_the_split() -> None:
     other = rows_of("b", dataset="e").assign(split_given="train")
     rows, findings = assign(pd.concat([first, other], ignore_index=True), GIVEN)
     assert list(rows["split"]) == ["reference", "query", "none", "reference"]
-    assert [(finding.kind, finding.keys) for finding in findings] == [
-        ("query_without_reference", ("d/002",))
-    ]
+    assert [(finding.kind, finding.keys) for finding in findings] == [("query_without_reference", ("d/002",))]
 
 
 def test_the_same_file_on_both_sides_leaves_the_queries() -> None:
@@ -154,9 +143,7 @@ def test_the_same_file_on_both_sides_leaves_the_queries() -> None:
     )
     rows, findings = assign(rows, Split(kind="given", validation_share=0))
     assert list(rows["split"]) == [*["reference"] * 3, "none", "query", "query"]
-    assert [(finding.kind, finding.keys) for finding in findings] == [
-        ("query_is_reference", ("d/003",))
-    ]
+    assert [(finding.kind, finding.keys) for finding in findings] == [("query_is_reference", ("d/003",))]
     assert "d: 1 queries are the same file" in findings[0].text
 
 

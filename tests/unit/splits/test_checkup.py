@@ -36,9 +36,7 @@ def test_sound_photos_have_facts_and_no_problems(root: Path) -> None:
     found = look(root)
     assert found.problems == []
     assert "d: 12 photos of 3 animals" in found.facts
-    assert (
-        "d: 9 reference and 3 query photos (3 references set aside for validation)" in found.facts
-    )
+    assert "d: 9 reference and 3 query photos (3 references set aside for validation)" in found.facts
     assert "opened all photos" in found.facts
     assert "shorter sides from 160 to 160 px, half 160 px or more" in found.facts
 
@@ -57,9 +55,7 @@ def test_file_names_that_tell_encounters_are_shown_with_the_pattern_to_use(tmp_p
 
 
 @pytest.mark.parametrize("name", ["IMG_{n}", "{animal}-{n}", "{n}"])
-def test_file_names_that_tell_nothing_are_not_taken_for_encounters(
-    tmp_path: Path, name: str
-) -> None:
+def test_file_names_that_tell_nothing_are_not_taken_for_encounters(tmp_path: Path, name: str) -> None:
     for n in range(12):
         file = name.format(n=n, animal=f"a{n % 3}") + ".png"
         put(tmp_path / f"animal {n % 3}" / file, n)
@@ -87,9 +83,8 @@ def test_one_file_under_two_names_is_a_problem_and_a_plain_copy_a_note(root: Pat
 
 @pytest.mark.parametrize(
     ("other", "alike"),
-    [("animal_0", True), ("Animal-0", True), ("animal 00", True), ("animal 3", False),
-     ("animal 10", False)],
-)  # fmt: skip
+    [("animal_0", True), ("Animal-0", True), ("animal 00", True), ("animal 3", False), ("animal 10", False)],
+)
 def test_names_that_may_be_one_animal_are_listed(root: Path, other: str, alike: bool) -> None:
     put(root / other / "x.png", 99)
     named = [text for text in look(root).problems if "names that may be one animal" in text]

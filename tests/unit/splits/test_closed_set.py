@@ -63,13 +63,7 @@ def test_a_small_case_worked_out_by_hand() -> None:
     # a: photos 000 001 002 draw the first three; the smallest two of three are 001 and 002.
     # b: photos 003 004 draw the last two; one of two is reference, 003.
     rows = rows_of(["a", "a", "a", "b", "b"])
-    assert split_of(rows, seed=1, share=0.8) == [
-        "query",
-        "reference",
-        "reference",
-        "reference",
-        "query",
-    ]
+    assert split_of(rows, seed=1, share=0.8) == ["query", "reference", "reference", "reference", "query"]
 
 
 def test_the_generator_is_the_sequential_one() -> None:
@@ -93,12 +87,8 @@ def test_halves_are_rounded_to_the_even_number() -> None:
     assert reference_counts(np.array([1, 3, 5, 7]), 0.5).tolist() == [1, 2, 2, 4]
 
 
-@given(
-    st.one_of(identities, words), st.integers(0, 2**31 - 1), st.sampled_from([0.1, 0.5, 0.8, 0.95])
-)
-def test_it_agrees_with_the_description_word_for_word(
-    names: list[str], seed: int, share: float
-) -> None:
+@given(st.one_of(identities, words), st.integers(0, 2**31 - 1), st.sampled_from([0.1, 0.5, 0.8, 0.95]))
+def test_it_agrees_with_the_description_word_for_word(names: list[str], seed: int, share: float) -> None:
     rows = rows_of(names)
     assert dict(zip(rows["image_id"], split_of(rows, seed, share), strict=True)) == plain_split(
         rows, seed, share

@@ -102,9 +102,7 @@ def test_the_order_of_the_rows_does_not_matter(names, seed, random):
 def test_other_seeds_draw_other_animals():
     rows = rows_of("aaabbbcccdddeeefff")
     drawn = {
-        frozenset(
-            new_animals(assign(rows, Split(kind="open_set", seed=seed, unknown_identities=2)).rows)
-        )
+        frozenset(new_animals(assign(rows, Split(kind="open_set", seed=seed, unknown_identities=2)).rows))
         for seed in range(30)
     }
     assert len(drawn) > 5

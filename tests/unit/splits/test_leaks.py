@@ -14,11 +14,14 @@ def rows_of(parts: str, identities: str, **columns: list[str]) -> pd.DataFrame:
     words = {"r": "reference", "q": "query", "t": "train", "n": "none"}
     table = pd.DataFrame(
         {
-            "key": [f"d/{i}" for i in range(len(parts))], "dataset": "d", "domain": "seen",
-            "identity": list(identities), "split": [words[part] for part in parts],
+            "key": [f"d/{i}" for i in range(len(parts))],
+            "dataset": "d",
+            "domain": "seen",
+            "identity": list(identities),
+            "split": [words[part] for part in parts],
             "validation": False,
         }
-    )  # fmt: skip
+    )
     return table.assign(**columns)
 
 
@@ -27,10 +30,7 @@ def kinds(rows: pd.DataFrame, split: Split, near: list[tuple[int, int]] | None =
 
 
 def test_an_encounter_is_what_the_table_says_or_else_an_animals_day():
-    rows = rows_of(
-        "rqrqr", "aabba",
-        encounter=["e", "e", "", "", ""], date=["", "", *["2021-01-01"] * 3],
-    )  # fmt: skip
+    rows = rows_of("rqrqr", "aabba", encounter=["e", "e", "", "", ""], date=["", "", *["2021-01-01"] * 3])
     numbers = encounters_of(rows)
     assert numbers[0] == numbers[1]
     assert numbers[2] == numbers[3]

@@ -17,9 +17,7 @@ from reid_ray.splits.leaks import settle_leaks
 from reid_ray.splits.near_duplicates import agreement, find_near_duplicates, looks_of
 
 Photo = NDArray[np.uint8]
-DATASET = HerdDataset(
-    source="herd", name="herd", species="leopard", identities=6, photos=6, size_px=96
-)
+DATASET = HerdDataset(source="herd", name="herd", species="leopard", identities=6, photos=6, size_px=96)
 
 
 @pytest.fixture(scope="module")

@@ -43,9 +43,16 @@ def test_days_are_read_in_the_fields_spellings_and_never_guessed():
 def test_the_first_days_of_each_animal_are_reference():
     # Four days of a (two photos on the second), share 0.5: days 1 and 2; b has one day only.
     pairs = [
-        ("a", "2021-05-04"), ("a", "2021-05-02"), ("a", "2021-05-01"), ("a", "2021-05-02"),
-        ("a", "2021-05-03"), ("b", "2020-01-01"), ("b", "2020-01-01"), ("c", ""), ("a", "soon"),
-    ]  # fmt: skip
+        ("a", "2021-05-04"),
+        ("a", "2021-05-02"),
+        ("a", "2021-05-01"),
+        ("a", "2021-05-02"),
+        ("a", "2021-05-03"),
+        ("b", "2020-01-01"),
+        ("b", "2020-01-01"),
+        ("c", ""),
+        ("a", "soon"),
+    ]
     found = splits(pairs, kind="time_proportion", reference_share=0.5)
     assert found == ["query", *["reference"] * 3, "query", *["reference"] * 2, "none", "none"]
 
@@ -76,9 +83,14 @@ def test_every_query_is_later_than_all_references_of_its_animal(pairs, share):
 
 def test_the_cutoff_divides_everything_and_first_sightings_after_it_are_new_animals():
     pairs = [
-        ("a", "2019-12-31"), ("a", "2020-01-01"), ("b", "2020-06-01"), ("a", "2021-01-01"),
-        ("unknown", "2020-03-01"), ("unknown", "2019-03-01"), ("a", ""),
-    ]  # fmt: skip
+        ("a", "2019-12-31"),
+        ("a", "2020-01-01"),
+        ("b", "2020-06-01"),
+        ("a", "2021-01-01"),
+        ("unknown", "2020-03-01"),
+        ("unknown", "2019-03-01"),
+        ("a", ""),
+    ]
     expected = ["reference", "query", "query", "query", "none", "none", "none"]
     assert splits(pairs, kind="time_cutoff", cutoff=2020) == expected
     # wildlife-datasets' default asks for the cutoff year alone.
@@ -106,8 +118,7 @@ def test_every_query_is_later_than_all_references_at_all(pairs, cutoff):
     assert (rows["split"] != "none").sum() == len(days)
 
 
-@pytest.mark.parametrize("chosen", [{"kind": "time_proportion"},
-                                      {"kind": "time_cutoff", "cutoff": 2020}])  # fmt: skip
+@pytest.mark.parametrize("chosen", [{"kind": "time_proportion"}, {"kind": "time_cutoff", "cutoff": 2020}])
 def test_a_table_without_days_is_told_what_was_found(chosen):
     with pytest.raises(DatasetError, match=r"d: no photo of a named animal has a day.*no column"):
         assign(rows_of("aab"), Split(**chosen))

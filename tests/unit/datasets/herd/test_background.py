@@ -55,14 +55,10 @@ def histogram_similarity(
     return np.asarray(-np.abs(table[:, None] - table[None]).sum(axis=2))
 
 
-def pixel_similarity(
-    images: list[NDArray[np.uint8]], shown: list[NDArray[np.bool_]]
-) -> NDArray[np.float64]:
+def pixel_similarity(images: list[NDArray[np.uint8]], shown: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
     """Cosine of the photos at 16 x 16 pixels, the rest grey, less their mean."""
     small = [
-        cv2.resize(
-            np.where(where[..., None], image, np.uint8(128)), (16, 16), interpolation=cv2.INTER_AREA
-        )
+        cv2.resize(np.where(where[..., None], image, np.uint8(128)), (16, 16), interpolation=cv2.INTER_AREA)
         for image, where in zip(images, shown, strict=True)
     ]
     flat = np.array(small, np.float64).reshape(len(small), -1)
@@ -71,16 +67,12 @@ def pixel_similarity(
     return np.asarray(flat @ flat.T)
 
 
-def sift_similarity(
-    images: list[NDArray[np.uint8]], shown: list[NDArray[np.bool_]]
-) -> NDArray[np.float64]:
+def sift_similarity(images: list[NDArray[np.uint8]], shown: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
     """SIFT matches that pass the ratio test (0.8 on plain distances)."""
     sift, matcher = cv2.SIFT.create(), cv2.BFMatcher()
     found = []
     for image, where in zip(images, shown, strict=True):
-        flat = np.where(
-            where[..., None], image, np.uint8(128)
-        )  # descriptors reach beyond their keypoints
+        flat = np.where(where[..., None], image, np.uint8(128))  # descriptors reach beyond their keypoints
         grey = cv2.resize(cv2.cvtColor(flat, cv2.COLOR_RGB2GRAY), None, fx=1.5, fy=1.5)
         mask = cv2.resize(where.astype(np.uint8), grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
         mask = cv2.erode(mask, np.ones((9, 9), np.uint8))  # nor may the border of the blank count

@@ -10,15 +10,11 @@ from reid_ray.datasets.herd.census import photo_counts, plan_shots
 
 
 def herd(**changes: object) -> HerdDataset:
-    return HerdDataset.parse(
-        {"source": "herd", "name": "h", "species": "zebra"} | changes, where="test"
-    )
+    return HerdDataset.parse({"source": "herd", "name": "h", "species": "zebra"} | changes, where="test")
 
 
 @pytest.mark.parametrize(("identities", "mean"), [(2, 2), (3, 2), (16, 10), (17, 5), (300, 40)])
-def test_photos_vary_around_the_mean_and_are_never_fewer_than_two(
-    identities: int, mean: int
-) -> None:
+def test_photos_vary_around_the_mean_and_are_never_fewer_than_two(identities: int, mean: int) -> None:
     counts = photo_counts(identities, mean, np.random.default_rng(0))
     assert sum(counts) == identities * mean
     assert min(counts) >= 2
@@ -26,9 +22,7 @@ def test_photos_vary_around_the_mean_and_are_never_fewer_than_two(
     assert (len(set(counts)) > 1) == (mean > 2)
 
 
-def test_no_animal_is_photographed_twice_on_one_day_even_when_there_are_more_photos_than_days() -> (
-    None
-):
+def test_no_animal_is_photographed_twice_on_one_day_even_when_there_are_more_photos_than_days() -> None:
     shots = plan_shots(herd(identities=2, photos=1000))
     assert len({(shot.identity, shot.date) for shot in shots}) == len(shots) == 2000
 
@@ -46,11 +40,7 @@ def test_a_repeat_is_the_same_moment_once_more_and_changes_no_other_shot() -> No
     originals = {shot.image_id: shot for shot in plain}
     for shot in repeats:
         twin = originals[shot.image_id.removesuffix("b")]
-        assert (shot.identity, shot.date, shot.encounter) == (
-            twin.identity,
-            twin.date,
-            twin.encounter,
-        )
+        assert (shot.identity, shot.date, shot.encounter) == (twin.identity, twin.date, twin.encounter)
 
 
 def test_image_ids_in_the_order_of_dates_are_sorted_and_unique() -> None:
@@ -75,8 +65,7 @@ def test_four_of_five_photos_show_the_left_flank() -> None:
 @pytest.mark.parametrize("species", ["zebra", "leopard", "giraffe", "whale", "ringed_seal"])
 def test_names_differ_and_are_safe_as_folder_names(species: str) -> None:
     names = {
-        shot.animal: shot.identity
-        for shot in plan_shots(herd(species=species, identities=120, photos=2))
+        shot.animal: shot.identity for shot in plan_shots(herd(species=species, identities=120, photos=2))
     }
     assert len({name.casefold() for name in names.values()}) == 120
     assert all(name.replace("-", "").isalnum() and name.isascii() for name in names.values())

@@ -47,9 +47,7 @@ def test_the_two_flanks_are_as_different_as_two_animals(name: str) -> None:
     body, patterns = drawn(name, [1, 2, 3, 4, 5, 6])
     flanks = [[SPECIES[name].paint(body, pattern, side) for side in (0, 1)] for pattern in patterns]
     across = np.mean([likeness(left, right, body) for left, right in flanks])
-    between = np.mean(
-        [likeness(flanks[i][0], flanks[j][0], body) for i in range(6) for j in range(i)]
-    )
+    between = np.mean([likeness(flanks[i][0], flanks[j][0], body) for i in range(6) for j in range(i)])
     assert across == pytest.approx(between, abs=0.15)
 
 

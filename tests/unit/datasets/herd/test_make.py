@@ -41,9 +41,7 @@ def table(home: Path) -> pd.DataFrame:
 
 def digests(home: Path) -> dict[str, str]:
     files = sorted(path for path in home.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
+    return {str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_the_same_settings_give_the_same_bytes(home: Path, tmp_path: Path) -> None:
@@ -60,8 +58,15 @@ def test_another_seed_gives_other_photos(home: Path, tmp_path: Path) -> None:
 def test_metadata_has_a_row_per_photo_in_the_stated_columns(home: Path) -> None:
     rows = table(home)
     assert list(rows.columns) == [
-        "image_id", "identity", "path", "orientation", "date", "encounter", "species", "mask",
-    ]  # fmt: skip
+        "image_id",
+        "identity",
+        "path",
+        "orientation",
+        "date",
+        "encounter",
+        "species",
+        "mask",
+    ]
     assert rows.image_id.is_unique
     assert len(rows) == 4 * 3
     assert rows.identity.nunique() == 4
@@ -83,10 +88,7 @@ def test_photos_lie_in_the_folder_of_their_identity(home: Path) -> None:
 def test_photo_and_mask_fit_together(species: str, tmp_path: Path) -> None:
     rows = table(home := make_herd(tmp_path, herd(species=species, identities=2, photos=2)))
     for path, mask_path in rows[["path", "mask"]].to_numpy():
-        photo, mask = (
-            cv2.imread(str(home / path)),
-            cv2.imread(str(home / mask_path), cv2.IMREAD_UNCHANGED),
-        )
+        photo, mask = (cv2.imread(str(home / path)), cv2.imread(str(home / mask_path), cv2.IMREAD_UNCHANGED))
         assert photo is not None
         assert mask is not None
         assert min(photo.shape[:2]) == 64
@@ -116,9 +118,7 @@ def test_a_half_collection_is_made_again(damage: str, home: Path, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == [broken.name]
 
 
-def test_a_crash_while_writing_leaves_no_collection(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_while_writing_leaves_no_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
 
     def full_disk(path: Path, data: bytes) -> int:
@@ -139,9 +139,13 @@ def test_the_digest_ignores_name_and_group_and_nothing_else() -> None:
     base = herd_digest(herd())
     assert herd_digest(herd(name="x", group="y")) == base
     changes = (
-        {"seed": 1}, {"size_px": 65}, {"photos": 4}, {"identities": 5}, {"species": "whale"},
+        {"seed": 1},
+        {"size_px": 65},
+        {"photos": 4},
+        {"identities": 5},
+        {"species": "whale"},
         {"repeated": 0.5},
-    )  # fmt: skip
+    )
     assert len({base, *(herd_digest(herd(**change)) for change in changes)}) == 7
 
 
