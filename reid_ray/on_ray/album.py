@@ -15,7 +15,7 @@ from reid_ray.datasets.encounters import sighting_codes
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.schema import UNKNOWN
 from reid_ray.errors import DatasetError
-from reid_ray.evaluation.confidence import per_identity
+from reid_ray.methods.probability import per_identity
 from reid_ray.on_ray.looking import Looker, Positions
 from reid_ray.splits.checkup import ALL_BUT_THE_LAST_PART, named_together
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from reid_ray.config.models import Three
 from reid_ray.errors import ReidError, WeightsError
-from reid_ray.on_ray.matching_actors import Call, Pool
-from reid_ray.on_ray.trial import Materials
+from reid_ray.on_ray.actors.pool import Call, Pool
 from reid_ray.runs.methods import Family, MethodFolder, Result, Status
 from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.trial import Materials
 
 CHUNK = (64, 4096)
 """Photos per call, at least and at most; a shard of vectors is one call's."""
@@ -185,7 +185,7 @@ class Embedder:
         self, materials: Materials, plan: EncoderPlan, positions: NDArray[np.int64], store: Path
     ) -> _Ended:
         """See that the vectors of some photos are in the store."""
-        from reid_ray.on_ray.trial import OUT_OF_MEMORY, out_of_memory
+        from reid_ray.studies.trial import OUT_OF_MEMORY, out_of_memory
 
         began = time.monotonic()
         try:
@@ -209,7 +209,7 @@ class Embedder:
         from reid_ray.embedding.vectors import VectorStore, photo_keys
         from reid_ray.evaluation.metrics import summarise
         from reid_ray.evaluation.predictions import answer_queries
-        from reid_ray.on_ray.trial import cosine_calibration, cosine_search
+        from reid_ray.studies.trial import cosine_calibration, cosine_search
 
         started_at, began = time.time() - embedded.seconds, time.monotonic()
         kept = VectorStore(embedded.vectors) if embedded.vectors else None

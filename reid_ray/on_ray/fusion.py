@@ -23,17 +23,17 @@ from reid_ray.evaluation.predictions import Sides, dataset_sides, pool, predicti
 from reid_ray.evaluation.ranking import Ranked, concat
 from reid_ray.matching.extract import check_weights
 from reid_ray.matching.shortlist import unit
-from reid_ray.on_ray.chunks import finish
+from reid_ray.on_ray.actors.pool import Call, Pool
+from reid_ray.on_ray.actors.resumable import finish
 from reid_ray.on_ray.fusion_blocks import LocalPart, Task
 from reid_ray.on_ray.matching import Params, Progress, ranked_of
-from reid_ray.on_ray.matching_actors import Call, Pool
 from reid_ray.on_ray.matching_blocks import Vectors
 from reid_ray.on_ray.matching_sides import PAIRS_PER_CHUNK, Prepared, Preparer, lookups_among
-from reid_ray.on_ray.planning import pair_count
-from reid_ray.on_ray.trial import within
 from reid_ray.on_ray.vectors import Embedded
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder, method_key
+from reid_ray.studies.planning import pair_count
+from reid_ray.studies.trial import within
 
 FEWEST_SAME = 20
 """A dataset with fewer pairs of one animal to fit on is fitted with the pairs of all datasets."""

@@ -21,10 +21,12 @@ from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import PreparedStore
-from reid_ray.evaluation import confidence
-from reid_ray.evaluation.confidence import Candidates
+from reid_ray.methods import probability as confidence
+from reid_ray.methods.probability import Candidates
+from reid_ray.on_ray.actors.pool import Pool
 from reid_ray.on_ray.album import LOOKS, Album
-from reid_ray.on_ray.data import prepare_images
+from reid_ray.on_ray.cluster.nodes import check_storage
+from reid_ray.on_ray.cluster.session import Cluster, cluster
 from reid_ray.on_ray.looking import (
     LocalLooker,
     Looker,
@@ -34,15 +36,13 @@ from reid_ray.on_ray.looking import (
     take_features,
     tuning_lookups,
 )
-from reid_ray.on_ray.matching_actors import Pool
-from reid_ray.on_ray.nodes import check_storage
-from reid_ray.on_ray.progress import Display
-from reid_ray.on_ray.session import Cluster, cluster
+from reid_ray.on_ray.photos import prepare_images
 from reid_ray.on_ray.strangers import group_strangers
-from reid_ray.on_ray.trial import Materials
+from reid_ray.progress import Display
 from reid_ray.reporting.answers import Answer, Answers, Candidate
 from reid_ray.runs import files
 from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.trial import Materials
 
 FEW_FRESH = 30
 """Fewer reference photos that a model was not trained on are too few to learn from."""

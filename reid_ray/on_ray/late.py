@@ -19,12 +19,12 @@ from reid_ray.evaluation.calibration import answers_calibration
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.on_ray.fusion import FusionParts, LocalMethod, run_fusion
 from reid_ray.on_ray.matching import Params, run_matching
-from reid_ray.on_ray.planning import StudyPlan, matched_most, pair_count
-from reid_ray.on_ray.progress import Display
-from reid_ray.on_ray.trial import Plan, within
 from reid_ray.on_ray.vectors import Embedded, Source, embedded
+from reid_ray.progress import Display
 from reid_ray.runs.methods import Family, Result, Status, method_key
 from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.planning import StudyPlan, matched_most, pair_count
+from reid_ray.studies.trial import Plan, within
 
 Finished = tuple[pd.DataFrame, Params, dict[str, float]]
 

@@ -23,10 +23,10 @@ from reid_ray.matching.engine import Packed
 from reid_ray.matching.features import Features
 from reid_ray.matching.scoring import EXCLUDED, References, Setting, settings_of
 from reid_ray.matching.tuning import best_of, sample
+from reid_ray.on_ray.actors.pool import Call, Pool
+from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.on_ray.encoders import Embedder
-from reid_ray.on_ray.matching_actors import Call, Pool
-from reid_ray.on_ray.planning import as_it_comes
-from reid_ray.on_ray.session import Cluster
+from reid_ray.studies.planning import as_it_comes
 
 Positions = NDArray[np.int64]
 Block = tuple[slice, NDArray[np.float32]]

@@ -22,14 +22,14 @@ from reid_ray.evaluation.predictions import answer_queries
 from reid_ray.evaluation.ranking import Ranked, concat
 from reid_ray.matching.extract import check_weights
 from reid_ray.matching.tuning import Tuned
-from reid_ray.on_ray.chunks import finish
-from reid_ray.on_ray.matching_actors import Arrays, Call, Pool
+from reid_ray.on_ray.actors.pool import Arrays, Call, Pool
+from reid_ray.on_ray.actors.resumable import finish
 from reid_ray.on_ray.matching_blocks import measured_sizes
 from reid_ray.on_ray.matching_sides import Prepared, Preparer, ranked_size
-from reid_ray.on_ray.planning import matched_most, pair_count
-from reid_ray.on_ray.trial import within
 from reid_ray.on_ray.vectors import Embedded
 from reid_ray.runs.methods import MethodFolder
+from reid_ray.studies.planning import matched_most, pair_count
+from reid_ray.studies.trial import within
 
 Params = dict[str, str | int | float | bool]
 Progress = Callable[[int, int, str], None]

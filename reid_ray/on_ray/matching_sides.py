@@ -20,8 +20,8 @@ from reid_ray.matching.features import Features
 from reid_ray.matching.scoring import References, Setting, settings_of
 from reid_ray.matching.shortlist import unit
 from reid_ray.matching.tuning import Tuned, best_of, sample
-from reid_ray.on_ray.chunks import finish
-from reid_ray.on_ray.matching_actors import Call, Pool
+from reid_ray.on_ray.actors.pool import Call, Pool
+from reid_ray.on_ray.actors.resumable import finish
 from reid_ray.on_ray.matching_blocks import Looking, Vectors
 from reid_ray.on_ray.vectors import Embedded
 from reid_ray.runs.methods import MethodFolder, method_key

@@ -85,7 +85,7 @@ def _name_of(text: str) -> str:
 def name_animals(run: IdentifyRun) -> str:
     """Name the animals and write all of it; returns the last words for the terminal."""
     from reid_ray.on_ray.identify import identify
-    from reid_ray.on_ray.progress import Display
+    from reid_ray.progress import Display
     from reid_ray.reporting.answers import write_answers
     from reid_ray.reporting.review import review_cards, write_review
     from reid_ray.runs import files

@@ -18,29 +18,18 @@ from reid_ray.embedding.availability import find
 from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.evaluation.background import background_scores, background_warning
 from reid_ray.evaluation.metrics import summarise
-from reid_ray.on_ray.baselines import score_chance
-from reid_ray.on_ray.data import load_photos
+from reid_ray.on_ray.cluster.nodes import check_storage
+from reid_ray.on_ray.cluster.reserved import reserved
+from reid_ray.on_ray.cluster.session import Cluster, cluster
 from reid_ray.on_ray.encoders import EncoderPlan, score_encoders, told_of
-from reid_ray.on_ray.halving import left_to_do, start_halving
 from reid_ray.on_ray.late import Late, plan_late
 from reid_ray.on_ray.matching import run_matching
-from reid_ray.on_ray.nodes import check_storage
-from reid_ray.on_ray.planning import (
-    MatchPlan,
-    StudyPlan,
-    confirmation,
-    dataset_inputs,
-    pair_count,
-    plan_study,
-)
-from reid_ray.on_ray.progress import Display
-from reid_ray.on_ray.reserved import reserved
-from reid_ray.on_ray.session import Cluster, cluster
-from reid_ray.on_ray.training import check_fits, train_distributed
-from reid_ray.on_ray.transfer import adopt, plan_transfer, refuse_empty, search_of
-from reid_ray.on_ray.trial import Materials, Plan
-from reid_ray.on_ray.tuning import gpus_per_worker, look_for_room, run_trials
+from reid_ray.on_ray.photos import load_photos
+from reid_ray.on_ray.training.asha import left_to_do, start_halving
+from reid_ray.on_ray.training.placement import check_fits, train_distributed
+from reid_ray.on_ray.training.tuning import gpus_per_worker, look_for_room, run_trials
 from reid_ray.on_ray.winner import choose_winner, export_winner
+from reid_ray.progress import Display
 from reid_ray.reporting.closing import summary_text
 from reid_ray.reporting.gallery import make_gallery, panels
 from reid_ray.reporting.page import write_report
@@ -52,6 +41,17 @@ from reid_ray.runs.provenance import provenance
 from reid_ray.runs.storage import address
 from reid_ray.runs.study import StudyFolder, StudyRecord
 from reid_ray.splits.manifest import write_manifest
+from reid_ray.studies.chance import score_chance
+from reid_ray.studies.planning import (
+    MatchPlan,
+    StudyPlan,
+    confirmation,
+    dataset_inputs,
+    pair_count,
+    plan_study,
+)
+from reid_ray.studies.transfer import adopt, plan_transfer, refuse_empty, search_of
+from reid_ray.studies.trial import Materials, Plan
 
 
 @dataclass(frozen=True)

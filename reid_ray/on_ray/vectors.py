@@ -15,8 +15,8 @@ from ray.exceptions import RayTaskError
 from reid_ray.config.models import Three
 from reid_ray.errors import ReidError
 from reid_ray.on_ray.encoders import EncoderPlan
-from reid_ray.on_ray.trial import Materials, Plan
 from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.trial import Materials, Plan
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from statistics import median
 import pandas as pd
 
 from reid_ray.embedding.export import export
-from reid_ray.on_ray.trial import Plan
 from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.trial import Plan
 
 
 def choose_winner(study: StudyFolder, plans: Sequence[Plan]) -> Plan | None:

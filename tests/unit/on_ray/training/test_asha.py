@@ -9,11 +9,11 @@ import pytest
 
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.config.tune import Asha
-from reid_ray.on_ray.halving import Halving, left_to_do, start_halving, write_stopped
-from reid_ray.on_ray.trial import Plan
+from reid_ray.on_ray.training.asha import Halving, left_to_do, start_halving, write_stopped
 from reid_ray.on_ray.winner import choose_winner
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.trial import Plan
 
 TRIAL = Trial(backbone="b", loss=ArcFace(name="arcface", margin_rad=0.2, scale=8), lr=0.1, epochs=9)
 ASHA = Asha(grace_epochs=2, reduction=2.0)

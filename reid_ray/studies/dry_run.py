@@ -12,10 +12,10 @@ from reid_ray.config.tune import Study
 from reid_ray.datasets.catalogue import expected_rows
 from reid_ray.embedding.availability import find
 from reid_ray.embedding.memory import Need, estimate
-from reid_ray.on_ray.planning import enlarged, matched_most, pair_count, scopes
-from reid_ray.on_ray.transfer import refuse_empty
 from reid_ray.splits.assign import assign
 from reid_ray.splits.domains import learned_from, variant_rows
+from reid_ray.studies.planning import enlarged, matched_most, pair_count, scopes
+from reid_ray.studies.transfer import refuse_empty
 
 _ASPECT = 1.5  # of a typical photo; sizes are not known before decoding
 _GIB = 2**30

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reid_ray.on_ray.tuning import last_error
+from reid_ray.on_ray.training.tuning import last_error
 
 
 @pytest.mark.parametrize(

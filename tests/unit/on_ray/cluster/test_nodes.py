@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reid_ray.on_ray import network, nodes
+from reid_ray.on_ray.cluster import network, nodes
 
 
 def test_a_node_reads_the_question_and_writes_an_answer(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from reid_ray.config.tune import Scaling
 from reid_ray.errors import ResourceError
-from reid_ray.on_ray import growth
+from reid_ray.on_ray.cluster import autoscaling as growth
 
 
 class Autoscaler:

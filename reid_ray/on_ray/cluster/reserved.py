@@ -4,8 +4,8 @@ In: settings, cluster. Out: CPUs and GPUs.
 """
 
 from reid_ray.config.tune import Scaling
-from reid_ray.on_ray.session import Cluster
-from reid_ray.on_ray.tuning import gpus_per_worker
+from reid_ray.on_ray.cluster.session import Cluster
+from reid_ray.on_ray.training.tuning import gpus_per_worker
 
 
 def reserved(scaling: Scaling, cluster: Cluster) -> dict[str, dict[str, float]]:

@@ -21,11 +21,11 @@ from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
 from reid_ray.errors import DatasetError, ReidError
-from reid_ray.on_ray.progress import Display
-from reid_ray.on_ray.room import look, refuse_full_disk
+from reid_ray.progress import Display
 from reid_ray.splits.assign import assign
 from reid_ray.splits.leaks import settle_leaks
 from reid_ray.splits.near_duplicates import find_near_duplicates
+from reid_ray.studies.capacity import look, refuse_full_disk
 
 BATCH = 64
 """Photos of one task and one file: small enough to be held in memory by every task at once."""

@@ -6,7 +6,7 @@ import pytest
 
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.errors import ResourceError
-from reid_ray.on_ray.room import KEPT_FREE, Room, check_trainings, look, refuse_full_disk
+from reid_ray.studies.capacity import KEPT_FREE, Room, check_trainings, look, refuse_full_disk
 
 GIB = 2**30
 ROOMY = Room(disk=900 * GIB, memory=64 * GIB, available=60 * GIB, shared=8 * GIB)

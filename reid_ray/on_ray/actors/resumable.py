@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from reid_ray.errors import StorageError
-from reid_ray.on_ray.matching_actors import Arrays, Call, Pool
+from reid_ray.on_ray.actors.pool import Arrays, Call, Pool
 from reid_ray.runs import files, seals
 
 

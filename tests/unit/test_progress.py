@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from reid_ray.on_ray import progress
-from reid_ray.on_ray.progress import Phase
+from reid_ray import progress
+from reid_ray.progress import Phase
 
 
 @pytest.fixture

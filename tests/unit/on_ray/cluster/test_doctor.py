@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_ray.on_ray import doctor
+from reid_ray.on_ray.cluster import doctor
 
 
 def test_a_library_that_does_not_import_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

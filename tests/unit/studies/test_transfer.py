@@ -8,12 +8,12 @@ import pytest
 
 from reid_ray.config.tune import Study
 from reid_ray.errors import ConfigError
-from reid_ray.on_ray.halving import write_stopped
-from reid_ray.on_ray.planning import StudyPlan, plan_study
-from reid_ray.on_ray.transfer import adopt, plan_transfer, refuse_empty
-from reid_ray.on_ray.trial import Plan
+from reid_ray.on_ray.training.asha import write_stopped
 from reid_ray.runs.study import StudyFolder
 from reid_ray.splits.domains import learned_from
+from reid_ray.studies.planning import StudyPlan, plan_study
+from reid_ray.studies.transfer import adopt, plan_transfer, refuse_empty
+from reid_ray.studies.trial import Plan
 
 HERDS = {"north": "equid", "south": "equid", "giraffe": "ruminant"}
 

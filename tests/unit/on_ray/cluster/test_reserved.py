@@ -1,8 +1,8 @@
 """What methods hold of a cluster, by hand."""
 
 from reid_ray.config.tune import Scaling
-from reid_ray.on_ray.reserved import reserved
-from reid_ray.on_ray.session import Cluster
+from reid_ray.on_ray.cluster.reserved import reserved
+from reid_ray.on_ray.cluster.session import Cluster
 
 
 def test_ddp_trials_hold_all_their_workers() -> None:

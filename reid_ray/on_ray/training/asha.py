@@ -11,9 +11,9 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from reid_ray.config.tune import Asha, Search
-from reid_ray.on_ray.trial import Plan
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.trial import Plan
 
 CRITERION = "val/top1"
 

@@ -13,9 +13,9 @@ from ray.train.torch import TorchTrainer
 from reid_ray.config.tune import Scaling
 from reid_ray.embedding.context import Worker
 from reid_ray.errors import ResourceError, TrialError
-from reid_ray.on_ray.network import NodeAddresses
-from reid_ray.on_ray.trial import Materials, Plan, run
+from reid_ray.on_ray.cluster.network import NodeAddresses
 from reid_ray.runs.methods import MethodFolder
+from reid_ray.studies.trial import Materials, Plan, run
 
 PROCESS_GROUP_TIMEOUT_S = 300
 HOLDER_CPUS = 0.01

@@ -6,9 +6,9 @@ import pytest
 
 from reid_ray.config.tune import Scaling
 from reid_ray.errors import ResourceError
-from reid_ray.on_ray.session import Cluster
-from reid_ray.on_ray.training import check_fits
-from reid_ray.on_ray.tuning import concurrent_trials, gpus_per_worker
+from reid_ray.on_ray.cluster.session import Cluster
+from reid_ray.on_ray.training.placement import check_fits
+from reid_ray.on_ray.training.tuning import concurrent_trials, gpus_per_worker
 
 
 def cluster(cpus: int, gpus: int) -> Cluster:

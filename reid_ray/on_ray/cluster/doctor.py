@@ -20,7 +20,7 @@ from reid_ray.runs import files
 from reid_ray.runs.storage import address, remote
 
 if TYPE_CHECKING:
-    from reid_ray.on_ray.nodes import Node
+    from reid_ray.on_ray.cluster.nodes import Node
 
 Status = Literal["ok", "note", "fault"]
 
@@ -165,8 +165,8 @@ def _mlflow(uri: str | None, storage: Path) -> Check:
 
 def _cluster(storage: Path) -> Iterator[Check]:
     """Ray, and that every node of it can write where results go."""
-    from reid_ray.on_ray.nodes import ask_nodes
-    from reid_ray.on_ray.session import cluster
+    from reid_ray.on_ray.cluster.nodes import ask_nodes
+    from reid_ray.on_ray.cluster.session import cluster
 
     try:
         with cluster() as found:

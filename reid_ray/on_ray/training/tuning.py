@@ -19,13 +19,13 @@ from reid_ray.config.training import Trial
 from reid_ray.config.tune import Scaling
 from reid_ray.embedding.memory import estimate
 from reid_ray.errors import ResourceError
-from reid_ray.on_ray.halving import Halving, write_stopped
-from reid_ray.on_ray.room import check_trainings, look
-from reid_ray.on_ray.session import Cluster
-from reid_ray.on_ray.training import HOLDER_CPUS, check_fits, train_distributed, train_here
-from reid_ray.on_ray.trial import Plan
+from reid_ray.on_ray.cluster.session import Cluster
+from reid_ray.on_ray.training.asha import Halving, write_stopped
+from reid_ray.on_ray.training.placement import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.runs.storage import address, remote
 from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.capacity import check_trainings, look
+from reid_ray.studies.trial import Plan
 
 Progress = Callable[[Plan, int, bool], None]
 """Called with a plan, its epochs so far, and whether it has ended."""

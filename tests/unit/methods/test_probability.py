@@ -7,8 +7,8 @@ from scipy.optimize import minimize
 from sklearn.metrics import brier_score_loss
 
 from reid_ray.errors import DatasetError
-from reid_ray.evaluation import confidence
-from reid_ray.evaluation.confidence import Confidence, per_identity, together
+from reid_ray.methods import probability as confidence
+from reid_ray.methods.probability import Confidence, per_identity, together
 
 
 def scores_of(

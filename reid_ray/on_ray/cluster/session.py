@@ -71,7 +71,7 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
         os.environ.setdefault(name, value)
     import ray
 
-    from reid_ray.on_ray.growth import grown
+    from reid_ray.on_ray.cluster.autoscaling import grown
 
     running, joined = ray.is_initialized(), "RAY_ADDRESS" in os.environ
     _quiet()

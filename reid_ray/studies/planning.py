@@ -16,8 +16,8 @@ from reid_ray.embedding.availability import Found, find
 from reid_ray.embedding.backbones import resolve_weights
 from reid_ray.errors import ConfigError
 from reid_ray.on_ray.encoders import EncoderPlan
-from reid_ray.on_ray.trial import Plan
 from reid_ray.runs.methods import method_key
+from reid_ray.studies.trial import Plan
 
 
 @dataclass(frozen=True)
