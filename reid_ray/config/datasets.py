@@ -45,8 +45,9 @@ class Detections(Config):
     """A detector's results for photos of one animal each: only the animal is looked at."""
 
     file: str
-    """MegaDetector's JSON, relative to `root` unless absolute; the repository's own format (shares of
-    the photo) and the list that the `megadetector` command writes (corners in pixels) are told apart."""
+    """MegaDetector's or SpeciesNet's JSON, relative to `root` unless absolute; MegaDetector's own format
+    (shares of the photo), the list that the `megadetector` command writes (corners in pixels) and
+    SpeciesNet's `predictions.json` are told apart."""
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.2
     several: Literal["best", "all"] = "best"
     """`best`: the surest box of each photo; `all`: each box of a photo of unknown animals becomes a
@@ -90,18 +91,25 @@ class _Photos(_Dataset):
     encounter_from: EncounterFrom | None = None
     """Takes the place of the source's own `encounter`."""
     detections: Detections | None = None
+    follow_links: bool = False
+    """Enter and read what links lead to, also out of `root`; by default they are not followed."""
 
 
 class FolderDataset(_Photos):
     """One folder per identity below `root`; photos directly or deeper inside."""
 
     source: Literal["folder"]
+    level: Annotated[int, Field(ge=1, le=20)] = 1
+    """Which folder on the way to a photo names the animal: 2 for `2021/leo/1.jpg`."""
+    only: tuple[str, ...] = ()
+    """These files alone, relative to `root`; default: all photos."""
 
 
 class ColumnNames(Config):
     """What the table calls its columns (wildlife-datasets' names by default)."""
 
     image_id: str = "image_id"
+    """Empty: ids are made of the paths."""
     identity: str = "identity"
     """Empty: the table names nobody, all animals are unknown."""
     path: str = "path"
@@ -109,8 +117,22 @@ class ColumnNames(Config):
     bbox: str = "bbox"
     date: str = "date"
     orientation: str = "orientation"
+    """The side that is seen; also called viewpoint."""
     species: str = "species"
     encounter: str = "encounter"
+    location: str = "location"
+    folder: str = ""
+    """Column with the photo's folder, which goes before `path`, as in Timelapse's `RelativePath`."""
+    bbox_sides: tuple[str, str, str, str] | None = None
+    """Four columns with the box, where no single one has it."""
+    bbox_kind: Literal["xywh", "xyxy"] = "xywh"
+    """Whether boxes are x, y, width, height, or two opposite corners."""
+
+    @property
+    def single(self) -> dict[str, str]:
+        """Our column -> the table's, where one has all of it; those that are not there are left out."""
+        given = self.model_dump(exclude={"folder", "bbox_sides", "bbox_kind"})
+        return {ours: theirs for ours, theirs in given.items() if theirs}
 
 
 class TableDataset(_Photos):
@@ -119,6 +141,8 @@ class TableDataset(_Photos):
     source: Literal["table"]
     metadata: str = "metadata.csv"
     """The table, relative to `root` unless absolute; `.csv`, `.tsv`, `.xlsx` or `.parquet`."""
+    sheet: str | None = None
+    """Of a spreadsheet; default: the first."""
     columns: ColumnNames = ColumnNames()
     group_by: str | None = None
     """Column with each photo's species group, for a collection of several (`species`, say); where it is
@@ -150,9 +174,19 @@ class WildbookDataset(_Photos):
     source: Literal["wildbook"]
     metadata: str = "metadata.xlsx"
     """The sheet, relative to `root` unless absolute; `.xlsx`, `.csv`, `.tsv` or `.parquet`."""
+    sheet: str | None = None
+    """Of a spreadsheet; default: the first."""
 
 
-PhotoDataset = FolderDataset | TableDataset | CocoDataset | WildbookDataset
+class CamtrapDataset(_Photos):
+    """A Camtrap DP package: `media.csv` joined with `observations.csv` and `deployments.csv`."""
+
+    source: Literal["camtrap_dp"]
+    package: str = "datapackage.json"
+    """Names the three tables, relative to `root`; where it is not there, they go by their usual names."""
+
+
+PhotoDataset = FolderDataset | TableDataset | CocoDataset | WildbookDataset | CamtrapDataset
 Dataset = Annotated[HerdDataset | PhotoDataset, Field(discriminator="source")]
 
 

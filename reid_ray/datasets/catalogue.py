@@ -3,12 +3,14 @@
 In: `Data`. Out: `LoadedRows`: rows that can be read, and the photos put aside with the reason.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
 import pandas as pd
 
 from reid_ray.config.datasets import (
+    CamtrapDataset,
     CocoDataset,
     Data,
     Dataset,
@@ -20,15 +22,23 @@ from reid_ray.config.datasets import (
     WildbookDataset,
 )
 from reid_ray.datasets import schema
+from reid_ray.datasets.boxes import parse_bbox
+from reid_ray.datasets.camtrap import read_camtrap
 from reid_ray.datasets.coco import read_coco
+from reid_ray.datasets.columns import columns_read
+from reid_ray.datasets.dates import read_dates
 from reid_ray.datasets.encounters import ENCOUNTER, derive_encounters
 from reid_ray.datasets.folder import read_folder
+from reid_ray.datasets.intake import BoxCount, Intake
 from reid_ray.datasets.megadetector import add_boxes
+from reid_ray.datasets.paths import SEVERAL, PathFinder
 from reid_ray.datasets.roots import Root, open_root
-from reid_ray.datasets.table import parse_bbox, read_table
+from reid_ray.datasets.table import read_table
 from reid_ray.datasets.wildbook import read_wildbook
 from reid_ray.errors import DatasetError
 
+_TWICE = "image_id is given twice; the first row is kept"
+_AGAIN = "the same photo, animal and box are listed twice; the first row is kept"
 _LONGEST_NAME = 500
 """Of an animal; a longer one is a cell that went wrong, and no page could show it."""
 
@@ -40,10 +50,18 @@ class LoadedRows(NamedTuple):
         rows: datasets in config order, then image_id ascending (as numbers if all are integers);
             optional text columns are "" where a collection has none, `bbox` is then None.
         quarantine: dataset, image_id, path, reason.
+        intakes: what was noticed of each collection.
     """
 
     rows: pd.DataFrame
     quarantine: pd.DataFrame
+    intakes: tuple[Intake, ...] = ()
+
+
+class _One(NamedTuple):
+    rows: pd.DataFrame
+    faults: list[schema.Fault]
+    intake: Intake
 
 
 def load_rows(data: Data, *, made: Path) -> LoadedRows:
@@ -53,27 +71,26 @@ def load_rows(data: Data, *, made: Path) -> LoadedRows:
         DatasetError: a collection as a whole is unusable: no root, no column, nothing left, or more
             than `data.images.max_bad_share` of it put aside.
     """
-    tables, faults = [], []
-    for dataset in data.datasets:
-        rows, bad = _load_one(dataset, data.images, made=made)
-        tables.append(rows)
-        faults += bad
-    return LoadedRows(_join(tables), schema.quarantine(faults))
+    return _joined([_load_one(dataset, data.images, made=made) for dataset in data.datasets])
 
 
 def expected_rows(data: Data, *, made: Path) -> LoadedRows:
     """`load_rows` for a look ahead: herds that are not there yet are counted, not rendered."""
-    tables, faults = [], []
+    loaded = []
     for dataset in data.datasets:
         if isinstance(dataset, HerdDataset):
             from reid_ray.datasets.herd import herd_table
 
-            tables.append(_named(herd_table(dataset), dataset, ""))
+            loaded.append(_One(_named(herd_table(dataset), dataset, ""), [], Intake(dataset.name)))
         else:
-            rows, bad = _load_one(dataset, data.images, made=made)
-            tables.append(rows)
-            faults += bad
-    return LoadedRows(_join(tables), schema.quarantine(faults))
+            loaded.append(_load_one(dataset, data.images, made=made))
+    return _joined(loaded)
+
+
+def _joined(loaded: list[_One]) -> LoadedRows:
+    faults = [fault for one in loaded for fault in one.faults]
+    intakes = tuple(one.intake for one in loaded)
+    return LoadedRows(_join([one.rows for one in loaded]), schema.quarantine(faults), intakes)
 
 
 def refuse_bad_share(dataset: str, *, bad: int, total: int, images: Images) -> None:
@@ -90,33 +107,81 @@ def refuse_bad_share(dataset: str, *, bad: int, total: int, images: Images) -> N
         )
 
 
-def _load_one(dataset: Dataset, images: Images, *, made: Path) -> tuple[pd.DataFrame, list[schema.Fault]]:
+def root_of(dataset: PhotoDataset) -> Root:
+    """Where the files of a collection are."""
+    return open_root(dataset.root, follow_links=dataset.follow_links)
+
+
+def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
     if isinstance(dataset, HerdDataset):
         # Imported here: it renders pictures, which most runs never need.
         from reid_ray.datasets.herd import herd_root
 
         root_of_herd = herd_root(made, dataset)
         dataset = TableDataset(source="table", name=dataset.name, group=dataset.group, root=root_of_herd)
-    root = open_root(dataset.root)
+    root = root_of(dataset)
     if not root.exists():
         raise DatasetError(f"{dataset.name}: no folder {root.text}; set root to its folder")
     raw, faults = _read(dataset, root)
+    intake = Intake(dataset.name)
+    if not isinstance(dataset, FolderDataset):
+        raw, intake = _found(raw, dataset, root)
+    raw, intake = _dated(raw, intake)
+    own_ids = "image_id" in raw
+    if not own_ids:
+        raw.insert(0, "image_id", schema.make_ids(raw))
     if dataset.encounter_from is not None and len(raw):
         raw[ENCOUNTER] = derive_encounters(raw, dataset.encounter_from, dataset=dataset.name)
-    if dataset.detections:
-        raw, without = add_boxes(raw, dataset.detections, root, dataset=dataset.name)
-        faults = faults + without
+    if dataset.detections and len(raw):
+        boxed = add_boxes(raw, dataset.detections, root, dataset=dataset.name)
+        raw, faults = boxed.rows, faults + boxed.faults
+        intake = replace(intake, detected=boxed.names, boxes=boxed.boxes)
     total = len(raw) + len(faults)
     if total == 0:
         raise DatasetError(f"{dataset.name}: no photo found in {dataset.root}; check root and its files")
-    rows, bad = _check(raw, dataset, root, crop=images.crop == "bbox")
+    rows, bad = _check(raw, dataset, root, crop=images.crop == "bbox", own_ids=own_ids)
     faults = faults + bad
     if not len(rows):
         reasons = sorted({reason for *_, reason in faults})[:3]
-        raise DatasetError(f"{dataset.name}: none of {total} photos can be used: {'; '.join(reasons)}")
+        told = f"; {intake.paths.sentence()}" if intake.paths else ""
+        raise DatasetError(f"{dataset.name}: none of {total} photos can be used: {'; '.join(reasons)}{told}")
     refuse_bad_share(dataset.name, bad=len(faults), total=total, images=images)
     schema.refuse_collisions(rows["identity"], dataset=dataset.name)
-    return rows, faults
+    if intake.boxes is None and "bbox" in rows and (boxes := int(rows["bbox"].notna().sum())):
+        intake = replace(intake, boxes=BoxCount(len(rows), boxes))
+    return _One(rows, faults, intake)
+
+
+def _found(raw: pd.DataFrame, dataset: PhotoDataset, root: Root) -> tuple[pd.DataFrame, Intake]:
+    """Rows with the paths of the files that the listing means; what is not found stays as written."""
+    names = pd.Series(raw["path"].unique(), dtype=object)
+    wrong = [root.fault(name) for name in names]
+    known = {name for name, fault in zip(names, wrong, strict=True) if not _unfound(fault)}
+    # The folder is gone through only where it must be.
+    files = root.inventory().files if len(known) < len(names) else ()
+    found = PathFinder(files).find([name for name in names if name], known=known)
+    paths = {name: match.path for name, match in found.by_name.items() if match.path}
+    raw = raw.assign(path=raw["path"].map(lambda name: paths.get(name, name)).astype("str"))
+    several = {name for name, match in found.by_name.items() if match.how == "several"}
+    if several:
+        raw["_fault"] = raw["path"].map(lambda name: SEVERAL if name in several else None)
+    used: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    if isinstance(dataset, TableDataset):
+        used, unused = columns_read(dataset, [str(name) for name in raw if name != "_fault"])
+    return raw, Intake(dataset.name, paths=found, used=used, unused=unused)
+
+
+def _unfound(fault: str | None) -> bool:
+    """Whether a file might still be found by another spelling of its path."""
+    return fault is not None and fault.startswith(("missing file", "path is absolute", "no path"))
+
+
+def _dated(raw: pd.DataFrame, intake: Intake) -> tuple[pd.DataFrame, Intake]:
+    if "date" not in raw:
+        return raw, intake
+    dates = read_dates(raw["date"])
+    return raw.assign(date=dates.texts), replace(intake, date_note=dates.note, date_problem=dates.problem)
 
 
 def _read(dataset: PhotoDataset, root: Root) -> tuple[pd.DataFrame, list[schema.Fault]]:
@@ -130,17 +195,29 @@ def _read(dataset: PhotoDataset, root: Root) -> tuple[pd.DataFrame, list[schema.
             return read_coco(dataset, root)
         case WildbookDataset():
             return read_wildbook(dataset, root)
+        case CamtrapDataset():
+            return read_camtrap(dataset, root)
     assert_never(dataset)
 
 
 def _check(
-    raw: pd.DataFrame, dataset: PhotoDataset, root: Root, *, crop: bool
+    raw: pd.DataFrame, dataset: PhotoDataset, root: Root, *, crop: bool, own_ids: bool
 ) -> tuple[pd.DataFrame, list[schema.Fault]]:
-    """Clean the columns, put bad rows aside, sort and name the rest."""
+    """Clean the columns, put bad rows aside, sort and name the rest.
+
+    Args:
+        own_ids: whether the source has ids of its own.
+    """
     rows = raw.assign(
         image_id=schema.clean_text(raw["image_id"]), identity=schema.clean_identities(raw["identity"])
     )
-    reasons = pd.Series([root.fault(path) for path in rows["path"]], rows.index, dtype=object)
+    if "orientation" in rows:
+        rows["orientation"] = schema.clean_sides(rows["orientation"])
+    faults_of = {path: root.fault(path) for path in rows["path"].unique()}
+    reasons = rows["path"].map(faults_of).astype(object)
+    reasons = reasons.where(reasons.notna(), None)
+    if "_fault" in rows:
+        reasons = rows.pop("_fault").where(lambda fault: fault.notna(), reasons)
     if "bbox" in rows:
         rows["bbox"], box_reasons = _boxes(rows["bbox"])
         if crop:
@@ -151,7 +228,7 @@ def _check(
     reasons = reasons.where(reasons.notna() | ~long, lengths)
     # The first good row of an id stays, so a missing file cannot displace a present one.
     repeated = rows[reasons.isna()].duplicated("image_id")
-    reasons[repeated.index[repeated]] = "image_id is given twice; the first row is kept"
+    reasons[repeated.index[repeated]] = _TWICE if own_ids else _AGAIN
     bad = rows[reasons.notna()]
     faults = [
         (dataset.name, image_id, path, reason)

@@ -17,7 +17,7 @@ from reid_ray.errors import DatasetError
 
 IDENTITY_FIELDS = ("individual_id", "identity", "individual", "name")
 CATEGORY = "category"
-_NOT_ANIMALS = frozenset({"empty", "human", "person", "people", "vehicle", "car"})
+NOT_ANIMALS = frozenset({"empty", "human", "person", "people", "vehicle", "car"})
 """Categories of camera-trap annotations that show no animal."""
 
 _FROM = {
@@ -67,7 +67,7 @@ def read_coco(dataset: CocoDataset, root: Root) -> tuple[pd.DataFrame, list[sche
         if image is None:
             reason = f"annotation of image {image_id}, which is not listed under images"
             faults.append((dataset.name, str(entry.get("id", "")), "", reason))
-        elif species.lower() not in _NOT_ANIMALS:
+        elif species.lower() not in NOT_ANIMALS:
             # One photo may show several animals, so rows go by annotation where it has an id.
             name = str(entry.get("id", image_id))
             name = name if name not in used else f"{image_id}#{len(used)}"

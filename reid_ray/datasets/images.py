@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import cv2
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from reid_ray.config.datasets import Images
+from reid_ray.datasets.kinds import HEAD_BYTES, is_heif
 from reid_ray.datasets.roots import open_root
 from reid_ray.errors import DatasetError
 
@@ -25,7 +27,9 @@ MIN_SIDE_PX = 32
 MAX_ASPECT = 20
 """A longer strip would grow without bound when its short side is brought to size."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+_AVIF = (b"avif", b"avis")
+_DAMAGED_HEIC = "HEIC file that cannot be decoded; convert it to JPEG"
 _DRAFT_MARGIN = 4
 _MOST_SCANS = 20
 """Of the largest photo; smaller ones may have more. Cameras and editors write 1 to 12."""
@@ -168,18 +172,32 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """A photo whose header was read and found harmless; whatever fails with it is a `BadImage`."""
     # Pillow's own limit is raised as far as ours and no further, so that ours alone decides.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
+    formats = _FORMATS
+    if heif := is_heif(data[:HEAD_BYTES]) and data[8:12] not in _AVIF:
+        _register_heif()
+        formats = ("HEIF",)
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             _refuse_work(data, image, max_pixels)
             yield image
     except UnidentifiedImageError:
-        raise BadImage(_unknown_format(data)) from None
+        raise BadImage(_DAMAGED_HEIC if heif else _unknown_format(data)) from None
     except (Image.DecompressionBombError, MemoryError):
         raise BadImage(f"more than {max_pixels} pixels") from None
     except BadImage:
         raise
     except Exception as error:  # Pillow's plugins raise anything on damaged files.
+        if heif:
+            raise BadImage(_DAMAGED_HEIC) from None
         raise BadImage(f"damaged image: {type(error).__name__}: {error}") from None
+
+
+@cache
+def _register_heif() -> None:
+    """Once per process, and only where such a photo is met: the decoder takes a while to load."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False)
 
 
 def prepare(pixels: Pixels, *, short_px: int, bbox: Sequence[float] | None = None) -> Pixels:
@@ -241,7 +259,7 @@ def _unknown_format(data: bytes) -> str:
     known = f"not an image of a known format ({', '.join(_FORMATS)})"
     if data[4:8] != b"ftyp":
         return known
-    # Of phones: HEIC, AVIF; Canon's CR3 as well.
+    # Films of phones, and Canon's CR3.
     brand = data[8:12].decode("ascii", "replace").strip().upper()
     return f"{known} but {brand if brand.isalnum() else 'a film'}; convert it to JPEG"
 

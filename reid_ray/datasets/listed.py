@@ -46,19 +46,36 @@ def read_listed(dataset: str, file: str, inside: Root, *, what: str, kinds: str)
         ) from None
 
 
-def excel(data: bytes, where: str) -> pa.Table:
-    """The first sheet, every cell as text; empty rows are left out.
+def sheet_names(data: bytes, where: str) -> list[str]:
+    """Of a spreadsheet, in its order; charts are left out.
 
     Raises:
         DatasetError: not a readable .xlsx file.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            unpacked = sum(part.file_size for part in packed.infolist())
-        if unpacked > _MOST_UNPACKED:
-            raise ValueError(f"unpacks to {unpacked} bytes, too many for a list of photos")
-        _refuse_sparse(data)
-        sheet = pd.read_excel(io.BytesIO(data), dtype=str, keep_default_na=False, engine="openpyxl")
+        _refuse_large(data)
+        return [sheet.title for sheet in openpyxl.load_workbook(io.BytesIO(data), read_only=True).worksheets]
+    except Exception as error:  # openpyxl raises anything on damaged files
+        raise DatasetError(
+            f"{where}: not a readable spreadsheet ({type(error).__name__}: {error}); save it as .xlsx or .csv"
+        ) from None
+
+
+def excel(data: bytes, where: str, name: str | None = None) -> pa.Table:
+    """The sheet of this name, or the first, every cell as text; empty rows are left out.
+
+    Raises:
+        DatasetError: not a readable .xlsx file, or no such sheet.
+    """
+    names = sheet_names(data, where)
+    if name is not None and name not in names:
+        raise DatasetError(f"{where}: no sheet {name!r}; found {names}; correct `sheet`")
+    name = names[0] if name is None else name
+    try:
+        _refuse_sparse(data, name)
+        sheet = pd.read_excel(
+            io.BytesIO(data), sheet_name=name, dtype=str, keep_default_na=False, engine="openpyxl"
+        )
     except Exception as error:  # openpyxl raises anything on damaged files
         raise DatasetError(
             f"{where}: not a readable spreadsheet ({type(error).__name__}: {error}); save it as .xlsx or .csv"
@@ -68,9 +85,16 @@ def excel(data: bytes, where: str) -> pa.Table:
     return pa.Table.from_pandas(filled.astype("str"), preserve_index=False)
 
 
-def _refuse_sparse(data: bytes) -> None:
+def _refuse_large(data: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(data)) as packed:
+        unpacked = sum(part.file_size for part in packed.infolist())
+    if unpacked > _MOST_UNPACKED:
+        raise ValueError(f"unpacks to {unpacked} bytes, too many for a list of photos")
+
+
+def _refuse_sparse(data: bytes, name: str) -> None:
     """One cell in the last corner would make a sheet of 17 thousand million; ValueError if so."""
-    sheet = openpyxl.load_workbook(io.BytesIO(data), read_only=True).worksheets[0]
+    sheet = openpyxl.load_workbook(io.BytesIO(data), read_only=True)[name]
     sheet.reset_dimensions()  # the file may say anything
     widest = 0
     for number, row in enumerate(sheet.iter_rows(values_only=True), 1):

@@ -1,30 +1,47 @@
-"""Give photos the box of their animal from MegaDetector's results.
+"""Give photos the box of their animal from MegaDetector's or SpeciesNet's results.
 
 In: rows of photos and a results file. Out: the rows with `bbox`, more of them where a photo shows
 several unknown animals.
 
-Two formats are in use under one name. The one of the MegaDetector repository is a map whose boxes are
+Two formats are in use under MegaDetector's name. The one of its repository is a map whose boxes are
 [x, y, width, height] in shares of the photo; the one that the `megadetector` command of PyTorch-Wildlife
-writes is a list whose boxes are [x1, y1, x2, y2] in pixels.
+writes is a list whose boxes are [x1, y1, x2, y2] in pixels. SpeciesNet's `predictions.json` is a map of
+`predictions`, each with `filepath` and such detections in shares.
 """
 
 import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from reid_ray.config.datasets import Detections
 from reid_ray.datasets import schema
+from reid_ray.datasets.boxes import has_bbox
+from reid_ray.datasets.intake import BoxCount
 from reid_ray.datasets.listed import parse_json, read_listed
+from reid_ray.datasets.paths import PathFinder, Resolved
 from reid_ray.datasets.roots import Root
-from reid_ray.datasets.table import has_bbox
 from reid_ray.errors import DatasetError
 
 ANIMAL = "animal"
+
+
+class Boxed(NamedTuple):
+    """Rows with boxes.
+
+    Attributes:
+        faults: photos without a box, where `detections.without` puts them aside.
+        names: what the file's names mean.
+        boxes: count of photos with and without a box.
+    """
+
+    rows: pd.DataFrame
+    faults: list[schema.Fault]
+    names: Resolved
+    boxes: BoxCount
 
 
 class Box(NamedTuple):
@@ -34,26 +51,25 @@ class Box(NamedTuple):
     xywh: tuple[float, float, float, float]
 
 
-def add_boxes(
-    rows: pd.DataFrame, detections: Detections, root: Root, *, dataset: str
-) -> tuple[pd.DataFrame, list[schema.Fault]]:
+def add_boxes(rows: pd.DataFrame, detections: Detections, root: Root, *, dataset: str) -> Boxed:
     """`bbox` for each photo that has none of its own.
 
-    Returns:
-        The rows, and faults for photos without a box where `detections.without` puts them aside.
-
     Raises:
-        DatasetError: not MegaDetector's results, or none of the photos is in them.
+        DatasetError: not a detector's results, or none of the photos is in them.
     """
     where, data = read_listed(
         dataset, detections.file, root, what="detections", kinds="MegaDetector's .json file"
     )
-    boxes = read_boxes(parse_json(data, where), where, min_confidence=detections.min_confidence)
-    named = _by_row(rows["path"], boxes)
+    raw = parse_json(data, where)
+    boxes = read_boxes(raw, where, min_confidence=detections.min_confidence)
+    named, names = _by_row(rows["path"], boxes)
     if not any(boxes_of is not None for boxes_of in named):
+        several = names.count("several")
         raise DatasetError(
-            f"{where}: has none of the {len(rows)} photos of {dataset}; it lists for example "
-            f"{next(iter(boxes), 'nothing')}, the photos are for example {rows['path'].iloc[0]}"
+            f"{where}: has none of the {len(rows)} photos of {dataset}"
+            + (f", as {several} of its names fit several photos each" if several else "")
+            + f"; it lists for example {next(iter(boxes), 'nothing')}, the photos are for example "
+            f"{rows['path'].iloc[0]}; run the detector on the folder that holds all of them"
         )
     own = rows["bbox"] if "bbox" in rows else pd.Series("", rows.index, dtype="str")
     unknown = schema.clean_identities(rows["identity"]).eq(schema.UNKNOWN)
@@ -72,7 +88,23 @@ def add_boxes(
         for number, one in enumerate(kept):
             name = row["image_id"] if number == 0 else f"{row['image_id']}#{number + 1}"
             records.append(row | {"image_id": name, "bbox": json.dumps(one.xywh)})
-    return pd.DataFrame(records, columns=[*rows.columns.union(["bbox"], sort=False)]), faults
+    failed = _failed(raw, names)
+    lost = [
+        path
+        for path, found, box in zip(rows["path"], named, own, strict=True)
+        if not (found or has_bbox(box))
+    ]
+    listed = {path for path, found in zip(rows["path"], named, strict=True) if found is not None}
+    count = BoxCount(
+        photos=len(rows),
+        boxed=len(rows) - len(lost),
+        file=where.rpartition("/")[2],
+        unlisted=sum(path not in listed for path in lost),
+        failed=sum(path in listed and path in failed for path in lost),
+        empty=sum(path in listed and path not in failed for path in lost),
+    )
+    table = pd.DataFrame(records, columns=[*rows.columns.union(["bbox"], sort=False)])
+    return Boxed(table, faults, names, count)
 
 
 def read_boxes(raw: Any, where: str, *, min_confidence: float) -> dict[str, list[Box]]:
@@ -94,19 +126,44 @@ def read_boxes(raw: Any, where: str, *, min_confidence: float) -> dict[str, list
     return {file: sorted(boxes, reverse=True) for file, boxes in found.items()}
 
 
+def is_results(raw: Any) -> bool:
+    """Whether a JSON is a detector's results, by its first photo."""
+    first: Any = next(iter(photos_in(raw)), None)
+    if not isinstance(first, dict) or not {"file", "filepath"} & set(first):
+        return False
+    return bool({"detections", "failure", "failures"} & set(first))
+
+
+def photos_in(raw: Any) -> list[Any]:
+    """The results of photos in any of the formats; none where it is no such file."""
+    found = raw.get("images", raw.get("predictions")) if isinstance(raw, dict) else raw
+    return found if isinstance(found, list) else []
+
+
+def _failed(raw: Any, names: Resolved) -> set[str]:
+    """Photos that the detector could not read."""
+    return {
+        names.by_name[file].path
+        for image in photos_in(raw)
+        if image.get("failure") or (image.get("failures") and not image.get("detections"))
+        if (file := str(image.get("file", image.get("filepath")))) in names.by_name
+    }
+
+
 def _shares(raw: dict[str, Any]) -> Iterator[tuple[str, list[Box]]]:
-    """The repository's format; a photo that could not be read has `failure` and no detections."""
+    """The repository's format and SpeciesNet's; a photo that could not be read has no detections."""
     categories = raw.get("detection_categories") or {"1": ANIMAL}
-    for image in raw["images"]:
+    for image in raw["predictions"] if "predictions" in raw else raw["images"]:
         boxes = []
         for found in image.get("detections") or ():
-            if str(categories.get(str(found["category"]))).lower() == ANIMAL:
+            category = found.get("label", categories.get(str(found["category"])))
+            if str(category).lower() == ANIMAL:
                 x, y, w, h = (float(side) for side in found["bbox"])
                 # Rounding may push a box past the edge, where it would be taken for pixels.
                 x, y = max(x, 0.0), max(y, 0.0)
                 box = (x, y, min(w, 1 - x), min(h, 1 - y))
                 boxes.append(_finite(float(found["conf"]), box))
-        yield image["file"], boxes
+        yield image["filepath"] if "predictions" in raw else image["file"], boxes
 
 
 def _corners(raw: list[Any]) -> Iterator[tuple[str, list[Box]]]:
@@ -126,28 +183,15 @@ def _finite(confidence: float, box: tuple[float, float, float, float]) -> Box:
     return Box(confidence, box)
 
 
-def _by_row(paths: pd.Series, boxes: dict[str, list[Box]]) -> list[list[Box] | None]:
-    """Boxes of each path; None where its file is not listed.
+def _by_row(paths: pd.Series, boxes: dict[str, list[Box]]) -> tuple[list[list[Box] | None], Resolved]:
+    """Boxes of each path, None where its file is not listed; and what the listed names mean.
 
-    A detector is often run from another folder, so a file also counts as the one path that it ends
-    with (or that ends with it), if there is just one.
+    A detector is often run from another folder, or before photos were sorted, so names need not be those
+    of the paths; see `PathFinder`.
     """
-    tails: dict[str, list[str]] = defaultdict(list)
-    for file in boxes:
-        tails[PurePosixPath(file.replace("\\", "/")).name].append(file)
-    found: list[list[Box] | None] = []
-    for path in paths:
-        if path in boxes:
-            found.append(boxes[path])
-            continue
-        near = [
-            file
-            for file in tails.get(PurePosixPath(path).name, ())
-            if _ends_with(file.replace("\\", "/"), path) or _ends_with(path, file)
-        ]
-        found.append(boxes[near[0]] if len(near) == 1 else None)
-    return found
-
-
-def _ends_with(longer: str, shorter: str) -> bool:
-    return longer == shorter or longer.endswith("/" + shorter.lstrip("/"))
+    names = PathFinder(list(dict.fromkeys(paths))).find(boxes)
+    by_path: dict[str, list[Box]] = {}
+    for name, match in names.by_name.items():
+        if match.path:  # a file may be listed in two spellings
+            by_path[match.path] = sorted([*by_path.get(match.path, []), *boxes[name]], reverse=True)
+    return [by_path.get(path) for path in paths], names

@@ -6,7 +6,6 @@ none.
 
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -14,14 +13,45 @@ from urllib.parse import unquote, urlparse
 
 from pyarrow import fs
 
+from reid_ray.datasets.kinds import HEAD_BYTES
 from reid_ray.errors import DatasetError, StorageError
 from reid_ray.runs.storage import open_filesystem
 
 MAX_BYTES = 1 << 29
 """A larger file is no photo; reading it would only fill the memory."""
 
-HIDDEN = ("@eaDir",)
-"""Folders that storage boxes put beside photos; names that begin with a dot are hidden as well."""
+HIDDEN = frozenset({"@eadir", "thumbs.db", "desktop.ini", "__macosx"})
+"""What systems and storage boxes put beside photos, in lower case; names that begin with a dot, or as
+those of files open in Office with `~$`, are hidden as well."""
+
+BINS = frozenset(
+    {
+        *("#recycle", "$recycle.bin", "@recycle", "@recycle.bin", "recycler", "recycled", "recycle bin"),
+        *("_trash", "trash", "trashed", "deleted", "_deleted", "found.000", "lost+found", "#snapshot"),
+        *("system volume information", "@tmp", "thumbnails", "_thumbnails", "@__thumb"),
+    }
+)
+"""Folders of deleted photos, small copies and the system, in lower case: passed over, but named."""
+
+LINKS = "?links=follow"
+"""At the end of the address of a root whose links are followed."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All that lies below a root, each tuple sorted within folders.
+
+    Attributes:
+        files: relative POSIX paths of files that are not hidden.
+        closed: folders that are not entered, as they are a link or may not be read.
+        bins: folders of deleted photos and of the system, which are passed over.
+        hidden: how many files and folders are hidden.
+    """
+
+    files: tuple[str, ...]
+    closed: tuple[str, ...] = ()
+    bins: tuple[str, ...] = ()
+    hidden: int = 0
 
 
 class Root(Protocol):
@@ -34,11 +64,12 @@ class Root(Protocol):
 
     def exists(self) -> bool: ...
 
-    def files(self) -> Iterator[str]:
-        """Relative POSIX paths of all files that are not hidden, sorted within each folder.
+    def inventory(self) -> Inventory:
+        """Everything there is, by name alone."""
+        ...
 
-        A folder that is not entered, as it is a link or may not be read, is given with a `/` at its end.
-        """
+    def head(self, path: str) -> bytes:
+        """The first few bytes of a file; none where it cannot be read."""
         ...
 
     def fault(self, path: str) -> str | None:
@@ -50,13 +81,19 @@ class Root(Protocol):
         ...
 
 
-def open_root(root: str) -> Root:
-    """The collection's root: a local folder unless it is a URI of another scheme."""
+def open_root(root: str, *, follow_links: bool = False) -> Root:
+    """The collection's root: a local folder unless it is a URI of another scheme.
+
+    Args:
+        follow_links: enter and read what links lead to, also out of the root.
+    """
+    follow = follow_links or root.endswith(LINKS)
+    root = root.removesuffix(LINKS)
     scheme = root.partition("://")[0] if "://" in root else ""
     if not scheme:
-        return LocalRoot(str(Path(root).expanduser().resolve()))
+        return LocalRoot(str(Path(root).expanduser().resolve()), follow)
     if scheme == "file":
-        return LocalRoot(str(Path(unquote(urlparse(root).path)).resolve()))
+        return LocalRoot(str(Path(unquote(urlparse(root).path)).resolve()), follow)
     try:
         filesystem, base = open_filesystem(root)
     except StorageError as error:
@@ -65,7 +102,12 @@ def open_root(root: str) -> Root:
 
 
 def hidden(name: str) -> bool:
-    return name.startswith(".") or name in HIDDEN
+    return name.startswith((".", "~$")) or name.casefold() in HIDDEN
+
+
+def is_bin(name: str) -> bool:
+    """Whether a folder of this name holds what was deleted, or belongs to the system."""
+    return name.casefold() in BINS
 
 
 def path_fault(path: str) -> str | None:
@@ -81,6 +123,15 @@ def path_fault(path: str) -> str | None:
     return None
 
 
+def _first_bin(path: str) -> str:
+    """The folder in which a deleted file lies; "" if it lies in none."""
+    folders = path.split("/")[:-1]
+    for depth, name in enumerate(folders, 1):
+        if is_bin(name):
+            return "/".join(folders[:depth])
+    return ""
+
+
 def _size_fault(size: int) -> str | None:
     if size == 0:
         return "empty file"
@@ -93,28 +144,66 @@ def _missing(path: str) -> str:
 
 @dataclass(frozen=True)
 class LocalRoot:
-    """A folder of this machine; `text` is absolute and free of links."""
+    """A folder of this machine.
 
-    text: str
+    Attributes:
+        folder: absolute and free of links.
+        follow: whether links are followed.
+    """
+
+    folder: str
+    follow: bool = False
     _parents: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
-    def exists(self) -> bool:
-        return os.path.isdir(self.text)
+    @property
+    def text(self) -> str:
+        return self.folder + (LINKS if self.follow else "")
 
-    def files(self) -> Iterator[str]:
+    def exists(self) -> bool:
+        return os.path.isdir(self.folder)
+
+    def inventory(self) -> Inventory:
+        files: list[str] = []
         closed: list[str] = []
-        walk = os.walk(self.text, onerror=lambda error: closed.append(error.filename))
+        bins: list[str] = []
+        hid = 0
+        entered: set[str] = set()
+        walk = os.walk(
+            self.folder, onerror=lambda error: closed.append(error.filename), followlinks=self.follow
+        )
         for folder, folders, names in walk:
-            folders[:] = sorted(name for name in folders if not hidden(name))
-            linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-            closed += [os.path.join(folder, name) for name in linked]
-            for name in sorted(name for name in names if not hidden(name)):
-                yield self._relative(os.path.join(folder, name))
-        for folder in closed:
-            yield self._relative(folder) + "/"
+            if self.follow and self._was_entered(folder, entered):
+                folders.clear()
+                continue
+            shown = sorted(name for name in folders if not hidden(name))
+            bins += [os.path.join(folder, name) for name in shown if is_bin(name)]
+            linked = [name for name in shown if os.path.islink(os.path.join(folder, name))]
+            closed += [] if self.follow else [os.path.join(folder, name) for name in linked]
+            kept = sorted(name for name in names if not hidden(name))
+            hid += len(names) - len(kept) + len(folders) - len(shown)
+            folders[:] = [name for name in shown if not is_bin(name)]
+            files += [os.path.join(folder, name) for name in kept]
+        below = [tuple(map(self._relative, part)) for part in (files, closed, bins)]
+        return Inventory(below[0], below[1], below[2], hid)
+
+    def _was_entered(self, folder: str, entered: set[str]) -> bool:
+        """Whether links led here before; they may lead in a circle."""
+        real = os.path.realpath(folder)
+        if real in entered:
+            return True
+        entered.add(real)
+        return False
 
     def _relative(self, full: str) -> str:
-        return os.path.relpath(full, self.text)
+        return full[len(self.folder.rstrip("/")) + 1 :]
+
+    def head(self, path: str) -> bytes:
+        try:
+            handle = os.open(os.path.join(self.folder, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(handle, "rb") as file:
+                return file.read(HEAD_BYTES) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+        except (OSError, ValueError):
+            return b""
 
     def fault(self, path: str) -> str | None:
         if fault := path_fault(path):
@@ -125,7 +214,7 @@ class LocalRoot:
             if stat.S_ISLNK(found.st_mode):
                 full = os.path.realpath(full, strict=True)
                 found = os.stat(full)
-            if not full.startswith(self.text.rstrip("/") + "/"):
+            if not self.follow and not full.startswith(self.folder.rstrip("/") + "/"):
                 return "path leaves the root through a link"
         except (FileNotFoundError, NotADirectoryError):
             return _missing(path)
@@ -136,14 +225,14 @@ class LocalRoot:
     def _real_parent(self, parent: str) -> str:
         """Links resolved once per folder, not once per photo."""
         if parent not in self._parents:
-            self._parents[parent] = os.path.realpath(os.path.join(self.text, parent), strict=True)
+            self._parents[parent] = os.path.realpath(os.path.join(self.folder, parent), strict=True)
         return self._parents[parent]
 
     def read(self, path: str) -> bytes:
         if fault := self.fault(path):
             raise ValueError(fault)
         # Non-blocking, so that a pipe put there meanwhile cannot hang the run.
-        handle = os.open(os.path.join(self.text, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(os.path.join(self.folder, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(handle, "rb") as file:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
@@ -163,10 +252,19 @@ class RemoteRoot:
     def exists(self) -> bool:
         return bool(self.filesystem.get_file_info(self.base).type == fs.FileType.Directory)
 
-    def files(self) -> Iterator[str]:
-        for path in sorted(self._listing()):
-            if not any(map(hidden, path.split("/"))):
-                yield path
+    def inventory(self) -> Inventory:
+        listed = sorted(self._listing())
+        shown = [path for path in listed if not any(map(hidden, path.split("/")))]
+        binned = {path: folder for path in shown if (folder := _first_bin(path))}
+        files = tuple(path for path in shown if path not in binned)
+        return Inventory(files, bins=tuple(sorted(set(binned.values()))), hidden=len(listed) - len(shown))
+
+    def head(self, path: str) -> bytes:
+        try:
+            with self.filesystem.open_input_file(f"{self.base}/{PurePosixPath(path)}") as file:
+                return bytes(file.read(HEAD_BYTES))
+        except (OSError, ValueError):
+            return b""
 
     def fault(self, path: str) -> str | None:
         if fault := path_fault(path):

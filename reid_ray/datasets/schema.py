@@ -20,6 +20,7 @@ UNKNOWN = "unknown"
 KEY, IMAGE_ID, IDENTITY, PATH = "key", "image_id", "identity", "path"
 ROOT, DATASET, GROUP, DOMAIN = "root", "dataset", "group", "domain"
 BBOX, DATE, ORIENTATION, SPECIES = "bbox", "date", "orientation", "species"
+LOCATION = "location"
 SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT = "split_given", "split", "validation", "content"
 
 OURS = (KEY, ROOT, DATASET, GROUP, DOMAIN, SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT)
@@ -49,6 +50,38 @@ def clean_identities(values: pd.Series) -> pd.Series:
     """Like `clean_text`; empty, and `unknown` in any case, become `UNKNOWN`."""
     cleaned = clean_text(values)
     return cleaned.mask(cleaned.eq("") | cleaned.str.casefold().eq(UNKNOWN), UNKNOWN)
+
+
+_SIDES = {
+    **dict.fromkeys(("l", "left", "left side", "left flank", "leftside", "port", "izquierda"), "left"),
+    **dict.fromkeys(
+        ("r", "right", "right side", "right flank", "rightside", "starboard", "derecha"), "right"
+    ),
+    **dict.fromkeys(("f", "front", "head", "frontal", "anterior", "face", "front side"), "front"),
+    **dict.fromkeys(("b", "back", "rear", "behind", "posterior", "tail", "back side"), "back"),
+    **dict.fromkeys(("t", "top", "up", "above", "dorsal"), "top"),
+    **dict.fromkeys(("bottom", "down", "below", "ventral", "belly"), "bottom"),
+}
+
+
+def clean_sides(values: pd.Series) -> pd.Series:
+    """The side that is seen as left, right, front, back, top or bottom; what is none of these stays."""
+    cleaned = clean_text(values)
+    plain = cleaned.str.casefold().str.replace(r"[\s_-]+", " ", regex=True)
+    return plain.map(_SIDES).fillna(cleaned).astype("str")
+
+
+def make_ids(rows: pd.DataFrame) -> pd.Series:
+    """An id per row of a source without ids: of its path and, where a path is given several times, of
+    animal and box as well. Rows that say the same in all of these share one."""
+    ids = rows[PATH].map(id_of_path)
+    several = rows[PATH].duplicated(keep=False)
+    if several.any():
+        part = rows[several]
+        boxes = part[BBOX].astype(str) if BBOX in part else pd.Series("", part.index)
+        animal = part[IDENTITY].astype(str)
+        ids[several] = (part[PATH] + "\0" + animal + "\0" + boxes).map(id_of_path)
+    return ids.astype("str")
 
 
 def refuse_collisions(identities: pd.Series, *, dataset: str) -> None:

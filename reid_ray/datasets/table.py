@@ -6,7 +6,6 @@ In: the table's bytes and the names of its columns. Out: text rows under our nam
 import csv
 import io
 import json
-import math
 from typing import Any
 
 import pandas as pd
@@ -17,6 +16,7 @@ import pyarrow.parquet
 
 from reid_ray.config.datasets import TableDataset
 from reid_ray.datasets import schema
+from reid_ray.datasets.columns import rename
 from reid_ray.datasets.listed import excel, read_listed
 from reid_ray.datasets.roots import Root
 from reid_ray.errors import DatasetError
@@ -27,65 +27,35 @@ _MOST_VALUES = 50_000_000
 _ROWS_AT_ONCE = 8192
 _MOST_BYTES = 1 << 30
 """Of a Parquet table: a small file may say one thing very often."""
-_BBOX_CHARACTERS = 400
-"""Longest text of a box that is parsed; a real one has fewer than 100 characters."""
 
 
 def read_table(dataset: TableDataset, root: Root) -> tuple[pd.DataFrame, list[schema.Fault]]:
     """All cells as strings, columns renamed by `dataset.columns`.
 
-    `image_id` is made from the path where the table has none. A column that would clash with one of
-    ours is kept as `table_<name>`.
+    A column that would clash with one of ours is kept as `table_<name>`.
 
     Returns:
         The rows, and faults for lines with too many or too few cells.
     """
     faults: list[schema.Fault] = []
-    where, table = read_cells(dataset.name, dataset.metadata, root, faults)
-    rows = _rename(table, dataset, where)
-    if "image_id" not in rows:
-        rows.insert(0, "image_id", rows["path"].map(schema.id_of_path).astype("str"))
-    return rows, faults
+    where, table = read_cells(dataset.name, dataset.metadata, root, faults, sheet=dataset.sheet)
+    return rename(table, dataset, where), faults
 
 
-def has_bbox(cell: str) -> bool:
-    """Whether anything is written there, good or bad."""
-    return cell.strip().lower() not in ("", "null", "nan", "none")
-
-
-def parse_bbox(cell: str) -> list[float] | None:
-    """`[x, y, w, h]` as JSON, in pixels or (all within 0..1) in shares; None for an empty cell.
-
-    Raises:
-        ValueError: not four finite numbers, or no area.
-    """
-    if not has_bbox(cell):
-        return None
-    if len(cell) > _BBOX_CHARACTERS:
-        raise ValueError(f"bbox text has {len(cell)} characters; expected [x, y, width, height]")
-    try:
-        sides = json.loads(cell)
-        if not isinstance(sides, list):  # text and maps can be gone through as well
-            raise TypeError
-        box = [float(side) for side in sides]
-    except (ValueError, TypeError, RecursionError, OverflowError):
-        raise ValueError(f"bbox is {cell[:40]!r}; expected [x, y, width, height]") from None
-    if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
-        raise ValueError(f"bbox is {cell[:40]!r}; expected four numbers, width and height above 0")
-    return box
-
-
-def read_cells(name: str, file: str, inside: Root, faults: list[schema.Fault]) -> tuple[str, pa.Table]:
+def read_cells(
+    name: str, file: str, inside: Root, faults: list[schema.Fault], *, sheet: str | None = None
+) -> tuple[str, pa.Table]:
     """Where the table is, and all its cells as text under their own names.
 
     Args:
         name: of the dataset; lines with too many or too few cells are added to `faults`.
+        sheet: of a spreadsheet; None: the first.
     """
     where, data = read_listed(name, file, inside, what="table", kinds="a .csv, .tsv, .xlsx or .parquet file")
     if where.lower().endswith((".parquet", ".pq")):
         return where, _parquet(data, where)
     if where.lower().endswith((".xlsx", ".xlsm")):
-        return where, excel(data, where)
+        return where, excel(data, where, sheet)
     return where, _delimited(data, where, faults, name)
 
 
@@ -176,34 +146,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return repr(value) if isinstance(value, float) else json.dumps(value, default=str)
-
-
-def _rename(table: pa.Table, dataset: TableDataset, where: str) -> pd.DataFrame:
-    """Our names for the mapped columns; the others keep theirs unless they clash."""
-    names = [name.strip() for name in table.column_names]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DatasetError(f"{where}: columns are given twice: {twice}; rename one of each")
-    ours = {theirs: name for name, theirs in dataset.columns.model_dump().items()}
-    for name in ("identity", "path"):
-        theirs = getattr(dataset.columns, name)
-        if theirs not in names and (theirs or name == "path"):
-            raise DatasetError(
-                f"{where}: no column '{theirs}'; found {names}; rename it or set columns.{name}"
-            )
-    taken = {*schema.OURS, *dataset.columns.model_dump()}
-    new = [
-        ("split_given" if ours[name] == "split" else ours[name])
-        if name in ours
-        else (f"table_{name}" if name in taken else name)
-        for name in names
-    ]
-    if dataset.group_by and dataset.group_by not in names:
-        raise DatasetError(
-            f"{where}: no column '{dataset.group_by}' (group_by); found {names}; correct group_by"
-        )
-    rows: pd.DataFrame = table.rename_columns(new).to_pandas()
-    if dataset.group_by:
-        rows["group"] = rows[new[names.index(dataset.group_by)]]
-    if not dataset.columns.identity:
-        rows["identity"] = ""
-    return rows.fillna("")

@@ -1,70 +1,26 @@
 """Work out how a folder of photos is organised, so that nobody has to know our config to begin.
 
-In: a folder, or a table or JSON file in one. Out: the dataset's config and what led to it, in words.
+In: a folder, a table or JSON file in one, or a photo. Out: the dataset's config and what led to it, in words.
+
+Every table, sheet, JSON and the folders are candidates; the one that lists most of the photos that are there
+is taken, and why each other is not is told.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from reid_ray.config.datasets import (
-    CocoDataset,
-    ColumnNames,
-    Detections,
-    FolderDataset,
-    PhotoDataset,
-    TableDataset,
-    WildbookDataset,
-)
-from reid_ray.datasets.coco import IDENTITY_FIELDS
-from reid_ray.datasets.folder import SUFFIXES
-from reid_ray.datasets.listed import parse_json
+from reid_ray.config.datasets import Detections, FolderDataset, PhotoDataset
+from reid_ray.datasets.candidates import Candidate, Folder, candidates_of, detectors_of
+from reid_ray.datasets.kinds import HEAD_BYTES, SUFFIXES, is_photo, suffix_of
 from reid_ray.datasets.roots import hidden, open_root
-from reid_ray.datasets.table import read_cells
-from reid_ray.datasets.wildbook import MEDIA
 from reid_ray.errors import DatasetError
 
-TABLES = (".csv", ".tsv", ".xlsx", ".parquet", ".pq")
-SYNONYMS = {
-    "identity": (
-        "identity",
-        "individual",
-        "individual_id",
-        "individualid",
-        "animal",
-        "animal_id",
-        "animalid",
-        "name",
-        "label",
-        "id",
-    ),
-    "path": (
-        "path",
-        "file",
-        "filename",
-        "file_name",
-        "filepath",
-        "file_path",
-        "image",
-        "image_path",
-        "image_name",
-        "photo",
-        "img",
-    ),
-    "image_id": ("image_id", "imageid", "photo_id"),
-    "date": ("date", "datetime", "date_time", "timestamp", "day"),
-    "orientation": ("orientation", "side", "flank", "viewpoint", "view"),
-    "species": ("species", "taxon", "scientific_name"),
-    "bbox": ("bbox", "box", "bounding_box"),
-    "split": ("split", "set", "subset", "partition"),
-}
-"""What people call our columns, in lower case, the likeliest first."""
-_MOST_LOOKED_AT = 1 << 28
-"""Bytes of a JSON file that is opened to see what it is."""
+_USUAL_NAMES = ("metadata", "annotations")
+"""Of a file that is meant to list the photos beside it."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +30,12 @@ class Understood:
     Attributes:
         dataset: ready to be used.
         reasons: sentences on what was seen and how it is read.
+        boxes: whether there are boxes of animals, so that photos are to be cut to them.
     """
 
     dataset: PhotoDataset
     reasons: list[str] = field(default_factory=list)
+    boxes: bool = False
 
     def yaml(self) -> str:
         """The dataset as an item of `data.datasets`; what stands at its default is left out."""
@@ -87,149 +45,142 @@ class Understood:
         ).strip()
 
 
-def understand(path: Path, *, named: bool = True) -> Understood:
-    """Look at a folder, or at the file in it that lists the photos.
+@dataclass(frozen=True)
+class Said:
+    """What somebody says about a collection, so that it is not guessed.
+
+    Attributes:
+        identity_column: the table's column that names the animal.
+        level: which folder on the way to a photo names the animal.
+        follow_links: whether links are followed.
+    """
+
+    identity_column: str | None = None
+    level: int | None = None
+    follow_links: bool = False
+
+
+def understand(path: Path, *, named: bool = True, said: Said | None = None) -> Understood:
+    """Look at a folder, at the file in it that lists the photos, or at one photo.
 
     Args:
-        named: whether a table must name the animals; photos to be identified need no names.
+        named: whether the animals must be named; photos to be identified need no names.
 
     Raises:
         DatasetError: nothing there that looks like photos with or without names.
     """
-    if path.is_file():
-        found = _of_file(path.parent, path, named)
-        if found is None:
-            raise DatasetError(
-                f"{path}: neither a table ({', '.join(TABLES)}) nor COCO JSON; give the folder of the "
-                "photos, or the file that lists them"
-            )
-        return found
-    if not path.is_dir():
+    said = said or Said()
+    if not path.exists():
         raise DatasetError(f"{path}: no such folder or file")
-    listed = _listing_files(path)
-    for file in listed:
-        if (found := _of_file(path, file, named)) is not None:
-            return _with_detections(found, path, listed)
-    return _with_detections(_of_folders(path), path, listed)
+    if path.is_file() and _is_photo(path):
+        only = FolderDataset(
+            source="folder", name=_name(path.parent), root=str(path.parent), only=(path.name,)
+        )
+        return Understood(only, [f"one photo, {path.name}"])
+    home = path.parent if path.is_file() else path
+    folder = Folder(
+        home,
+        _name(home),
+        open_root(str(home), follow_links=said.follow_links).inventory().files,
+        said.identity_column,
+        said.level,
+        said.follow_links,
+    )
+    listed = [path] if path.is_file() else _listing_files(path)
+    candidates = candidates_of(folder, listed, folders=path.is_dir(), named=named)
+    if path.is_file() and not candidates:
+        raise DatasetError(
+            f"{path}: neither a table nor COCO JSON that lists photos; give the folder of the photos, or the "
+            "file that lists them"
+        )
+    best = _best(candidates, folder, named=named)
+    if best is None:
+        raise DatasetError(_nothing(path, candidates, folder))
+    reasons = [*best.reasons, *_unused(candidates, best)]
+    found = Understood(best.dataset, reasons, best.boxes)  # type: ignore[arg-type]
+    return _with_detections(found, folder, listed) if path.is_dir() else found
+
+
+def _best(candidates: Sequence[Candidate], folder: Folder, *, named: bool) -> Candidate | None:
+    """The listing with most photos if it has half of them, is called as such, or the folders say little."""
+    usable = [one for one in candidates if one.dataset is not None and not one.fault]
+    lists = [one for one in usable if one.file]
+    folders = next((one for one in usable if not one.file), None)
+    if not lists:
+        waiting = [one for one in candidates if one.file and one.listed and one.fault]
+        # Photos in one heap and a table that lacks but the names: the table is what is to be mended.
+        return None if named and waiting and folders and not folders.likely else folders
+    best = max(lists, key=lambda one: (one.photos, _is_usual(one.file)))
+    if usual := [one for one in lists if _is_usual(one.file)]:
+        best = max(best, usual[0], key=lambda one: (one.photos >= best.photos / 2, _is_usual(one.file)))
+    if folders is None or not folders.likely or _is_usual(best.file):
+        return best
+    return best if 2 * best.photos >= folders.photos else folders
+
+
+def _is_usual(file: str) -> bool:
+    return file.partition(".")[0].casefold() in _USUAL_NAMES
+
+
+def _unused(candidates: Sequence[Candidate], best: Candidate) -> list[str]:
+    """Why each of the others is not taken."""
+    told = []
+    for one in candidates:
+        if one is best or not one.file or one.file in best.parts:
+            continue
+        why = one.fault or f"it lists {one.photos} of the photos, {best.title} {best.photos}"
+        told.append(f"not used: {one.title}, because {why}")
+    return told
+
+
+def _nothing(path: Path, candidates: Sequence[Candidate], folder: Folder) -> str:
+    """Why nothing can be used."""
+    told = "; ".join(f"{one.title}: {one.fault}" for one in candidates if one.fault)
+    if folder.identity_column and not told:
+        told = "there is no table, so no column either"
+    if any("names the animal" in one.fault or "names no animal" in one.fault for one in candidates):
+        told += "; rename that column to 'identity', or give --identity-column"
+    if told:
+        return f"{path}: no photos can be read: {told}"
+    suffixes = sorted({suffix_of(file) for file in folder.files} - {""})
+    there = f"; there are {len(folder.files)} files ({', '.join(suffixes)})" if suffixes else ""
+    return (
+        f"{path}: no photo ({', '.join(sorted(SUFFIXES))}) and no table that lists photos{there}; photos in "
+        "other formats must be converted to JPEG"
+    )
 
 
 def _listing_files(folder: Path) -> list[Path]:
-    """Tables, then JSON files, at the top; those that are usually called so first."""
-    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not hidden(p.name)]
-    tables = [p for p in files if p.suffix.lower() in TABLES]
-    tables.sort(key=lambda p: p.stem.lower() not in ("metadata", "annotations"))
-    return tables + [p for p in files if p.suffix.lower() == ".json"]
+    """Files at the top that may list photos."""
+    return [p for p in sorted(folder.iterdir()) if p.is_file() and not hidden(p.name)]
 
 
-def _of_file(folder: Path, file: Path, named: bool) -> Understood | None:
-    if file.suffix.lower() == ".json":
-        return _of_json(folder, file)
-    return _of_table(folder, file, named) if file.suffix.lower() in TABLES else None
-
-
-def _of_json(folder: Path, file: Path) -> Understood | None:
-    raw = _json(file)
-    if not isinstance(raw, dict) or not {"images", "annotations"} <= set(raw):
-        return None
-    dataset = CocoDataset(source="coco", name=_name(folder), root=str(folder), annotations=file.name)
-    entries = [e for e in [*raw["annotations"][:100], *raw["images"][:100]] if isinstance(e, dict)]
-    named = [name for name in IDENTITY_FIELDS if any(name in entry for entry in entries)]
+def _with_detections(found: Understood, folder: Folder, listed: Sequence[Path]) -> Understood:
+    """Name a detector's results where they lie beside the photos."""
+    results = detectors_of(folder, listed)
+    if not results:
+        return found
+    best = max(results, key=lambda one: one.photos)
     reasons = [
-        f"{file.name} is COCO JSON: {len(raw['images'])} images, {len(raw['annotations'])} annotations"
+        *found.reasons,
+        *(
+            f"not used: {one.title}, because {best.title} has more photos"
+            for one in results
+            if one is not best
+        ),
     ]
-    if not named:
-        dataset = dataset.model_copy(update={"identity": "category"})
-        reasons.append("no field names individuals, so each category is taken for one animal")
-    else:
-        reasons.append(f"individuals are named by `{named[0]}`")
-    return Understood(dataset, reasons)
+    if not best.photos:
+        return replace(found, reasons=[*reasons, f"not used: {best.title}, because {best.fault}"])
+    dataset = found.dataset.model_copy(update={"detections": Detections(file=best.file)})
+    told = f"{best.file} holds boxes of animals: photos that have one are cropped to it"
+    return Understood(dataset, [*reasons, told], True)
 
 
-def _of_table(folder: Path, file: Path, named: bool) -> Understood | None:
-    where = open_root(str(folder))
-    _, cells = read_cells(_name(folder), file.name, where, [])
-    names = [name.strip() for name in cells.column_names]
-    if any(MEDIA.fullmatch(name) for name in names):
-        dataset = WildbookDataset(source="wildbook", name=_name(folder), root=str(folder), metadata=file.name)
-        return Understood(dataset, [f"{file.name} is a Wildbook sheet of {len(cells)} encounters"])
-    columns, sentences = _columns(names)
-    if "path" not in columns:
-        return None
-    if "identity" not in columns and named:
-        raise DatasetError(
-            f"{file}: lists photos (column '{columns['path']}') but none of its columns "
-            f"{names} names the animal; rename that column to 'identity'"
-        )
-    columns.setdefault("identity", "")
-    table = TableDataset(
-        source="table",
-        name=_name(folder),
-        root=str(folder),
-        metadata=file.name,
-        columns=ColumnNames(**{ours: name for ours, name in columns.items() if ours != name}),
-    )
-    return Understood(table, [f"{file.name} lists {len(cells)} photos", *sentences])
-
-
-def _columns(names: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Our columns found among `names`, and a sentence for each that goes by another name."""
-    lower = {name.lower().replace(" ", "_"): name for name in reversed(names)}
-    found, sentences = {}, []
-    for ours, synonyms in SYNONYMS.items():
-        if (theirs := next((lower[s] for s in synonyms if s in lower), None)) is not None:
-            found[ours] = theirs
-            if theirs != ours:
-                sentences.append(f"column '{theirs}' is read as {ours}")
-            if ours == "split":
-                sentences.append(
-                    f"column '{theirs}' holds a split of its own; to use it set data.split to {{kind: given}}"
-                )
-    return found, sentences
-
-
-def _of_folders(path: Path) -> Understood:
-    photos = [p for p in open_root(str(path)).files() if _is_photo(p)]
-    if not photos:
-        raise DatasetError(f"{path}: no photo ({', '.join(sorted(SUFFIXES))}) and no table that lists photos")
-    animals = {p.partition("/")[0] for p in photos if "/" in p}
-    loose = sum("/" not in p for p in photos)
-    dataset = FolderDataset(source="folder", name=_name(path), root=str(path))
-    reasons = []
-    if animals:
-        reasons.append(f"a folder per animal: {len(animals)} folders, for example {sorted(animals)[0]}")
-    if loose:
-        reasons.append(f"{loose} photos lie beside folders, so their animals count as unknown")
-    return Understood(dataset, reasons)
-
-
-def _with_detections(found: Understood, folder: Path, listed: Iterable[Path]) -> Understood:
-    """Name MegaDetector's results where they lie beside the photos."""
-    for file in listed:
-        if file.suffix.lower() == ".json" and _is_detections(_json(file)):
-            return Understood(
-                found.dataset.model_copy(update={"detections": Detections(file=file.name)}),
-                [*found.reasons, f"{file.name} holds MegaDetector's boxes: photos are cropped to the animal"],
-            )
-    return found
-
-
-def _is_detections(raw: Any) -> bool:
-    images = raw.get("images") if isinstance(raw, dict) else raw
-    first = images[0] if isinstance(images, list) and images else None
-    return isinstance(first, dict) and "file" in first and {"detections", "failure"} & set(first) != set()
-
-
-def _json(file: Path) -> Any:
-    if file.stat().st_size > _MOST_LOOKED_AT:
-        return None
-    try:
-        return parse_json(file.read_bytes(), str(file))
-    except (OSError, DatasetError):
-        return None
-
-
-def _is_photo(path: str) -> bool:
-    return Path(path).suffix.lower() in SUFFIXES
+def _is_photo(path: Path) -> bool:
+    if suffix_of(path.name) in SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        return is_photo(file.read(HEAD_BYTES))
 
 
 def _name(folder: Path) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from reid_ray.config.datasets import WildbookDataset
 from reid_ray.datasets import schema
+from reid_ray.datasets.columns import named_columns, refuse_twice
 from reid_ray.datasets.roots import Root
 from reid_ray.datasets.table import read_cells
 from reid_ray.errors import DatasetError
@@ -26,7 +27,7 @@ _DATE = ("year", "month", "day")
 def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, list[schema.Fault]]:
     """A row per photo; photos of one sheet row share their `encounter`.
 
-    Columns: `image_id` (of the path), `identity`, `path`, `encounter`, and `date`, `species`,
+    Columns: `identity`, `path`, `encounter`, and `date`, `species`,
         `location`, `orientation`, `bbox` where the sheet has them. Coordinates are left out: they
         have no part in re-identification, and a rare animal's place is not to be spread.
 
@@ -34,10 +35,9 @@ def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, l
         DatasetError: no media assets in it.
     """
     faults: list[schema.Fault] = []
-    where, cells = read_cells(dataset.name, dataset.metadata, root, faults)
-    names = [name.strip().lower() for name in cells.column_names]
-    if twice := sorted({name for name in names if name and names.count(name) > 1}):
-        raise DatasetError(f"{where}: columns are given twice: {twice}; rename one of each")
+    where, cells = read_cells(dataset.name, dataset.metadata, root, faults, sheet=dataset.sheet)
+    cells = named_columns(cells)
+    refuse_twice([name.lower() for name in cells.column_names], where)
     sheet = cells.to_pandas().fillna("").astype("str")
     lower = {str(name).strip().lower(): name for name in sheet.columns}
     numbered = [
@@ -74,7 +74,6 @@ def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, l
     ]
     rows = pd.concat(parts, ignore_index=True)
     rows = rows[rows["path"].ne("")].reset_index(drop=True)
-    rows.insert(0, "image_id", rows["path"].map(schema.id_of_path).astype("str"))
     empty = [n for n in ("date", "species", "location", "orientation", "bbox") if rows[n].eq("").all()]
     return rows.drop(columns=empty), faults
 

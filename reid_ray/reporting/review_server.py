@@ -19,7 +19,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from markupsafe import Markup
 
-from reid_ray.datasets.folder import SUFFIXES
+from reid_ray.datasets.kinds import SUFFIXES
 from reid_ray.errors import StorageError
 from reid_ray.reporting.batches import BATCH, CONFIRMED, Batches
 from reid_ray.reporting.html import environment, policy, style_sheet
