@@ -57,6 +57,25 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
+def add_reading(made: argparse.ArgumentParser) -> None:
+    """How photos are organised, where it is not to be guessed."""
+    add = made.add_argument
+    add("--identity-column", metavar="NAME", help="the table's column that names the animal")
+    add(
+        "--level",
+        type=_level,
+        metavar="N",
+        help="which folder on the way to a photo names the animal (default: 1)",
+    )
+    add("--follow-links", action="store_true", help="also enter folders and read photos that are links")
+
+
+def _level(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 20:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 20")
+    return int(text)
+
+
 def run_or_forecast(study: Study, arguments: argparse.Namespace) -> int:
     """What `tune`, `train` and `match` do with their study, once it is known."""
     # Imported here: the libraries take seconds, and `--help` or a wrong key should not.

@@ -25,7 +25,8 @@ def arguments() -> argparse.ArgumentParser:
         metavar="DIR",
         help="photos of known animals: a folder per animal, or a table; may be given again",
     )
-    add("--query", metavar="DIR", help="photos to be named: a folder, or a table")
+    add("--query", metavar="DIR", help="photos to be named: a folder, a table, or a single photo")
+    command.add_reading(parser)
     add("--model", help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id")
     add(
         "--local",

@@ -12,14 +12,17 @@ def act(arguments: argparse.Namespace) -> int:
     import uvicorn
 
     from reid_ray.config.named import results_folder
-    from reid_ray.datasets.understand import understand
+    from reid_ray.datasets.understand import Said, understand
     from reid_ray.reporting.batches import Batches
     from reid_ray.reporting.review_server import app
 
     folder = results_folder(arguments.out)
-    given = []
+    said = Said.of(arguments)
+    given = _forwarded(arguments)
     for reference in arguments.reference:
-        understand(Path(reference).expanduser())  # what is wrong with it is told now, not after photos came
+        understand(
+            Path(reference).expanduser(), said=said
+        )  # what is wrong with it is told now, not after photos came
         given += ["--reference", str(Path(reference).expanduser().absolute())]
     for flag in ("model", "local"):
         if value := getattr(arguments, flag):
@@ -29,6 +32,16 @@ def act(arguments: argparse.Namespace) -> int:
     print(f"Open http://127.0.0.1:{arguments.port}/ (Ctrl-C ends it; photos and decisions are in {folder})")
     uvicorn.run(app(Batches(folder, given)), host="127.0.0.1", port=arguments.port, log_level="warning")
     return 0
+
+
+def _forwarded(arguments: argparse.Namespace) -> list[str]:
+    """How photos are organised, for `identify`."""
+    given = []
+    if arguments.identity_column:
+        given += ["--identity-column", arguments.identity_column]
+    if arguments.level:
+        given += ["--level", str(arguments.level)]
+    return given + (["--follow-links"] if arguments.follow_links else [])
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -41,6 +54,7 @@ def arguments() -> argparse.ArgumentParser:
         required=True,
         help="photos of known animals; may be given again, say with confirmed.csv of earlier reviews",
     )
+    command.add_reading(parser)
     add("--model", help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id")
     add("--local", choices=["sift", "rootsift", "lnbnn"], help="local features (default: lnbnn)")
     add("--out", default="review", metavar="DIR", help="where photos and decisions go (default: review)")

@@ -8,9 +8,11 @@ from reid_ray import command
 
 def act(arguments: argparse.Namespace) -> int:
     """Look at the photos, print what was found; 2 where something should be mended first."""
-    from reid_ray.reporting.advice import advise  # pandas takes a while to load
+    from reid_ray.datasets.understand import Said  # pandas takes a while to load
+    from reid_ray.reporting.advice import advise
 
-    return advise(arguments.photos, most_photos=arguments.open, write=arguments.write)
+    said = Said.of(arguments)
+    return advise(arguments.photos, most_photos=arguments.open, write=arguments.write, said=said)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -23,6 +25,7 @@ def arguments() -> argparse.ArgumentParser:
         metavar="N",
         help="photos to open, evenly spread, or `all` (default: 2000)",
     )
+    command.add_reading(parser)
     parser.add_argument("--write", metavar="FILE", help="write a config for these photos, to start from")
     return parser
 

@@ -127,7 +127,7 @@ def _paths(
     files = [str(name) for name in table if _names_photos(table[name])]
     files += [name for name in order if name not in files]
     best: tuple[str, str, Resolved, pd.Series] | None = None
-    for file in sorted(files, key=lambda name: order.get(name, len(order))):
+    for file in sorted(files, key=lambda name: order.get(name, len(SYNONYMS["path"]))):
         folders = [by_name[name] for name in FOLDERS if name in by_name and by_name[name] != file]
         for folder in ["", *(name for name in folders if not _names_photos(table[name]))]:
             cells = table[file] if not folder else join_paths(table[folder], table[file])

@@ -172,7 +172,7 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """A photo whose header was read and found harmless; whatever fails with it is a `BadImage`."""
     # Pillow's own limit is raised as far as ours and no further, so that ours alone decides.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-    formats = _FORMATS
+    formats: tuple[str, ...] = _FORMATS
     if heif := is_heif(data[:HEAD_BYTES]) and data[8:12] not in _AVIF:
         _register_heif()
         formats = ("HEIF",)

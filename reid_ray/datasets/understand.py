@@ -6,6 +6,7 @@ Every table, sheet, JSON and the folders are candidates; the one that lists most
 is taken, and why each other is not is told.
 """
 
+import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -58,6 +59,11 @@ class Said:
     identity_column: str | None = None
     level: int | None = None
     follow_links: bool = False
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "Said":
+        """What a command line says."""
+        return cls(arguments.identity_column, arguments.level, arguments.follow_links)
 
 
 def understand(path: Path, *, named: bool = True, said: Said | None = None) -> Understood:

@@ -5,6 +5,7 @@ In: parsed arguments. Out: tables, a review page, and closing words.
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from reid_ray.config.base import build, read_yaml
 from reid_ray.config.identify import IdentifyRun
 from reid_ray.config.models import published
 from reid_ray.config.named import find, results_folder
-from reid_ray.datasets.understand import understand
+from reid_ray.datasets.understand import Said, understand
 from reid_ray.errors import ConfigError
 
 
@@ -24,15 +25,17 @@ def run_of(arguments: argparse.Namespace) -> IdentifyRun:
         DatasetError: a folder that holds no photos.
     """
     where, raw = "command line", {}
+    said = Said.of(arguments)
     if arguments.config:
         path = find("identify", arguments.config)
         where, raw = str(path), read_yaml(path)
     if arguments.query:
-        raw["query"] = _collection(arguments.query, "query", raw)
+        raw["query"] = _collection(arguments.query, "query", raw, said)
     if folders := arguments.reference:
-        raw["reference"] = _collection(folders[0], "reference", raw)
+        raw["reference"] = _collection(folders[0], "reference", raw, said)
         raw["more_references"] = [
-            _collection(folder, f"reference-{number}", raw) for number, folder in enumerate(folders[1:], 2)
+            _collection(folder, f"reference-{number}", raw, said)
+            for number, folder in enumerate(folders[1:], 2)
         ]
     if missing := [part for part in ("reference", "query") if part not in raw]:
         raise ConfigError(
@@ -44,12 +47,14 @@ def run_of(arguments: argparse.Namespace) -> IdentifyRun:
     return build(IdentifyRun, raw, arguments.set, where=where)
 
 
-def _collection(folder: str, name: str, raw: dict[str, Any]) -> dict[str, Any]:
+def _collection(folder: str, name: str, raw: dict[str, Any], said: Said) -> dict[str, Any]:
     """A folder or table as a dataset; what it asks of images goes into `raw`."""
-    found = understand(Path(folder).expanduser(), named=name != "query").dataset
-    if found.detections:
+    query = name == "query"
+    known = replace(said, identity_column=None, level=None) if query else said
+    found = understand(Path(folder).expanduser(), named=not query, said=known)
+    if found.boxes:
         raw["images"] = {**raw.get("images", {}), "crop": "bbox"}
-    return found.model_dump(mode="json") | {"name": name}
+    return found.dataset.model_dump(mode="json") | {"name": name}
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:

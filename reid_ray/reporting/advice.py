@@ -10,7 +10,7 @@ from pathlib import Path
 from reid_ray.config.base import read_yaml
 from reid_ray.config.datasets import Data
 from reid_ray.config.named import results_folder
-from reid_ray.datasets.understand import Understood, understand
+from reid_ray.datasets.understand import Said, Understood, understand
 from reid_ray.errors import ConfigError
 from reid_ray.reporting.text import visible
 from reid_ray.splits.checkup import Checkup, check_up
@@ -41,19 +41,20 @@ _WIDTH = 110
 _EVERY_S = 0.5
 
 
-def advise(path: str, *, most_photos: int | None, write: str | None) -> int:
+def advise(path: str, *, most_photos: int | None, write: str | None, said: Said | None = None) -> int:
     """Print what was understood, what is wrong and what to do; 2 where there is something to mend.
 
     Args:
         path: a folder, a file that lists photos, or a config (.yaml).
         most_photos: opened at most; None: all.
         write: where a config to start from goes; a file that is there is kept.
+        said: what need not be guessed.
 
     Raises:
         DatasetError: nothing usable there. ConfigError: not a config, or `write` exists.
     """
     given = Path(path).expanduser()
-    understood = None if given.suffix in (".yaml", ".yml") else understand(given)
+    understood = None if given.suffix in (".yaml", ".yml") else understand(given, said=said)
     data = _of_config(given) if understood is None else _of(understood)
     found = check_up(
         data, made=results_folder("runs") / "herd", most_photos=most_photos, progress=_progress()
@@ -73,7 +74,7 @@ def _of_config(path: Path) -> Data:
 
 
 def _of(understood: Understood) -> Data:
-    crop = "bbox" if understood.dataset.detections else "full"
+    crop = "bbox" if understood.boxes else "full"
     raw = {
         "datasets": [understood.dataset.model_dump(mode="json")],
         "images": {"crop": crop, "max_bad_share": 1.0},
@@ -121,7 +122,7 @@ def _next_steps(understood: Understood, write: str | None) -> None:
 
 def starter(understood: Understood) -> str:
     """A study of these photos, in YAML: the least that is needed."""
-    crop = "  images: {crop: bbox}\n" if understood.dataset.detections else ""
+    crop = "  images: {crop: bbox}\n" if understood.boxes else ""
     return f"name: {understood.dataset.name}\ndata:\n  datasets:\n    - {understood.yaml()}\n{crop}" + (
         _ON_GPU if shutil.which("nvidia-smi") else _ON_CPU
     )

@@ -5,7 +5,7 @@ In: a config's `Data`. Out: facts and findings in words; photos are opened, noth
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reid_ray.config.datasets import Data, Images
+from reid_ray.config.datasets import Data, Dataset, HerdDataset, Images
 from reid_ray.datasets import schema
-from reid_ray.datasets.catalogue import expected_rows
+from reid_ray.datasets.catalogue import LoadedRows, expected_rows, root_of
 from reid_ray.datasets.images import BadImage, content_hash, decode, prepare, read_bytes
+from reid_ray.datasets.intake import Intake, close_account
 from reid_ray.splits.assign import assign
+from reid_ray.splits.plausibility import no_question, oddities
 
 SMALL_PX = 128
 """A photo whose shorter side is less shows few hairs of a coat."""
@@ -76,15 +78,51 @@ def check_up(
     """
     found = Checkup()
     loaded = expected_rows(data, made=made)
+    for dataset, intake in zip(data.datasets, loaded.intakes, strict=True):
+        _accounts(dataset, intake, loaded, data.images, found)
     _put_aside(loaded.quarantine, found)
     rows, findings = assign(loaded.rows, data.split, data.unseen)
+    if not rows["split"].eq("query").any():
+        found.problems.append(no_question(rows, data.split))
     for name, part in rows.groupby("dataset", sort=False):
+        found.problems += oddities(rows, str(name))
         _facts(str(name), part, found)
         _names(str(name), part, found)
         _balance(str(name), part, found)
     found.notes += [finding.text for finding in findings]
     _open(rows[rows["root"].ne("")], data.images, most_photos, found, progress)
     return found
+
+
+def _accounts(dataset: Dataset, intake: Intake, loaded: LoadedRows, images: Images, found: Checkup) -> None:
+    """What became of each file, name, column and box of one collection."""
+    name = dataset.name
+    if isinstance(dataset, HerdDataset):
+        return
+    rows, quarantine = (table[table["dataset"].eq(name)] for table in loaded[:2])
+    account = close_account(rows, quarantine, root_of(dataset))
+    found.facts.append(f"{name}: {account.sentence()}")
+    if account.bins:
+        found.notes.append(
+            f"{name}: folders of deleted files and of the system are passed over: {_some(account.bins)}"
+        )
+    if intake.paths and (lost := len(intake.paths.by_name) - intake.paths.count("exact")):
+        said = f"{name}: {intake.paths.sentence()}"
+        unsure = intake.paths.count("missing") + intake.paths.count("several")
+        (found.problems if unsure and lost else found.facts).append(said)
+    if intake.used or intake.unused:
+        unused = f"; not used: {', '.join(intake.unused)}" if intake.unused else ""
+        found.facts.append(f"{name}: columns {', '.join(intake.used)} are used{unused}")
+    if intake.detected and intake.detected.count("several"):
+        found.problems.append(f"{name}: boxes of {intake.detected.sentence()}")
+    if intake.boxes:
+        incomplete = intake.boxes.incomplete or images.crop != "bbox"
+        said = f"{name}: {intake.boxes.sentence(crop=images.crop == 'bbox')}"
+        (found.problems if incomplete else found.facts).append(said)
+    if intake.date_note:
+        found.facts.append(f"{name}: {intake.date_note}")
+    if intake.date_problem:
+        found.problems.append(f"{name}: {intake.date_problem}")
 
 
 def _put_aside(quarantine: pd.DataFrame, found: Checkup) -> None:
@@ -199,15 +237,18 @@ def _open(
         progress(len(opened), total)
     scope = "all photos" if total == len(rows) else f"{total} of {len(rows)} photos"
     found.facts.append(f"opened {scope}")
+    several = rows["dataset"].nunique() > 1
+    names = rows["dataset"] + ": " + rows["path"] if several else rows["path"]
+    paths = dict(zip(rows["key"], names, strict=True))
     broken: dict[str, list[str]] = {}
     for photo in opened:
         if photo.error:
-            broken.setdefault(photo.error, []).append(photo.key)
-    for reason, keys in broken.items():
-        found.problems.append(f"{len(keys)} of {scope}: {reason} ({_some(keys)}); mend or leave out")
+            broken.setdefault(photo.error, []).append(paths[photo.key])
+    for reason, places in broken.items():
+        found.problems.append(f"{len(places)} of {scope}: {reason} ({_some(places)}); mend or leave out")
     good = [photo for photo in opened if not photo.error]
     _sizes(good, found)
-    _twice(good, rows.set_index("key")["identity"], found)
+    _twice(good, rows.set_index("key")["identity"], paths, found)
 
 
 def _opened(chosen: pd.DataFrame, images: Images) -> Iterator[Opened]:
@@ -244,7 +285,7 @@ def _sizes(good: Sequence[Opened], found: Checkup) -> None:
         )
 
 
-def _twice(good: Sequence[Opened], identities: pd.Series, found: Checkup) -> None:
+def _twice(good: Sequence[Opened], identities: pd.Series, paths: Mapping[str, str], found: Checkup) -> None:
     """Equal files, which are worst where they go by two names."""
     by_content: dict[str, list[str]] = {}
     for photo in good:
@@ -252,12 +293,12 @@ def _twice(good: Sequence[Opened], identities: pd.Series, found: Checkup) -> Non
     equal = [keys for keys in by_content.values() if len(keys) > 1]
     torn = [keys for keys in equal if len(Counter(identities[keys])) > 1]
     if torn:
-        shown = _some([f"{keys[0]} = {keys[1]}" for keys in torn])
+        shown = _some([f"{paths[keys[0]]} = {paths[keys[1]]}" for keys in torn])
         found.problems.append(
             f"{_many(len(torn), 'file')} under several names of animals ({shown}); keep the right one"
         )
     if extra := sum(len(keys) - 1 for keys in equal if keys not in torn):
-        shown = _some([f"{keys[0]} = {keys[1]}" for keys in equal if keys not in torn])
+        shown = _some([f"{paths[keys[0]]} = {paths[keys[1]]}" for keys in equal if keys not in torn])
         found.notes.append(
             f"{_many(extra, 'photo')} equal to another ({shown}); a query that is a copy is left out"
         )

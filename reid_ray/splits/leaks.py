@@ -43,6 +43,7 @@ class Finding:
         text: a sentence for the reader.
         action: what was done about it.
         pairs: examples: a photo at fault and its counterpart on the other side.
+        paths: the same by path.
     """
 
     kind: Kind
@@ -51,10 +52,12 @@ class Finding:
     text: str
     action: Action = "drop"
     pairs: tuple[tuple[str, str], ...] = ()
+    paths: tuple[tuple[str, str], ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Plain data for the report."""
-        return {**asdict(self), "keys": len(self.keys), "pairs": [list(p) for p in self.pairs]}
+        plain = {**asdict(self), "keys": len(self.keys)}
+        return plain | {"pairs": [list(p) for p in self.pairs], "paths": [list(p) for p in self.paths]}
 
 
 _SENTENCES: dict[Kind, str] = {
@@ -202,7 +205,9 @@ def _finding(rows: pd.DataFrame, kind: Kind, action: Action, pairs: Pairs) -> Fi
     names = (rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)).to_numpy(object)
     dataset = str(rows["dataset"].iloc[pairs[0][0]])
     shown = [(keys[place], keys[other]) for place, other in pairs if other >= 0]
-    example = " and ".join(shown[0]) if shown else keys[pairs[0][0]]
+    first, other = pairs[0]
+    paths = [_path(rows, place) for place in (first, other) if place >= 0]
+    example = " and ".join(paths)
     renamed = sum(names[place] != names[other] for place, other in pairs if other >= 0)
     # One picture under two names is no leak but a wrong name, on one side or the other.
     odd = f", {renamed} of them under another name" if renamed and kind != "same_encounter" else ""
@@ -211,4 +216,15 @@ def _finding(rows: pd.DataFrame, kind: Kind, action: Action, pairs: Pairs) -> Fi
         done = "still asked, as new animals"
     text = f"{dataset}: {len(pairs)} {_SENTENCES[kind]}{odd}, for example {example} ({done})"
     named = tuple(keys[place] for place, _ in pairs)
-    return Finding(kind, dataset, named, text, action, tuple(shown[:EXAMPLES]))
+    return Finding(kind, dataset, named, text, action, tuple(shown[:EXAMPLES]), _paths_of(rows, pairs))
+
+
+def _paths_of(rows: pd.DataFrame, pairs: Pairs) -> tuple[tuple[str, str], ...]:
+    shown = [(place, other) for place, other in pairs if other >= 0][:EXAMPLES]
+    return tuple((_path(rows, place), _path(rows, other)) for place, other in shown)
+
+
+def _path(rows: pd.DataFrame, place: int) -> str:
+    """What people can find: the photo's path, with its dataset where there are several."""
+    path = str(rows["path"].iloc[place]) if "path" in rows else str(rows["key"].iloc[place])
+    return f"{rows['dataset'].iloc[place]}/{path}" if rows["dataset"].nunique() > 1 else path

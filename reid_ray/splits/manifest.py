@@ -1,6 +1,6 @@
 """Keep the split of a study beside its results, so that anyone can repeat or check it.
 
-In: rows with their split. Out: `split.csv` (key, split, validation), `split.json` (settings,
+In: rows with their split. Out: `split.csv` (key, path, split, validation), `split.json` (settings,
 sha256).
 """
 
@@ -17,14 +17,14 @@ from reid_ray.config.datasets import Split
 from reid_ray.errors import SplitLeakError, StorageError
 from reid_ray.runs import files
 
-_COLUMNS = ["key", "split", "validation"]
+_COLUMNS = ["key", "path", "split", "validation"]
 
 
 class Manifest(NamedTuple):
     """A saved split.
 
     Attributes:
-        table: key, split, validation; by key.
+        table: key, path, split, validation; by key. Splits of earlier versions have no path.
         settings: how it was made: split, unseen, and counts of rows per split.
         sha256: of split.csv.
     """
@@ -71,7 +71,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: does not have the sha256 that split.json says, it was changed or damaged; "
             "restore it or run the study again"
         )
-    types = {"key": pa.string(), "split": pa.string(), "validation": pa.bool_()}
+    types = {"key": pa.string(), "path": pa.string(), "split": pa.string(), "validation": pa.bool_()}
     convert = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
     table = pyarrow.csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
@@ -84,13 +84,15 @@ def verify_manifest(manifest: Manifest, rows: pd.DataFrame) -> None:
     Raises:
         SplitLeakError: says how many photos differ, are new or gone, with an example.
     """
-    if hashlib.sha256(_csv(rows)).hexdigest() == manifest.sha256:
+    columns = [name for name in _COLUMNS if name in manifest.table]
+    if hashlib.sha256(_csv(rows, columns)).hexdigest() == manifest.sha256:
         return
-    both = manifest.table.merge(rows[_COLUMNS], on="key", how="outer", suffixes=("_saved", "_now"))
+    both = manifest.table.merge(rows[columns], on="key", how="outer", suffixes=("_saved", "_now"))
     both = both.fillna({"split_saved": "absent", "split_now": "absent"})
     moved = both[
         both["split_saved"].ne(both["split_now"])
         | (both["validation_saved"].astype(object) != both["validation_now"].astype(object))
+        | (("path_saved" in both) and both["path_saved"].ne(both["path_now"]))
     ]
     first = moved.iloc[0]
     raise SplitLeakError(
@@ -100,8 +102,8 @@ def verify_manifest(manifest: Manifest, rows: pd.DataFrame) -> None:
     )
 
 
-def _csv(rows: pd.DataFrame) -> bytes:
-    table = rows[_COLUMNS].sort_values("key").astype({"validation": bool})
+def _csv(rows: pd.DataFrame, columns: list[str] | None = None) -> bytes:
+    table = rows[columns or [name for name in _COLUMNS if name in rows]].sort_values("key").astype({"validation": bool})
     sink = io.BytesIO()
     pyarrow.csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), sink)
     return sink.getvalue()
