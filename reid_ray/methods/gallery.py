@@ -4,7 +4,7 @@ Legend: n photos of a gallery, g references, a asked photos.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,9 +143,13 @@ def _codes(rows: pd.DataFrame, column: str) -> Positions:
 
 
 def _fingerprint(references: pd.DataFrame) -> str:
-    """Of files, names and encounters, in whatever order and below whatever paths."""
+    """Of files, names and boxes, in whatever order and below whatever paths; "" before files are read."""
     if "content" not in references:
         return ""
-    columns = [name for name in ("content", "identity", "encounter", "bbox") if name in references]
-    lines = references[columns].astype(str).agg("\0".join, axis=1).sort_values()
+    boxes = references["bbox"] if "bbox" in references else pd.Series(None, references.index, dtype=object)
+    given = [list(map(float, box)) if isinstance(box, Sequence | np.ndarray) else "" for box in boxes]
+    names = references["identity"].astype(str)
+    lines = sorted(
+        f"{c}\0{name}\0{box}" for c, name, box in zip(references["content"], names, given, strict=True)
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:20]

@@ -23,16 +23,15 @@ from reid_ray.datasets.schema import UNKNOWN
 from reid_ray.datasets.store import PreparedStore
 from reid_ray.embedding.availability import find
 from reid_ray.errors import DatasetError, StorageError, WeightsError
-from reid_ray.methods import probability
 from reid_ray.methods.embedding import ANY, Embedding
 from reid_ray.methods.fusion import Fusing
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.grouping import group_unknown
 from reid_ray.methods.local_features import LocalFeatures
+from reid_ray.methods.naming import animal_names, name_queries
 from reid_ray.methods.probability import Candidates
 from reid_ray.methods.ready import Learnt, Method, Ready
 from reid_ray.methods.saved import SavedMethod, describe, load
-from reid_ray.methods.scorer import Animals
 from reid_ray.methods.shortlist import Shortlisted
 from reid_ray.methods.worth import Asked, Worth, learn_worth
 from reid_ray.on_ray.cluster.nodes import check_storage
@@ -48,9 +47,6 @@ from reid_ray.splits.checkup import ALL_BUT_THE_LAST_PART, named_together
 from reid_ray.splits.learnable import trained_on
 from reid_ray.studies.planning import encoding_of
 from reid_ray.studies.trial import Materials
-
-QUERIES_AT_ONCE = 5000
-"""Scores of every animal are held for no more."""
 
 
 @dataclass
@@ -299,46 +295,20 @@ class _Run:
         return method_key("learnt", config, about, vars(how), gallery.fingerprint, together.tolist())
 
     def _named(self, ready: Ready, worth: Worth, together_q: Positions) -> Identified:
-        """Candidates of all queries, some thousands at a time, those of one encounter together."""
-        gallery, most = ready.gallery, self.run.candidates
-        _, of_q = np.unique(together_q, return_inverse=True)
-        block_s = np.cumsum(np.bincount(of_q)) // QUERIES_AT_ONCE
-        shape = (len(of_q), most)
-        found = Candidates(np.full(shape, -1, np.int64), np.zeros(shape), np.ones(len(of_q)))
-        photo_qc, beside_qc = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
-        rows_g = gallery.photos[: gallery.references]
-        labels = np.unique(gallery.labels_g)
-        done = 0
-        with self.display.phase("queries", len(of_q), "photos") as phase:
-            for block in np.unique(block_s):
-                mine = np.flatnonzero(block_s[of_q] == block)
-                animals = Animals.none(len(mine), len(labels))
-                for rows, told in ready.animals(self.bench, gallery.queries[mine], encounter=False):
-                    animals.fill(rows, told)
-                    done += len(told.photo)
-                    phase.at(done)
-                _, of = np.unique(of_q[mine], return_inverse=True)
-                part = _candidates(worth, animals, of, most)
-                found.identity_qc[mine] = part.identity_qc[of]
-                found.probability_qc[mine] = part.probability_qc[of]
-                found.unknown_q[mine] = part.unknown_q[of]
-                place, asking = _most_alike(part, animals, of)
-                photo_qc[mine] = np.where(place >= 0, rows_g[place], -1)[of]
-                beside_qc[mine] = np.where(asking >= 0, gallery.photos[gallery.queries[mine[asking]]], -1)[of]
-        first = pd.Series(gallery.labels_g).drop_duplicates()
-        name_of = dict(zip(first, self.rows["identity"].iloc[rows_g[first.index]], strict=True))
-        names = [str(name_of[label]) for label in labels]
+        gallery = ready.gallery
+        with self.display.phase("queries", len(gallery.queries), "photos") as phase:
+            found = name_queries(
+                ready, worth, self.bench, together_q, most=self.run.candidates, progress=phase.at
+            )
         return Identified(
             self.bench.materials.images,
             self.rows,
             pd.DataFrame(),
             gallery,
-            names,
+            animal_names(gallery, self.rows),
             self.method,
             together_q,
-            found,
-            photo_qc,
-            beside_qc,
+            *found,
         )
 
     def _group(self, found: Identified, ready: Ready, worth: Worth) -> None:
@@ -350,36 +320,6 @@ class _Run:
         self.notes += hints
         if grouped:
             found.learnt["grouping"] = grouped
-
-
-def _candidates(worth: Worth, animals: Animals, of: Positions, most: int) -> Candidates:
-    """Of each encounter; without a probability model they are ranked all the same."""
-    alone = len(np.unique(of)) == len(of)
-    scores = probability.together(animals.scores, of)
-    place = animals.place if alone else None
-    if worth.model is not None:
-        return worth.model.candidates(scores[: worth.model.looks], most=most, place_qi=place)
-    ranked = probability.propose(scores[:1], most, place)[:, :most]
-    best = np.take_along_axis(scores[0], np.maximum(ranked, 0), axis=1)
-    ranked = np.where(np.isfinite(best), ranked, -1)
-    return Candidates(ranked, np.full(ranked.shape, np.nan), np.full(len(ranked), np.nan))
-
-
-def _most_alike(candidates: Candidates, animals: Animals, of_q: Positions) -> tuple[Positions, Positions]:
-    """Of each encounter's candidates the most alike photo, and which of its own is like it.
-
-    Returns:
-        Places among the references, and among the photos, int64 [s, c]; -1 where there is none.
-    """
-    place = np.full(candidates.identity_qc.shape, -1, np.int64)
-    asking = place.copy()
-    for s, identities in enumerate(candidates.identity_qc):
-        mine = np.flatnonzero(of_q == s)
-        there = identities >= 0
-        best = mine[np.argmax(animals.scores[0][np.ix_(mine, identities[there])], axis=0)]
-        place[s, there] = animals.photo[best, identities[there]]
-        asking[s, there] = best
-    return place, asking
 
 
 def _together(run: IdentifyRun, rows: pd.DataFrame, gallery: Gallery) -> Positions:
