@@ -3,30 +3,35 @@
 In: scores of every reference animal for some queries. Out: P(this animal) for each candidate and
 P(none of them).
 
-What a score is worth is learnt on the references alone: each is looked up among the others, once as
-it is (its animal is known) and once with its own animal taken away (its animal is unknown). A
-conditional logit (McFadden 1974) of a candidate's score, its lead over the best other animal and its
-standing among all animals, for each method that looks, is fitted to these look-ups by maximum
-likelihood, with "none of them" as the choice of utility 0.
+What a score is worth is learnt by leave-one-out queries of references alone, each asked once while its
+animal is known and once while it is withheld. A conditional logit (McFadden 1974) of a candidate's
+score, its lead over the best other animal and its standing among all animals is fitted to these by
+maximum likelihood, with "none of them" as the choice of utility 0.
 
-Photos of one sighting show one animal: their scores are joined before, in look-ups as in queries.
+With one score per animal (its best photo's) no weight is negative, so that candidates keep the order
+in which the method ranks them. Photos of one encounter show one animal: their scores are joined
+before, in leave-one-out queries as in new photos.
 
-Legend: m methods, q queries, s sightings, i identities, c candidates, f features.
+Legend: m scores per animal, q queries, s encounters, i identities, c candidates, f features.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from reid_ray.errors import DatasetError
+from reid_ray.errors import DatasetError, StorageError
 from reid_ray.evaluation.calibration import brier
 
 Scores = NDArray[np.floating]
+Places = NDArray[np.int64]
 FOLDS = 5
-LEAST_LOOKUPS = 10
+LEAST_FOUND = 10
+FEATURES = 3
+"""Of each score: itself, its lead, its standing."""
 _SHRINKAGE = 1e-3
 _MOST_DEVIATIONS = 30.0
 _FAR = -1e3
@@ -55,7 +60,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Confidence:
+class Probability:
     """The fitted model; plain numbers, so that it can be written down.
 
     Attributes:
@@ -68,9 +73,36 @@ class Confidence:
     weight_f: tuple[float, ...]
     bias: float
 
-    def candidates(self, scores_mqi: Scores, *, most: int) -> Candidates:
-        """The `most` likeliest animals of each query."""
-        proposed_qc = propose(scores_mqi, most)
+    @property
+    def looks(self) -> int:
+        """m: how many scores per animal it takes."""
+        return len(self.weight_f) // FEATURES
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, for a file."""
+        return {name: list(one) if isinstance(one, tuple) else one for name, one in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, raw: Any) -> "Probability":
+        """What `as_json` gave.
+
+        Raises:
+            StorageError: it is something else.
+        """
+        try:
+            centre, scale, weight = (
+                tuple(map(float, raw[name])) for name in ("centre_f", "scale_f", "weight_f")
+            )
+            found = cls(centre, scale, weight, float(raw["bias"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"not a probability model ({error!r})") from None
+        if not len(centre) == len(scale) == len(weight) or len(weight) % FEATURES or not weight:
+            raise StorageError("not a probability model: its numbers do not fit together")
+        return found
+
+    def candidates(self, scores_mqi: Scores, *, most: int, place_qi: Places | None = None) -> Candidates:
+        """The `most` likeliest animals of each query; equal ones as `propose` orders them."""
+        proposed_qc = propose(scores_mqi, most, place_qi)
         values_qcf = features(scores_mqi, proposed_qc)
         odds_qc = self._odds(values_qcf, proposed_qc >= 0)
         total_q = 1 + odds_qc.sum(axis=1)
@@ -88,11 +120,18 @@ class Confidence:
         return np.where(there_qc, np.exp(utility), 0.0)
 
 
-def propose(scores_mqi: Scores, most: int) -> NDArray[np.int64]:
-    """The `most` best animals of each method, each once; int64 [q, c], padded with -1."""
+def propose(scores_mqi: Scores, most: int, place_qi: Places | None = None) -> NDArray[np.int64]:
+    """The `most` best animals by each score, each once; int64 [q, c], padded with -1.
+
+    Args:
+        place_qi: of each animal's best photo in the order in which equal scores rank; None: by position
+            of the animal.
+    """
     _, queries, identities = scores_mqi.shape
     few = min(most, identities)
-    order_mqc = np.argsort(-scores_mqi, axis=2, kind="stable")[:, :, :few]
+    place = np.broadcast_to(np.arange(identities), (queries, identities)) if place_qi is None else place_qi
+    last = np.where(place < 0, np.iinfo(np.int64).max, place)
+    order_mqc = np.stack([np.lexsort((last, -scores), axis=1)[:, :few] for scores in scores_mqi])
     joined = np.concatenate(list(order_mqc), axis=1)
     proposed = np.full((queries, max(joined.shape[1], most)), -1, np.int64)
     for q, row in enumerate(joined):
@@ -116,7 +155,8 @@ def features(scores_mqi: Scores, candidates_qc: NDArray[np.int64]) -> NDArray[np
         top = np.argmax(scores_qi, axis=1)[:, None]
         # The first of equals leads by nothing, so the others trail by nothing.
         rival = np.where(candidates_qc == top, second, first)
-        lead = np.clip(own - rival, -_span(scores_qi), _span(scores_qi))
+        span = _span(scores_qi)
+        lead = np.clip(own - rival, -span, span)
         values += [own, lead, _standing(own, scores_qi)]
     return np.stack(values, axis=-1)
 
@@ -129,53 +169,82 @@ def _standing(own_qc: NDArray[np.float64], scores_qi: NDArray[np.float64]) -> ND
     return np.asarray(np.clip(apart, -_MOST_DEVIATIONS, _MOST_DEVIATIONS))
 
 
-def _span(scores_qi: NDArray[np.float64]) -> float:
-    """The range of real scores: a lead over an animal without photos is no larger."""
-    real = scores_qi[scores_qi > _FAR]
-    return float(np.ptp(real)) if real.size else 0.0
+def _span(scores_qi: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The range of each query's real scores [q, 1]: a lead over an animal without photos is no larger."""
+    real = scores_qi > _FAR
+    low = np.where(real, scores_qi, np.inf).min(axis=1, keepdims=True)
+    high = np.where(real, scores_qi, -np.inf).max(axis=1, keepdims=True)
+    return np.where(real.any(axis=1, keepdims=True), high - low, 0.0)
 
 
-def fit(scores_mqi: Scores, own_q: NDArray[np.int64], *, unknown_share: float, most: int) -> Confidence:
-    """Learn from look-ups of references, leave-one-out.
+def fit(
+    known_mqi: Scores,
+    withheld_mqi: Scores,
+    own_q: NDArray[np.int64],
+    *,
+    unknown_share: float,
+    most: int,
+    least: int = LEAST_FOUND,
+) -> Probability:
+    """Learn from leave-one-out queries of references.
 
     Args:
-        scores_mqi: of each look-up with the photo itself (and its encounter) left out.
-        own_q: position of the look-up's own animal, which has other photos.
-        unknown_share: weight of the look-ups without their own animal, in 0..1.
+        known_mqi: scores while the own animal is there, minus infinity where none may answer.
+        withheld_mqi: scores while it is not.
+        own_q: position of the own animal, which has other photos.
+        unknown_share: weight of the queries whose animal is withheld, in 0..1.
+        least: so many must be found again.
 
     Raises:
-        DatasetError: too few look-ups to learn from.
+        DatasetError: too few to learn from.
     """
     parts = []
     for scores, share, known in (
-        (np.asarray(scores_mqi, np.float64), 1 - unknown_share, True),
-        (_without_own(scores_mqi, own_q), unknown_share, False),
+        (np.asarray(known_mqi, np.float64), 1 - unknown_share, True),
+        (np.asarray(withheld_mqi, np.float64), unknown_share, False),
     ):
         proposed_qc = propose(scores, most)
         right_qc = (proposed_qc == own_q[:, None]) & known
         weights_q = np.full(len(own_q), share)
         parts.append((features(scores, proposed_qc), proposed_qc >= 0, right_qc, weights_q))
     values_qcf, there_qc, right_qc, weights_q = (np.concatenate(of) for of in zip(*parts, strict=True))
-    return _fit(values_qcf, there_qc, right_qc, weights_q)
+    if right_qc.sum() < least:
+        raise DatasetError(
+            f"only {int(right_qc.sum())} reference photos were found again among the others, at least "
+            f"{least} are needed to learn what a score is worth; add photos of known animals"
+        )
+    return _fit(values_qcf, there_qc, right_qc, weights_q, monotone=len(known_mqi) == 1)
 
 
 def cross_fitted(
-    scores_mqi: Scores, own_q: NDArray[np.int64], *, unknown_share: float, most: int, seed: int
+    known_mqi: Scores,
+    withheld_mqi: Scores,
+    own_q: NDArray[np.int64],
+    *,
+    unknown_share: float,
+    most: int,
+    seed: int,
 ) -> tuple[Candidates, Candidates]:
-    """Candidates of each look-up by a model that saw none of its animal's look-ups.
+    """Candidates of each leave-one-out query by a model that saw none of its animal's.
 
     Returns:
         With the own animal among the references, and without it.
     """
-    without = _without_own(scores_mqi, own_q)
     found = [_empty(len(own_q), most), _empty(len(own_q), most)]
     animals = np.random.default_rng(seed).permutation(np.unique(own_q))
     for fold in np.array_split(animals, min(FOLDS, len(animals))):
         inside = np.isin(own_q, fold)
         if inside.all():
             continue
-        model = fit(scores_mqi[:, ~inside], own_q[~inside], unknown_share=unknown_share, most=most)
-        for of, scores in zip(found, (scores_mqi, without), strict=True):
+        model = fit(
+            known_mqi[:, ~inside],
+            withheld_mqi[:, ~inside],
+            own_q[~inside],
+            unknown_share=unknown_share,
+            most=most,
+            least=1,
+        )
+        for of, scores in zip(found, (known_mqi, withheld_mqi), strict=True):
             part = model.candidates(scores[:, inside], most=most)
             of.identity_qc[inside] = part.identity_qc
             of.probability_qc[inside] = part.probability_qc
@@ -186,9 +255,9 @@ def cross_fitted(
 def reliability(
     known: Candidates, unknown: Candidates, own_q: NDArray[np.int64], *, unknown_share: float
 ) -> list[dict[str, float]]:
-    """How often answers of a given probability were right among the look-ups.
+    """How often answers of a given probability were right among the leave-one-out queries.
 
-    Rows: `low`, `high` (of the probability), `answers` (look-ups, known and unknown), `said` (mean
+    Rows: `low`, `high` (of the probability), `answers` (queries, known and withheld), `said` (mean
     probability) and `right` (share), both weighted by `unknown_share`.
     """
     probability, right, weight = _first_answers(known, unknown, own_q, unknown_share)
@@ -228,7 +297,7 @@ def skill(
 def _first_answers(
     known: Candidates, unknown: Candidates, own_q: NDArray[np.int64], unknown_share: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
-    """Of the first candidate of each look-up: its probability, whether it is right, its weight."""
+    """Of the first candidate of each query: its probability, whether it is right, its weight."""
     probability = np.concatenate([known.probability_qc[:, 0], unknown.probability_qc[:, 0]])
     right = np.concatenate([known.identity_qc[:, 0] == own_q, np.zeros(len(own_q), bool)])
     return probability, right, np.repeat([1 - unknown_share, unknown_share], len(own_q))
@@ -239,13 +308,14 @@ def _fit(
     there_qc: NDArray[np.bool_],
     right_qc: NDArray[np.bool_],
     weights_q: NDArray[np.float64],
-) -> Confidence:
-    """Maximum likelihood, with a little shrinkage so that separable look-ups give finite weights."""
-    if right_qc.sum() < LEAST_LOOKUPS:
-        raise DatasetError(
-            f"only {int(right_qc.sum())} reference photos were found again among the others, at least "
-            f"{LEAST_LOOKUPS} are needed to learn what a score is worth; add photos of known animals"
-        )
+    *,
+    monotone: bool,
+) -> Probability:
+    """Maximum likelihood, with a little shrinkage so that separable queries give finite weights.
+
+    Args:
+        monotone: no weight may be negative.
+    """
     flat = values_qcf[there_qc]
     centre, scale = flat.mean(axis=0), flat.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -263,50 +333,18 @@ def _fit(
         gradient[:-1] += 2 * _SHRINKAGE * parameters[:-1]
         return float(value + _SHRINKAGE * parameters[:-1] @ parameters[:-1]), gradient
 
-    found = minimize(loss, np.zeros(scaled.shape[-1] + 1), jac=True, method="L-BFGS-B")
-    return Confidence(_plain(centre), _plain(scale), _plain(found.x[:-1]), float(found.x[-1]))
+    count = scaled.shape[-1]
+    bounds = [(0.0 if monotone else None, None)] * count + [(None, None)]
+    found = minimize(loss, np.zeros(count + 1), jac=True, method="L-BFGS-B", bounds=bounds)
+    return Probability(_plain(centre), _plain(scale), _plain(found.x[:-1]), float(found.x[-1]))
 
 
 def _plain(values: NDArray[np.floating]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def _without_own(scores_mqi: Scores, own_q: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The same look-ups as if their own animal had no photo."""
-    without = np.array(scores_mqi, np.float64)
-    without[:, np.arange(len(own_q)), own_q] = -np.inf
-    return without
-
-
 def _empty(queries: int, most: int) -> Candidates:
     return Candidates(np.full((queries, most), -1, np.int64), np.zeros((queries, most)), np.ones(queries))
-
-
-def per_identity(
-    scores_qg: Scores, identities_g: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """What an animal's photos say together: the best one's score, and the mean of the best two.
-
-    Two photos that are alike say more than one, which may be so by chance (`reports/identify.md`).
-
-    Args:
-        identities_g: position of each reference's animal, 0 .. count - 1.
-
-    Returns:
-        float32 [2, q, i] (minus infinity where an animal has no photo that may answer; the mean is
-        the best one's where it has a single one), and the position of the best photo, int64 [q, i],
-        -1 there; ties: the earlier photo.
-    """
-    best = np.full((len(scores_qg), count), -np.inf, np.float32)
-    second = best.copy()
-    photo = np.full((len(scores_qg), count), -1, np.int64)
-    for position, identity in enumerate(identities_g):
-        score = scores_qg[:, position]
-        better = score > best[:, identity]
-        second[:, identity] = np.maximum(second[:, identity], np.where(better, best[:, identity], score))
-        best[better, identity] = score[better]
-        photo[better, identity] = position
-    return np.stack([best, np.where(np.isfinite(second), (best + second) / 2, best)]), photo
 
 
 def together(scores_mqi: Scores, sighting_q: NDArray[np.int64]) -> NDArray[np.float64]:

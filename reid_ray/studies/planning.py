@@ -5,18 +5,20 @@ In: the config, the decoded table. Out: plans of trials, encoders, matchers.
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from reid_ray.config.fusion import Fusion
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
 from reid_ray.config.training import Trial
-from reid_ray.config.tune import Study
+from reid_ray.config.tune import Search, Study
 from reid_ray.embedding.availability import Found, find
 from reid_ray.embedding.backbones import resolve_weights
+from reid_ray.embedding.encoding import Encoding
 from reid_ray.errors import ConfigError
-from reid_ray.on_ray.encoders import EncoderPlan
-from reid_ray.runs.methods import method_key
+from reid_ray.runs.methods import Family, MethodFolder, Result, method_key
 from reid_ray.studies.trial import Plan
 
 
@@ -26,6 +28,48 @@ class MatchPlan:
 
     key: str
     config: Matching
+
+
+@dataclass(frozen=True)
+class EncoderPlan:
+    """A model to be scored without fine-tuning.
+
+    Attributes:
+        missing: whether the weights are nowhere; `encoding.source` then says how to get them.
+    """
+
+    key: str
+    name: str
+    family: Family
+    encoding: Encoding
+    top_k: int
+    missing: bool = False
+
+    def result(self, scope: str, **fields: Any) -> Result:
+        """The result with what is known beforehand."""
+        params: dict[str, str | int | float | bool] = {
+            "backbone": self.encoding.model,
+            "input_px": self.encoding.input_px,
+            "seed": self.encoding.seed,
+        }
+        if self.encoding.licence:
+            params["licence"] = self.encoding.licence
+        return Result(
+            key=self.key,
+            method=self.name,
+            kind="baseline",
+            family=self.family,
+            scope=scope,
+            params=params,
+            **fields,
+        )
+
+
+def left_to_do(folder: MethodFolder, *, search: Search) -> bool:
+    """Whether a trial has no result yet; a full grid also wants what ASHA once stopped."""
+    if not folder.done():
+        return True
+    return search == "grid" and folder.result().status == "stopped"
 
 
 @dataclass(frozen=True)
@@ -78,7 +122,7 @@ def plan_study(study: Study, rows: pd.DataFrame) -> StudyPlan:
         matchers=[
             MatchPlan(method_key("matching", config.canonical(), study.top_k, digest), config)
             for config in study.baselines.matching
-            if config.shortlist is None  # with one it may need the winner: see `late`
+            if config.shortlist is None  # with one it may need a trained network: see `plan_dependent`
         ],
         trials=_trials(study, rows, digest),
     )
@@ -89,6 +133,13 @@ def pair_count(rows: pd.DataFrame, *, most: int | None = None) -> int:
     counts = pd.crosstab(rows["dataset"], rows["split"]).reindex(columns=["query", "reference"])
     references = counts["reference"] if most is None else counts["reference"].clip(upper=most)
     return int((counts["query"] * references).fillna(0).sum())
+
+
+def pairs_of(rows: pd.DataFrame, config: Matching | Fusion) -> int:
+    """Pairs that a local-feature method or a fusion scores for the queries."""
+    if isinstance(config, Matching):
+        return pair_count(rows, most=matched_most(config))
+    return pair_count(rows, most=config.shortlist.size if config.shortlist else None)
 
 
 def matched_most(config: Matching) -> int | None:
@@ -141,21 +192,19 @@ def _trials(study: Study, rows: pd.DataFrame, digest: str) -> list[Plan]:
 
 
 def _encoders(study: Study, digest: str) -> list[EncoderPlan]:
+    px, seed = study.training.input_px, study.training.seed
     untrained = [
         EncoderPlan(
-            key=method_key("untrained", name, study.training.input_px, study.training.seed, digest),
+            key=method_key("untrained", name, px, seed, digest),
             name=f"{name} untrained",
             family="untrained",
-            model=name,
-            weights="random",
-            input_px=study.training.input_px,
-            seed=study.training.seed,
+            encoding=Encoding(name, "random", px, seed),
             top_k=study.top_k,
         )
         for name in (study.backbones() if study.baselines.random_init else ())
     ]
     pretrained = [
-        as_it_comes(
+        pretrained_plan(
             model, digest, short_px=study.data.images.short_px, seed=study.training.seed, top_k=study.top_k
         )
         for model in study.baselines.pretrained
@@ -170,26 +219,37 @@ def enlarged(short_px: int, found: Found) -> str:
     return f"; photos are kept at {short_px} px and enlarged, see data.images.short_px"
 
 
-def as_it_comes(model: Pretrained, digest: str, *, short_px: int, seed: int, top_k: int) -> EncoderPlan:
-    """A model with where its weights are; `missing` where they are nowhere.
+def encoding_of(model: Pretrained, found: Found, *, short_px: int, seed: int = 0) -> Encoding:
+    """A published model with where its weights are.
 
     Args:
-        digest: of the photos it is applied to, whose shorter side is `short_px`.
+        short_px: shorter side of the photos it is applied to.
+    """
+    return Encoding(
+        model=found.architecture or model.model or model.name,
+        weights=found.weights,
+        input_px=found.input_px,
+        seed=seed,
+        mean=model.mean,
+        std=model.std,
+        interpolation=model.interpolation,
+        source=found.sentence + ("" if found.missing else enlarged(short_px, found)),
+        licence=model.licence,
+    )
+
+
+def pretrained_plan(model: Pretrained, digest: str, *, short_px: int, seed: int, top_k: int) -> EncoderPlan:
+    """A model to be scored without fine-tuning; `missing` where its weights are nowhere.
+
+    Args:
+        digest: of the photos it is applied to.
     """
     found = find(model)
     return EncoderPlan(
         key=method_key("pretrained", model.name, model.settings, seed, found.version, top_k, digest),
         name=model.name,
         family="untrained" if found.status == "random" else "pre-trained",
-        model=found.architecture or model.model or model.name,
-        weights=found.weights,
-        input_px=found.input_px,
-        seed=seed,
+        encoding=encoding_of(model, found, short_px=short_px, seed=seed),
         top_k=top_k,
-        mean=model.mean,
-        std=model.std,
-        interpolation=model.interpolation,
-        licence=model.licence,
-        source=found.sentence + ("" if found.missing else enlarged(short_px, found)),
         missing=found.missing,
     )

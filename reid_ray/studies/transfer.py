@@ -14,12 +14,11 @@ from reid_ray.config.transfer import PAPER_LOSS, PAPER_LR
 from reid_ray.config.tune import Search, Study
 from reid_ray.errors import ConfigError
 from reid_ray.evaluation.metrics import summarise
-from reid_ray.on_ray.training.asha import left_to_do
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder, method_key
 from reid_ray.runs.study import StudyFolder
 from reid_ray.splits.domains import learned_from, variant_rows
-from reid_ray.studies.planning import StudyPlan
+from reid_ray.studies.planning import StudyPlan, left_to_do
 from reid_ray.studies.trial import Plan
 
 

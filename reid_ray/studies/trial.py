@@ -6,33 +6,33 @@ and on every DDP worker of Ray Train; rank 0 alone writes.
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.config.transfer import Variant
-from reid_ray.datasets.encounters import encounter_codes
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.embed import embed
 from reid_ray.embedding.loop import Diverged, Row, TrainSet, train
 from reid_ray.embedding.model import Encoder
 from reid_ray.errors import DatasetError, ReidError, TrialError
-from reid_ray.evaluation.knn import cosine_knn
-from reid_ray.evaluation.metrics import summarise
-from reid_ray.evaluation.open_set import Gallery, Lookups, cosine_lookups
-from reid_ray.evaluation.predictions import Calibrate, Search, answer_queries
 from reid_ray.evaluation.ranking import Ranked
+from reid_ray.methods.answer import answer, ranked_answers
+from reid_ray.methods.bench import Bench, InProcess
+from reid_ray.methods.embedding import embedding_ready
+from reid_ray.methods.gallery import Gallery
+from reid_ray.methods.ready import Learnt, Ready
+from reid_ray.methods.scorer import EmbeddingScorer
 from reid_ray.runs import files
 from reid_ray.runs.methods import Kind, MethodFolder, Result
 from reid_ray.splits.domains import learned_from, variant_rows
-from reid_ray.splits.leaks import encounters_of
 
 OUT_OF_MEMORY = "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
 
@@ -128,16 +128,15 @@ def run(
     started = time.monotonic()
     rows, images = plan.within(materials.rows), materials.images
     result = plan.empty_result()
-    predictions = None
+    predictions = learnt = None
     try:
         encoder, validation = _train(plan, rows, images, worker, folder, report)
         if worker.rank == 0:
-            px = plan.trial.input_px
-            vectors = partial(embed, encoder, images, px=px, device=worker.device)
-            search = cosine_search(vectors, k=plan.top_k, encounters=encounter_codes(rows))
-            calibrate = cosine_calibration(vectors, rows)
-            predictions = answer_queries(rows, search, calibrate=calibrate, trained=True)
-            result = result.but(metrics=summarise(predictions) | validation)
+            method = Trained(encoder, images, plan.trial.input_px, worker.device)
+            bench = InProcess(images, folder.path)
+            found = answer(method, rows, bench, k=plan.top_k, validate=False)
+            predictions, learnt = found.predictions, found.learnt
+            result = result.but(metrics=found.metrics | validation)
     except Diverged as error:
         result = result.but(status="diverged", note=str(error))
     except ReidError as error:
@@ -153,7 +152,7 @@ def run(
     result = result.but(seconds=time.monotonic() - started)
     alone_in_this = worker.world > 1 and result.status in ("failed", "out_of_memory")
     if worker.rank == 0 or alone_in_this:
-        folder.finish(result, predictions)
+        folder.finish(result, predictions, learnt)
     if alone_in_this:
         raise TrialError(f"{plan.trial.label}: {result.note}")
     return result
@@ -164,61 +163,39 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def embedding_search(
-    encoder: Encoder,
-    images: PreparedImages,
-    *,
-    px: int,
-    device: torch.device,
-    k: int,
-    encounters: NDArray[np.int64] | None = None,
-) -> Search:
-    """Cosine 1-NN on an encoder's vectors, in the form that `answer_queries` calls.
+@dataclass(frozen=True)
+class Trained:
+    """A network that this process has just trained, as a method."""
 
-    Args:
-        encounters: a number per photo; where references have any, answers without the query's own
-            encounter come along.
-    """
-    vectors = partial(embed, encoder, images, px=px, device=device)
-    return cosine_search(vectors, k=k, encounters=encounters)
+    encoder: Encoder
+    images: PreparedImages
+    px: int
+    device: torch.device
+    name = "trained"
+    trained = True
 
+    def check(self) -> None:
+        """Nothing to do: it is there."""
 
-def cosine_search(
-    vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]],
-    *,
-    k: int,
-    encounters: NDArray[np.int64] | None = None,
-) -> Search:
-    """The same on the vectors that a function gives for photo positions."""
+    def scorer(self, gallery: Gallery) -> EmbeddingScorer:
+        """Vectors of the gallery's photos."""
+        vectors = embed(self.encoder, self.images, gallery.photos, px=self.px, device=self.device)
+        return EmbeddingScorer.of(vectors)
 
-    def search(
-        queries: NDArray[np.int64],
-        references: NDArray[np.int64],
-        query_labels: NDArray[np.int64],
-        reference_labels: NDArray[np.int64],
-    ) -> Ranked:
-        known = None
-        if encounters is not None and (encounters[references] >= 0).any():
-            known = encounters[queries], encounters[references]
-        return cosine_knn(
-            vectors(queries), vectors(references), query_labels, reference_labels, k=k, encounters=known
-        )
+    def prepare(
+        self,
+        galleries: Sequence[Gallery],
+        bench: Bench,
+        *,
+        learnt: Mapping[str, Learnt] | None = None,
+        folder: Path | None = None,
+    ) -> list[Ready]:
+        """Vectors of all photos; nothing is fitted."""
+        return [embedding_ready(self, one, self.scorer(one), bench) for one in galleries]
 
-    return search
-
-
-def cosine_calibration(
-    vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]], rows: pd.DataFrame
-) -> Calibrate:
-    """References looked up among the others, in the form that `answer_queries` calls."""
-
-    def look_up(
-        references: NDArray[np.int64], labels: NDArray[np.int64], places: NDArray[np.int64]
-    ) -> Lookups:
-        gallery = Gallery(labels, encounters_of(rows)[references])
-        return cosine_lookups(vectors(references), places, gallery)
-
-    return look_up
+    def rank(self, gallery: Gallery, *, k: int) -> Ranked:
+        """The k best references of each query."""
+        return Ranked.of_arrays(self.scorer(gallery).rank(gallery, gallery.queries, k=k))
 
 
 def within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
@@ -237,10 +214,10 @@ def _train(
     report: Callable[[Row], None],
 ) -> tuple[Encoder, Row]:
     """The trained encoder and its validation figures; the history goes to the method's folder."""
-    search = partial(embedding_search, images=images, px=plan.trial.input_px, device=worker.device, k=1)
 
     def validate(encoder: Encoder) -> Row:
-        answers = answer_queries(rows, search(encoder), validation=True)
+        method = Trained(encoder, images, plan.trial.input_px, worker.device)
+        answers = ranked_answers(rows, partial(method.rank, k=1), validation=True)
         return {"val/top1": float(answers["correct"].mean())} if len(answers) else {}
 
     def keep(row: Row) -> None:

@@ -1,27 +1,32 @@
-"""Finish calls of a pool, each result written at once, so that a start after a crash goes on."""
+"""Finish requests of a pool, each result written at once, so that a start after a crash goes on."""
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from reid_ray.errors import StorageError
-from reid_ray.on_ray.actors.pool import Arrays, Call, Pool
+from reid_ray.methods.bench import Request
+from reid_ray.methods.scorer import Arrays
+from reid_ray.on_ray.actors.pool import Pool
 from reid_ray.runs import files, seals
 
 
-def finish(pool: Pool, calls: dict[str, Call], folder: Path) -> Iterator[tuple[str, Arrays, bool]]:
-    """(name, arrays, made now) of each call: those in the folder first, then the others as they end."""
-    left: dict[str, Call] = {}
-    for name, call in calls.items():
+def finish(
+    pool: Pool, requests: Mapping[str, Request], folder: Path, *shared: Any
+) -> Iterator[tuple[str, Arrays, bool]]:
+    """(name, arrays, made now) of each request: those in the folder first, then the others as they end."""
+    left: dict[str, Request] = {}
+    for name, request in requests.items():
         arrays = _read(folder / f"{name}.npz")
         if arrays is None:
-            left[name] = call
+            left[name] = request
         else:
             yield name, arrays, False
-    for name, arrays in pool.run(left):
+    for name, arrays in pool.run(left, *shared):
         _write(folder / f"{name}.npz", arrays)
         yield name, arrays, True
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from reid_ray.config.tune import Asha, Search
+from reid_ray.config.tune import Asha
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
 from reid_ray.studies.trial import Plan
@@ -104,10 +104,3 @@ def write_stopped(plan: Plan, folder: MethodFolder, *, epoch: int, top1: float) 
             note=note,
         )
     )
-
-
-def left_to_do(folder: MethodFolder, *, search: Search) -> bool:
-    """Whether a trial has no result yet; a full grid also wants what ASHA once stopped."""
-    if not folder.done():
-        return True
-    return search == "grid" and folder.result().status == "stopped"

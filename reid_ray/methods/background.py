@@ -7,6 +7,7 @@ study. At chance it proves no more than that; above chance, methods may have lea
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import cv2
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from reid_ray.config.datasets import Images
 from reid_ray.datasets.masks import has_mask, read_background
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.evaluation.knn import cosine_knn
 from reid_ray.evaluation.metrics import chance, summarise
-from reid_ray.evaluation.predictions import answer_queries
 from reid_ray.evaluation.ranking import Ranked
+from reid_ray.methods.answer import ranked_answers
+from reid_ray.methods.gallery import Gallery
+from reid_ray.methods.scorer import EmbeddingScorer
 
 _SMALL_PX = 16
 _BINS = 16
@@ -39,7 +41,7 @@ def background_scores(
     described = _describe(rows, images, settings, boxes=boxes)
     shown = pd.Series(np.isfinite(described).all(axis=1), rows.index)
     rows = rows.assign(split=rows["split"].where(shown, "none"))
-    answers = answer_queries(rows, lambda *asked: _search(described, *asked))
+    answers = ranked_answers(rows, partial(_rank, described))
     if answers.empty:
         return []
     expected = chance(rows).set_index("query")["top1"]
@@ -112,14 +114,8 @@ def _describe(
     return described
 
 
-def _search(
-    described: NDArray[np.float32],
-    queries: NDArray[np.int64],
-    references: NDArray[np.int64],
-    query_labels: NDArray[np.int64],
-    reference_labels: NDArray[np.int64],
-) -> Ranked:
-    middle = described[references].mean(axis=0) if len(references) else 0
-    return cosine_knn(
-        described[queries] - middle, described[references] - middle, query_labels, reference_labels, k=1
-    )
+def _rank(described: NDArray[np.float32], gallery: Gallery) -> Ranked:
+    mine = described[gallery.photos]
+    middle = mine[: gallery.references].mean(axis=0) if gallery.references else 0
+    arrays = EmbeddingScorer.of(mine - middle).rank(gallery, gallery.queries, k=1)
+    return Ranked.of_arrays(arrays)

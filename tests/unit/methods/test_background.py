@@ -9,7 +9,7 @@ import pytest
 
 from reid_ray.config.datasets import Images
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.evaluation.background import background_scores, background_warning, describe
+from reid_ray.methods.background import background_scores, background_warning, describe
 
 ANIMALS, PHOTOS = 8, 6
 
