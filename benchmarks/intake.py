@@ -53,7 +53,7 @@ def outcome(case: Path, source: Path) -> str:
         elif line.strip() in ("To mend", "Good to know"):
             told.append(f"**{line.strip()}**")
     kept = [text for text in told if not any(part in text for part in _ALWAYS)]
-    text = "; ".join(_plain(part, case.name) for part in kept).replace("**; ", ":** ")
+    text = "; ".join(_plain(part) for part in kept).replace("**; ", ":** ")
     return f"rc {ran.returncode}: {text}"
 
 
@@ -68,8 +68,8 @@ def _revision(revision: str, cases: list[Path]) -> dict[str, str]:
             subprocess.run([*git, "remove", "--force", str(checkout)], check=True)
 
 
-def _plain(text: str, case: str) -> str:
-    text = text.replace(f"{case}: ", "").replace("|", "\\|").replace("<", "&lt;")
+def _plain(text: str) -> str:
+    text = text.replace("case: ", "").replace("|", "\\|").replace("<", "&lt;")
     return re.sub(r"/tmp/\S*?/case/", "", text)
 
 

@@ -84,6 +84,13 @@ def run_or_forecast(study: Study, arguments: argparse.Namespace) -> int:
 
         print(forecast(study))
         return 0
+    from reid_ray.config.named import results_folder
+    from reid_ray.splits.plausibility import plausible
+
+    # What makes no sense is told before a cluster is started, or joined, for it.
+    *_, odd = plausible(study.data, made=results_folder(study.storage) / "herd")
+    for text in odd:
+        print(f"note: {text}", file=sys.stderr)
     from reid_ray.on_ray.study import run_study
     from reid_ray.progress import Display
     from reid_ray.reporting.closing import closing_words

@@ -135,8 +135,8 @@ def detectors_of(folder: Folder, listed: Sequence[Path]) -> list[Candidate]:
             names = [str(one.get("file", one.get("filepath"))) for one in images]
             resolved = folder.finder.find(names)
             photos = sum(bool(match.path) for match in resolved.by_name.values())
-            fault = "" if photos else f"none of its photos is here: {resolved.sentence()}"
-            found.append(Candidate(file.name, photos=photos, fault=fault))
+            fault = "" if photos else f"no photo is meant by one of its names alone: {resolved.sentence()}"
+            found.append(Candidate(file.name, photos=photos, listed=resolved.count("several"), fault=fault))
     return found
 
 
@@ -284,7 +284,8 @@ def _folders(folder: Folder) -> list[Candidate]:
     reasons = []
     if len(known):
         where = f"a folder per animal{f' on level {level}' if level > 1 else ''}"
-        reasons.append(f"{where}: {known.nunique()} folders, for example {min(known)}")
+        count = f"{known.nunique()} folder{'' if known.nunique() == 1 else 's'}"
+        reasons.append(f"{where}: {count}, for example {min(known)}")
     if loose:
         reasons.append(f"{loose} photos lie beside folders, so their animals count as unknown")
     dataset = FolderDataset(source="folder", level=level, **folder.base)

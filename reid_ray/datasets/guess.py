@@ -127,6 +127,7 @@ def _paths(
     files = [str(name) for name in table if _names_photos(table[name])]
     files += [name for name in order if name not in files]
     best: tuple[str, str, Resolved, pd.Series] | None = None
+    most = (0, 0)
     for file in sorted(files, key=lambda name: order.get(name, len(SYNONYMS["path"]))):
         folders = [by_name[name] for name in FOLDERS if name in by_name and by_name[name] != file]
         for folder in ["", *(name for name in folders if not _names_photos(table[name]))]:
@@ -134,8 +135,9 @@ def _paths(
             resolved = finder.find(cells[cells.ne("")].unique())
             there = {name for name, match in resolved.by_name.items() if match.path and _is_photo(match.path)}
             found = cells.isin(there)
-            if best is None or found.sum() > best[3].sum():
-                best = (folder, file, resolved, found)
+            exact = resolved.count("exact") if len(there) else 0
+            if best is None or (found.sum(), exact) > most:
+                best, most = (folder, file, resolved, found), (found.sum(), exact)
             if found.all():
                 break
     return best

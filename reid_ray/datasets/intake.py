@@ -113,7 +113,7 @@ class Account:
         if self.unread:
             parts.append(f"{self.unread.total()} not read, convert them to JPEG ({_counts(self.unread)})")
         if self.others:
-            parts.append(f"{self.others.total()} no photos ({_counts(self.others)})")
+            parts.append(f"{self.others.total()} not photos ({_counts(self.others)})")
         return f"{self.files} files: {', '.join(parts)}" + (f"; {self.hidden} hidden" if self.hidden else "")
 
 

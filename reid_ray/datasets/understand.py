@@ -8,6 +8,7 @@ is taken, and why each other is not is told.
 
 import argparse
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,11 +33,13 @@ class Understood:
         dataset: ready to be used.
         reasons: sentences on what was seen and how it is read.
         boxes: whether there are boxes of animals, so that photos are to be cut to them.
+        problems: sentences on what is to be mended.
     """
 
     dataset: PhotoDataset
     reasons: list[str] = field(default_factory=list)
     boxes: bool = False
+    problems: list[str] = field(default_factory=list)
 
     def yaml(self) -> str:
         """The dataset as an item of `data.datasets`; what stands at its default is left out."""
@@ -148,8 +151,8 @@ def _nothing(path: Path, candidates: Sequence[Candidate], folder: Folder) -> str
         told += "; rename that column to 'identity', or give --identity-column"
     if told:
         return f"{path}: no photos can be read: {told}"
-    suffixes = sorted({suffix_of(file) for file in folder.files} - {""})
-    there = f"; there are {len(folder.files)} files ({', '.join(suffixes)})" if suffixes else ""
+    counts = Counter(suffix_of(file) or "without a suffix" for file in folder.files).most_common(8)
+    there = f"; found {', '.join(f'{count} {suffix}' for suffix, count in counts)}" if counts else ""
     return (
         f"{path}: no photo ({', '.join(sorted(SUFFIXES))}) and no table that lists photos{there}; photos in "
         "other formats must be converted to JPEG"
@@ -176,10 +179,14 @@ def _with_detections(found: Understood, folder: Folder, listed: Sequence[Path]) 
         ),
     ]
     if not best.photos:
-        return replace(found, reasons=[*reasons, f"not used: {best.title}, because {best.fault}"])
+        told = f"not used: {best.title}, because {best.fault}"
+        if not best.listed:
+            return replace(found, reasons=[*reasons, told])
+        told += "; run the detector on the folder that holds all photos"
+        return replace(found, reasons=reasons, problems=[told])
     dataset = found.dataset.model_copy(update={"detections": Detections(file=best.file)})
     told = f"{best.file} holds boxes of animals: photos that have one are cropped to it"
-    return Understood(dataset, [*reasons, told], True)
+    return replace(found, dataset=dataset, reasons=[*reasons, told], boxes=True)
 
 
 def _is_photo(path: Path) -> bool:

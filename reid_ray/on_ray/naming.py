@@ -5,6 +5,7 @@ In: parsed arguments. Out: tables, a review page, and closing words.
 
 import argparse
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ def _collection(folder: str, name: str, raw: dict[str, Any], said: Said) -> dict
     query = name == "query"
     known = replace(said, identity_column=None, level=None) if query else said
     found = understand(Path(folder).expanduser(), named=not query, said=known)
+    for text in (*found.problems, *(one for one in found.reasons if one.startswith("not used"))):
+        print(f"note: {folder}: {text}", file=sys.stderr)
     if found.boxes:
         raw["images"] = {**raw.get("images", {}), "crop": "bbox"}
     return found.dataset.model_dump(mode="json") | {"name": name}
@@ -115,8 +118,11 @@ def name_animals(run: IdentifyRun) -> str:
     from reid_ray.reporting.review import review_cards, write_review
     from reid_ray.runs import files
     from reid_ray.runs.storage import address
+    from reid_ray.splits.plausibility import reference_oddities
 
     display = Display()
+    for text in reference_oddities(run.references, run.images):
+        display.say(f"note: {text}")
     found = identify(run, display=display)
     answers = found.answers(run.name)
     out = results_folder(run.out) / run.name

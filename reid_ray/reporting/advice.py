@@ -60,6 +60,7 @@ def advise(path: str, *, most_photos: int | None, write: str | None, said: Said 
         data, made=results_folder("runs") / "herd", most_photos=most_photos, progress=_progress()
     )
     reasons = understood.reasons if understood else []
+    found.problems = [*(understood.problems if understood else []), *found.problems]
     print(_text(path, [*reasons, *found.facts], found))
     if understood is not None:
         _next_steps(understood, write)

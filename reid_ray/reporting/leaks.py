@@ -28,6 +28,7 @@ def leak_contents(study: Mapping[str, Any]) -> dict[str, Any]:
             "photos": leak["keys"],
             "done": _DONE.get(leak["action"], leak["action"]),
             "pairs": leak["pairs"],
+            "paths": leak.get("paths") or leak["pairs"],
         }
         for leak in study.get("leaks") or ()
     ]
@@ -45,7 +46,8 @@ def leaks_csv(study: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     if contents["leaks"]:
         tables["leaks.csv"] = pd.DataFrame(
             [
-                {**leak, "pairs": "; ".join(" = ".join(pair) for pair in leak["pairs"])}
+                leak
+                | {name: "; ".join(" = ".join(pair) for pair in leak[name]) for name in ("pairs", "paths")}
                 for leak in contents["leaks"]
             ]
         )

@@ -179,8 +179,13 @@ def per_identity(methods: Sequence[Method]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
-def answers(methods: Sequence[Method]) -> pd.DataFrame:
-    """The answers of methods that stand for themselves: a row per query, with its best match."""
+def answers(methods: Sequence[Method], rows: pd.DataFrame) -> pd.DataFrame:
+    """The answers of methods that stand for themselves: a row per query, with its best match.
+
+    Args:
+        rows: of the study, from which photos have their paths.
+    """
+    path_of = dict(zip(rows["key"], rows["path"], strict=True)) if "path" in rows else {}
     columns = ["query", "dataset", "domain", "identity", "known", "predicted", "correct"]
     columns += ["first_correct", "threshold"]
     parts = []
@@ -190,8 +195,9 @@ def answers(methods: Sequence[Method]) -> pd.DataFrame:
             table.insert(0, "method", method.name)
             first = [(list(keys) or [""])[0] for keys in method.answers["top_keys"]]
             scores = [(list(scores) or [np.nan])[0] for scores in method.answers["top_scores"]]
-            parts.append(table.assign(best_reference=first, score=scores))
-    columns = ["method", *columns, "best_reference", "score"]
+            table = table.assign(best_reference=first, score=scores, path=table["query"].map(path_of))
+            parts.append(table.assign(best_reference_path=[path_of.get(key, "") for key in first]))
+    columns = ["method", *columns, "best_reference", "score", "path", "best_reference_path"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 

@@ -127,7 +127,8 @@ def _accounts(dataset: Dataset, intake: Intake, loaded: LoadedRows, images: Imag
 
 def _put_aside(quarantine: pd.DataFrame, found: Checkup) -> None:
     for reason, part in quarantine.groupby("reason", sort=False):
-        examples = [path or image_id for path, image_id in zip(part["path"], part["image_id"], strict=True)]
+        places = zip(part["path"], part["image_id"], strict=True)
+        examples = sorted(path or image_id for path, image_id in places)
         found.problems.append(
             f"{_many(len(part), 'photo')} put aside: {reason} ({_some(examples)}); mend or leave out"
         )
@@ -245,7 +246,9 @@ def _open(
         if photo.error:
             broken.setdefault(photo.error, []).append(paths[photo.key])
     for reason, places in broken.items():
-        found.problems.append(f"{len(places)} of {scope}: {reason} ({_some(places)}); mend or leave out")
+        found.problems.append(
+            f"{len(places)} of {scope}: {reason} ({_some(sorted(places))}); mend or leave out"
+        )
     good = [photo for photo in opened if not photo.error]
     _sizes(good, found)
     _twice(good, rows.set_index("key")["identity"], paths, found)

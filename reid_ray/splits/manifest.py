@@ -103,7 +103,11 @@ def verify_manifest(manifest: Manifest, rows: pd.DataFrame) -> None:
 
 
 def _csv(rows: pd.DataFrame, columns: list[str] | None = None) -> bytes:
-    table = rows[columns or [name for name in _COLUMNS if name in rows]].sort_values("key").astype({"validation": bool})
+    table = (
+        rows[columns or [name for name in _COLUMNS if name in rows]]
+        .sort_values("key")
+        .astype({"validation": bool})
+    )
     sink = io.BytesIO()
     pyarrow.csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), sink)
     return sink.getvalue()

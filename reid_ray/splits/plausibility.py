@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reid_ray.config.datasets import Data, Split
+from reid_ray.config.datasets import Data, Images, PhotoDataset, Split
 from reid_ray.datasets import schema
 from reid_ray.datasets.catalogue import LoadedRows, expected_rows
 from reid_ray.errors import DatasetError
@@ -27,9 +27,9 @@ _NOBODY = re.compile(
 _NOTHING = frozenset(
     """
     nan|none|null|n/a|na|n.a.|#n/a|nil|nobody|noone|no one|?|??|???|-|--|---|.|xx|xxx|unk|unkn|ukn|unid
-    |unident|un-id|no id|no-id|no_id|noid|id?|indet|undet|tbd|tba|todo|to do|to identify|to be identified|other|others
-    |misc|various|unsure|uncertain|new|new animal|no name|noname|blank|empty|unbekannt|inconnu|inconnue
-    |desconocido|sconosciuto|onbekend|okänd|ukjent|nieznany
+    |unident|un-id|no id|no-id|no_id|noid|id?|indet|undet|tbd|tba|todo|to do|to identify|to be identified
+    |other|others|misc|various|unsure|uncertain|new|new animal|no name|noname|blank|empty|unbekannt|inconnu
+    |inconnue|desconocido|sconosciuto|onbekend|okänd|ukjent|nieznany
     """.replace("\n    ", "").split("|")
 )
 _NUMBERED = re.compile(r"[ _.#-]*\(?\d{1,4}\)?$")
@@ -70,6 +70,22 @@ def plausible(data: Data, *, made: Path) -> tuple[LoadedRows, Assigned, list[str
         assigned,
         [text for name in _names(assigned.rows) for text in oddities(assigned.rows, name)],
     )
+
+
+def reference_oddities(datasets: Sequence[PhotoDataset], images: Images) -> list[str]:
+    """What looks odd in collections of known animals that others are to be searched among.
+
+    Raises:
+        DatasetError: a collection cannot be used, or names no animal at all.
+    """
+    loaded = expected_rows(Data(datasets=tuple(datasets), images=images), made=Path())
+    if loaded.rows["identity"].eq(schema.UNKNOWN).all():
+        names = ", ".join(_names(loaded.rows))
+        raise DatasetError(
+            f"{names}: no animal is named, so none can be found; put photos into a folder per animal, or say "
+            "which column or folder names it (--identity-column, --level)"
+        )
+    return [text for name in _names(loaded.rows) for text in oddities(loaded.rows, name)]
 
 
 def refuse_no_question(rows: pd.DataFrame, split: Split) -> None:

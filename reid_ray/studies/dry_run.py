@@ -9,11 +9,10 @@ import torch
 
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
-from reid_ray.datasets.catalogue import expected_rows
 from reid_ray.embedding.availability import find
 from reid_ray.embedding.memory import Need, estimate
-from reid_ray.splits.assign import assign
 from reid_ray.splits.domains import learned_from, variant_rows
+from reid_ray.splits.plausibility import plausible
 from reid_ray.studies.planning import enlarged, matched_most, pair_count, scopes
 from reid_ray.studies.transfer import refuse_empty
 
@@ -24,10 +23,9 @@ _ROOM = 0.8  # of a machine's memory; libraries and photos have the rest
 
 def forecast(study: Study) -> str:
     """A table of collections, the list of trials, and estimates of memory."""
-    loaded = expected_rows(study.data, made=results_folder(study.storage) / "herd")
-    rows, findings = assign(loaded.rows, study.data.split, study.data.unseen)
+    loaded, (rows, findings), odd = plausible(study.data, made=results_folder(study.storage) / "herd")
     lines = [f"Study {study.name}, {study.scope}", "", *_collections(rows), ""]
-    lines += [f"note: {finding.text}" for finding in findings]
+    lines += [f"note: {text}" for text in (*odd, *(finding.text for finding in findings))]
     if len(loaded.quarantine):
         lines.append(f"note: {len(loaded.quarantine)} rows put aside before decoding")
     lines += [*_trials(study, rows), "", *_models(study), *_matching(study, rows), "", *_memory(study, rows)]

@@ -20,6 +20,6 @@ SECTION = Section(
     _contents,
     lambda subject: {
         "animals.csv": tables.per_identity(subject.methods),
-        "answers.csv": tables.answers(subject.methods),
+        "answers.csv": tables.answers(subject.methods, subject.record.rows),
     },
 )
