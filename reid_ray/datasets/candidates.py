@@ -136,7 +136,9 @@ def detectors_of(folder: Folder, listed: Sequence[Path]) -> list[Candidate]:
             resolved = folder.finder.find(names)
             photos = sum(bool(match.path) for match in resolved.by_name.values())
             fault = "" if photos else f"no photo is meant by one of its names alone: {resolved.sentence()}"
-            found.append(Candidate(file.name, photos=photos, listed=resolved.count("several"), fault=fault))
+            found.append(
+                Candidate(file.name, photos=photos, listed=photos + resolved.count("several"), fault=fault)
+            )
     return found
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-How = Literal["exact", "spelling", "name", "several", "missing"]
+How = Literal["exact", "spelling", "name", "several", "shared", "missing"]
 """As written; but for backslashes, blanks, letter case or Unicode form; by the end of the path; the name
-fits several files, or several names fit one file; nothing fits."""
+fits several files; it fits one that another name fits as well or better; nothing fits."""
 
 SEVERAL = "its name fits several photos, so it is taken for none"
 _SURE_PARTS = 2
@@ -48,7 +48,7 @@ class Resolved:
         """`5 names of files: 3 exactly, 1 by name, 1 not found, for example x (the nearest file is y)`."""
         counts = Counter(match.how for match in self.by_name.values())
         parts = [f"{counts[how]} {text}" for how, text in _TEXTS.items() if counts[how] or how == "exact"]
-        lost = self._example("several") or (self.nearest and self.nearest[0])
+        lost = self._example("several") or self._example("shared") or (self.nearest and self.nearest[0])
         example = f", for example {lost}" if lost else ""
         if lost and self.nearest and lost == self.nearest[0] and self.nearest[1]:
             example += f" (the nearest file is {self.nearest[1]})"
@@ -65,6 +65,7 @@ _TEXTS: dict[How, str] = {
     "spelling": "but for spelling",
     "name": "by name",
     "several": "that fit several photos and so none",
+    "shared": "that fit a photo which another name means",
     "missing": "not found",
 }
 
@@ -104,7 +105,7 @@ class PathFinder:
             best = {_key("/".join(_parts(name))) for shared, name in tails if shared == most}
             for shared, name in tails:
                 unique = shared == most and len(best) == 1 and file not in taken
-                found[name] = Match(file, "name") if unique else Match("", "several")
+                found[name] = Match(file, "name") if unique else Match("", "shared")
         lost = next((name for name, match in found.items() if match.how == "missing"), None)
         return Resolved(found, None if lost is None else (lost, self.nearest(lost)))
 

@@ -79,7 +79,7 @@ def make_ids(rows: pd.DataFrame) -> pd.Series:
     if several.any():
         part = rows[several]
         boxes = part[BBOX].astype(str) if BBOX in part else pd.Series("", part.index)
-        animal = part[IDENTITY].astype(str)
+        animal = clean_identities(part[IDENTITY])
         ids[several] = (part[PATH] + "\0" + animal + "\0" + boxes).map(id_of_path)
     return ids.astype("str")
 

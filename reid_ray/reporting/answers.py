@@ -1,7 +1,8 @@
 """Write who is in the photos as tables that other programs read. In: `Answers`. Out: CSV and JSON files.
 
 `answers.csv` has a row per photo, `candidates.csv` one per photo and candidate, `wildbook.csv` is a
-bulk-import sheet, `answers.json` holds all of it.
+bulk-import sheet, `answers.json` holds all of it; `records.csv`, `captures.csv` and `history.csv` are for
+population models, see `reid_ray.reporting.captures`.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from reid_ray.errors import StorageError
+from reid_ray.reporting.captures import TOLD, capture_tables, moment
 from reid_ray.reporting.tables import to_csv
 from reid_ray.runs import files
 
@@ -103,6 +105,7 @@ def write_answers(answers: Answers, out: Path) -> list[Path]:
         "answers.csv": answers_table(answers),
         "candidates.csv": candidates_table(answers),
         "wildbook.csv": wildbook_table(answers),
+        **capture_tables(captured(answers)),
     }
     for name, table in tables.items():
         files.write_bytes(out / name, to_csv(table).encode("utf-8", "replace"))
@@ -176,7 +179,7 @@ def wildbook_table(answers: Answers) -> pd.DataFrame:
     """
     rows = []
     for answer in answers.answers:
-        date = [*_cell(answers.rows, answer.row, "date")[:10].split("-"), "", "", ""][:3]
+        date = moment(_cell(answers.rows, answer.row, "date"))
         genus, _, epithet = _cell(answers.rows, answer.row, "species").partition(" ")
         rows.append(
             {
@@ -184,10 +187,14 @@ def wildbook_table(answers: Answers) -> pd.DataFrame:
                 "Encounter.individualID": answer.identity or "" if answer.certain else "",
                 "Encounter.genus": genus,
                 "Encounter.specificEpithet": epithet,
-                "Encounter.year": date[0],
-                "Encounter.month": date[1],
-                "Encounter.day": date[2],
+                "Encounter.year": date.year,
+                "Encounter.month": date.month,
+                "Encounter.day": date.day,
+                "Encounter.hour": date.hour,
+                "Encounter.minutes": date.minute,
                 "Encounter.locationID": _cell(answers.rows, answer.row, "location"),
+                "Encounter.verbatimLocality": _cell(answers.rows, answer.row, "location"),
+                "Annotation0.viewpoint": _cell(answers.rows, answer.row, "orientation"),
                 "Encounter.researcherComments": f"reid_ray: {answer.text}, "
                 f"probability {answer.probability:.2f}",
             }
@@ -195,6 +202,20 @@ def wildbook_table(answers: Answers) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     filled = [str(name) for name in table if table[name].astype(str).ne("").any()]
     return table[[name for name in table if name in (*filled, "Encounter.individualID")]]
+
+
+def captured(answers: Answers) -> pd.DataFrame:
+    """The photos that are certain, for `capture_tables`."""
+    rows = [
+        {"identity": answer.identity, **_told(answers.rows, answer.row)}
+        for answer in answers.answers
+        if answer.certain and answer.identity
+    ]
+    return pd.DataFrame(rows, columns=["identity", *TOLD], dtype="str")
+
+
+def _told(rows: pd.DataFrame, row: int) -> dict[str, str]:
+    return {name: _cell(rows, row, name) for name in TOLD}
 
 
 def _plain(answers: Answers) -> dict[str, Any]:
@@ -207,7 +228,7 @@ def _plain(answers: Answers) -> dict[str, Any]:
         "notes": list(answers.notes),
         "answers": [
             {
-                "path": photo(answer.row),
+                **_told(answers.rows, answer.row),
                 "answer": answer.text,
                 "identity": answer.identity,
                 "probability": answer.probability,
@@ -226,7 +247,7 @@ def _plain(answers: Answers) -> dict[str, Any]:
 
 
 def answers_of(plain: dict[str, Any]) -> Answers:
-    """Answers as `write_answers` wrote them; of the photos' table only paths are known.
+    """Answers as `write_answers` wrote them; of the photos' table only `TOLD` is known.
 
     Raises:
         StorageError: not such a file.
@@ -247,7 +268,11 @@ def answers_of(plain: dict[str, Any]) -> Answers:
             )
             for row, one in enumerate(plain["answers"])
         ]
-        paths = pd.DataFrame({"path": [one["path"] for one in plain["answers"]]}, dtype="str")
+        paths = pd.DataFrame(
+            [{name: str(one.get(name) or "") for name in TOLD} for one in plain["answers"]],
+            columns=list(TOLD),
+            dtype="str",
+        )
         notes = tuple(plain["notes"])
         return Answers(plain["name"], paths, pd.DataFrame(), tuple(told), plain["learnt"], notes)
     except (KeyError, TypeError, ValueError) as error:

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from reid_ray.reporting.answers import Answers, answers_of
+from reid_ray.reporting.captures import TOLD, capture_tables
 from reid_ray.reporting.tables import to_csv
 from reid_ray.runs import files
 
@@ -93,21 +94,33 @@ class Batches:
         files.write_json(
             self.folder / name / "decisions.json", {path: what for path, what in kept.items() if what}
         )
-        table = to_csv(self.confirmed(self.names()))
-        files.write_bytes(self.folder / CONFIRMED, table.encode("utf-8", "replace"))
+        confirmed = self.confirmed(self.names())
+        named = confirmed[confirmed["identity"].ne("unknown")]
+        for file, table in {CONFIRMED: confirmed, **capture_tables(named)}.items():
+            files.write_bytes(self.folder / file, to_csv(table).encode("utf-8", "replace"))
 
     def confirmed(self, names: Sequence[str]) -> pd.DataFrame:
-        """What was decided, as a table that `--reference` takes: path, identity, batch."""
-        rows = [
-            {
-                "path": f"{name}/photos/{path}",
-                "batch": name,
-                "identity": what[3:] if what.startswith("is:") else "unknown",
-            }
-            for name in names
-            for path, what in sorted(self.decisions(name).items())
-        ]
-        return pd.DataFrame(rows, columns=["path", "identity", "batch"])
+        """What was decided, as a table that `--reference` takes: path, identity, batch, and what is known
+        of the photo."""
+        rows = []
+        for name in names:
+            known = self._known(name)
+            for path, what in sorted(self.decisions(name).items()):
+                identity = what[3:] if what.startswith("is:") else "unknown"
+                place = {"path": f"{name}/photos/{path}", "batch": name, "identity": identity}
+                rows.append(known.get(path, {}) | place)
+        others = [name for name in TOLD if name != "path"]
+        return pd.DataFrame(rows, columns=["path", "identity", "batch", *others]).fillna("")
+
+    def _known(self, name: str) -> dict[str, dict[str, str]]:
+        """By path: what the photos of a batch came with."""
+        if self.state(name) != "done":
+            return {}
+        rows = self.answers(name)[0].rows
+        return {
+            str(row["path"]): {str(key): str(cell) for key, cell in row.items()}
+            for row in rows.to_dict("records")
+        }
 
     async def work(self) -> None:
         """Name waiting batches, one after another, for ever."""

@@ -108,12 +108,12 @@ def _accounts(dataset: Dataset, intake: Intake, loaded: LoadedRows, images: Imag
         )
     if intake.paths and (lost := len(intake.paths.by_name) - intake.paths.count("exact")):
         said = f"{name}: {intake.paths.sentence()}"
-        unsure = intake.paths.count("missing") + intake.paths.count("several")
-        (found.problems if unsure and lost else found.facts).append(said)
+        good = intake.paths.count("spelling") + intake.paths.count("name")
+        (found.problems if lost > good else found.facts).append(said)
     if intake.used or intake.unused:
         unused = f"; not used: {', '.join(intake.unused)}" if intake.unused else ""
         found.facts.append(f"{name}: columns {', '.join(intake.used)} are used{unused}")
-    if intake.detected and intake.detected.count("several"):
+    if intake.detected and (intake.detected.count("several") or intake.detected.count("shared")):
         found.problems.append(f"{name}: boxes of {intake.detected.sentence()}")
     if intake.boxes:
         incomplete = intake.boxes.incomplete or images.crop != "bbox"

@@ -239,11 +239,11 @@ def test_each_media_asset_of_a_wildbook_sheet_is_a_photo_or_put_aside(
     cell = st.sampled_from(["", *PHOTOS, "gone.jpg"])
     row = st.tuples(st.sampled_from(names), cell, cell, cell)
     sheet = data.draw(st.lists(row, min_size=1, max_size=5))
-    sightings: dict[str, tuple[str, int]] = {}
-    for column in (1, 2, 3):  # a photo that is named again counts for the animal named first
+    sightings: dict[tuple[str, str], int] = {}
+    for column in (1, 2, 3):  # a photo that is named again for the same animal counts once
         for number, one in enumerate(sheet):
             if one[column] in PHOTOS:
-                sightings.setdefault(one[column], (as_kept(one[0]), number))
+                sightings.setdefault((as_kept(one[0]), one[column]), number)
     with collection() as root:
         with (root / "w.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -254,19 +254,17 @@ def test_each_media_asset_of_a_wildbook_sheet_is_a_photo_or_put_aside(
                 load(root, source="wildbook", metadata="w.csv")
             return
         loaded = load(root, source="wildbook", metadata="w.csv")
-        assert found(loaded, "identity", "path") == Counter(
-            (name, path) for path, (name, _) in sightings.items()
-        )
+        assert found(loaded, "identity", "path") == Counter(sightings.keys())
         named = sum(path != "" for one in sheet for path in one[1:])
         assert len(loaded.rows) + len(loaded.quarantine) == named
-        encounters = loaded.rows.set_index("path")["encounter"]
-        for path, (_, number) in sightings.items():
-            for other, (_, of_other) in sightings.items():
-                assert (encounters[path] == encounters[other]) == (number == of_other)
+        encounters = loaded.rows.set_index(["identity", "path"])["encounter"]
+        for seen, number in sightings.items():
+            for other, of_other in sightings.items():
+                assert (encounters[seen] == encounters[other]) == (number == of_other)
 
 
 FILE_NAMES = st.sampled_from(
-    ["1.jpg", "2.JPG", "x.jpeg", "sub/1.jpg", "sub/deep/3.png", ".hidden.jpg", "notes.txt", "4.heic"]
+    ["1.jpg", "2.JPG", "x.jpeg", "sub/1.jpg", "sub/deep/3.png", ".hidden.jpg", "notes.txt", "4.heic", "5.nef"]
 )
 FOLDERS = st.sampled_from(["007", "1e5", "NA", "löwe", "a b", "#1", "<b>", ".trash"])
 
@@ -295,10 +293,10 @@ def test_each_photo_below_a_folder_is_in_the_table_or_put_aside(
             for (folder, file), filled in tree.items()
             if folder[0] != "." and file[0] != "." and not file.endswith(".txt")
         ]
-        photos = [one for one in seen if not one[1].endswith(".heic")]
+        photos = [one for one in seen if not one[1].endswith(".nef")]
         good = [(folder, f"{folder}/{file}") for folder, file, filled in photos if filled]
         good += [("unknown", file) for file in beside if file == "loose.jpg"]
-        aside = [one for one in seen if one[1].endswith(".heic") or not one[2]]
+        aside = [one for one in seen if one[1].endswith(".nef") or not one[2]]
         if not good:
             with pytest.raises(DatasetError, match=r"none of|no photo found"):
                 load(root, source="folder")

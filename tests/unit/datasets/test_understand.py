@@ -69,10 +69,21 @@ def test_a_table_that_lists_something_else_is_passed_over(photos: Path) -> None:
     assert understand(photos).dataset.source == "folder"
 
 
-def test_a_table_without_names_of_animals_says_what_to_rename(photos: Path) -> None:
+def test_a_table_without_names_of_animals_gives_way_to_the_folders_and_is_told(photos: Path) -> None:
     (photos / "metadata.csv").write_text("path,camera\nleo/1.jpg,3\n")
+    found = understand(photos)
+    assert found.dataset.source == "folder"
+    assert any(one.startswith("not used: metadata.csv, because none of its columns") for one in found.reasons)
+
+
+def test_a_table_without_names_beside_a_heap_of_photos_says_what_to_rename(
+    tmp_path: Path, write_photo: Write
+) -> None:
+    for place in range(3):
+        write_photo(tmp_path / f"{place}.jpg", place)
+    (tmp_path / "metadata.csv").write_text("path,camera\n0.jpg,3\n1.jpg,3\n2.jpg,4\n")
     with pytest.raises(DatasetError, match="rename that column to 'identity'"):
-        understand(photos)
+        understand(tmp_path)
 
 
 def test_coco_and_detections_beside_the_photos_are_found(photos: Path) -> None:

@@ -90,7 +90,7 @@ def test_prepared_photos_and_vectors_are_seen_from_another_machine(
     here = results_folder(f"{bucket}/runs")
     root = herd_root(here / "herd", herd)
     assert root.startswith("s3://results/runs/herd/zebra-")
-    photos = [path for path in open_root(root).files() if path.endswith(".jpg")]
+    photos = [path for path in open_root(root).inventory().files if path.endswith(".jpg")]
     rows = [Row(root, path, None) for path in photos]
     store = PreparedStore(here / "prepared", Images(short_px=48))
     placed = store.prepare(rows, store.index())
