@@ -1,6 +1,7 @@
 """What all commands share: arguments, one-sentence errors, exit codes 0 done, 1 failed, 2 your input."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import TypeVar
 from reid_ray.config.base import Config, load
 from reid_ray.config.named import find
 from reid_ray.config.tune import Study
-from reid_ray.errors import ReidError
+from reid_ray.errors import ReidError, explained
 
 C = TypeVar("C", bound=Config)
 
@@ -33,7 +34,9 @@ def run(
 def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], int]) -> int:
     """Act; what goes wrong is told in one sentence, and in full only with `--debug`."""
     try:
-        return action(arguments)
+        code = action(arguments)
+        sys.stdout.flush()
+        return code
     except ReidError as error:
         if arguments.debug:
             traceback.print_exc()
@@ -42,9 +45,16 @@ def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace]
     except KeyboardInterrupt:
         print("stopped; what is finished is kept, the same command goes on from here", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Whoever read the output, `head` say, has had enough; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         if arguments.debug:
             raise
+        if sentence := explained(error):
+            print(f"error: {sentence}", file=sys.stderr)
+            return 1
         where = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         print(f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr)
         return 1
