@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reid_ray.config.datasets import Data
+from reid_ray.datasets.boxes import parse_bbox
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.images import BadImage, in_pixels, prepare
-from reid_ray.datasets.boxes import parse_bbox
 
 WIDTH, HEIGHT = 200, 150
 # Where a pixel is, it says: columns in red, rows in green.
