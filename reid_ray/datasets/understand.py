@@ -119,16 +119,17 @@ def _best(candidates: Sequence[Candidate], folder: Folder, *, named: bool) -> Ca
         waiting = [one for one in candidates if one.file and one.listed and one.fault]
         # Photos in one heap and a table that lacks but the names: the table is what is to be mended.
         return None if named and waiting and folders and not folders.likely else folders
-    best = max(lists, key=lambda one: (one.photos, _is_usual(one.file)))
-    if usual := [one for one in lists if _is_usual(one.file)]:
-        best = max(best, usual[0], key=lambda one: (one.photos >= best.photos / 2, _is_usual(one.file)))
-    if folders is None or not folders.likely or _is_usual(best.file):
+    best = max(lists, key=lambda one: (one.photos, _is_usual(one)))
+    if usual := [one for one in lists if _is_usual(one)]:
+        best = max(best, usual[0], key=lambda one: (one.photos >= best.photos / 2, _is_usual(one)))
+    if folders is None or not folders.likely or _is_usual(best):
         return best
     return best if 2 * best.photos >= folders.photos else folders
 
 
-def _is_usual(file: str) -> bool:
-    return file.partition(".")[0].casefold() in _USUAL_NAMES
+def _is_usual(one: Candidate) -> bool:
+    """Whether it is plainly meant to list the photos beside it."""
+    return bool(one.parts) or one.file.partition(".")[0].casefold() in _USUAL_NAMES
 
 
 def _unused(candidates: Sequence[Candidate], best: Candidate) -> list[str]:
