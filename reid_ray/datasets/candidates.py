@@ -24,7 +24,7 @@ from reid_ray.datasets.coco import IDENTITY_FIELDS, NOT_ANIMALS
 from reid_ray.datasets.columns import named_columns, refuse_twice
 from reid_ray.datasets.folder import animal_of
 from reid_ray.datasets.guess import guess_columns, shown
-from reid_ray.datasets.kinds import kind_of
+from reid_ray.datasets.kinds import kind_of, suffix_of
 from reid_ray.datasets.listed import parse_json, sheet_names
 from reid_ray.datasets.megadetector import is_results, photos_in
 from reid_ray.datasets.paths import PathFinder
@@ -40,6 +40,8 @@ _OTHER_TABLES = (".xls", ".ods", ".ddb", ".db", ".sqlite")
 _MOST_LOOKED_AT = 1 << 28
 """Bytes of a JSON file that is opened to see what it is."""
 _MOST_SHEETS = 30
+_MOST_DEEPER = 50
+"""Tables and JSON files in folders of photos; more of them are one per photo and no lists."""
 
 
 @dataclass(frozen=True)
@@ -105,31 +107,38 @@ class Candidate:
         return f"{self.file or 'the folders'}" + (f", sheet '{self.sheet}'" if self.sheet else "")
 
 
-def candidates_of(folder: Folder, listed: Sequence[Path], *, folders: bool, named: bool) -> list[Candidate]:
+def listing_files(folder: Folder) -> list[str]:
+    """Files that may list photos: those at the top, and those below where they are but a few."""
+    top = [file for file in folder.files if "/" not in file]
+    deeper = [
+        file for file in folder.files if "/" in file and suffix_of(file) in (*TABLES, *_OTHER_TABLES, ".json")
+    ]
+    return top + (deeper if len(deeper) <= _MOST_DEEPER else [])
+
+
+def candidates_of(folder: Folder, listed: Sequence[str], *, folders: bool, named: bool) -> list[Candidate]:
     """One per table or sheet, JSON, package and, if asked for, the folders."""
     found: list[Candidate] = []
     if folder.level is None:
         found += _packages(folder, listed, named)
         for file in listed:
-            suffix = file.suffix.lower()
+            suffix = suffix_of(file)
             if suffix in TABLES:
-                found += _tables(folder, file.name, named)
+                found += _tables(folder, file, named)
             elif suffix == ".json":
                 found += _json_file(folder, file, named)
             elif suffix in _OTHER_TABLES:
-                found.append(Candidate(file.name, fault=f"{suffix} files are not read; export it as .csv"))
+                found.append(Candidate(file, fault=f"{suffix} files are not read; export it as .csv"))
     if folders and folder.identity_column is None:
         found += _folders(folder)
     return found
 
 
-def detectors_of(folder: Folder, listed: Sequence[Path]) -> list[Candidate]:
+def detectors_of(folder: Folder, listed: Sequence[str]) -> list[Candidate]:
     """A detector's results among the files, with how many of the photos they have."""
     found = []
     for file in listed:
-        if file.suffix.lower() != ".json":
-            continue
-        raw = _json(file)
+        raw = _json(folder.path / file) if suffix_of(file) == ".json" else None
         if is_results(raw):
             images = [one for one in photos_in(raw) if isinstance(one, dict)]
             names = [str(one.get("file", one.get("filepath"))) for one in images]
@@ -137,7 +146,7 @@ def detectors_of(folder: Folder, listed: Sequence[Path]) -> list[Candidate]:
             photos = sum(bool(match.path) for match in resolved.by_name.values())
             fault = "" if photos else f"no photo is meant by one of its names alone: {resolved.sentence()}"
             found.append(
-                Candidate(file.name, photos=photos, listed=photos + resolved.count("several"), fault=fault)
+                Candidate(file, photos=photos, listed=photos + resolved.count("several"), fault=fault)
             )
     return found
 
@@ -204,21 +213,21 @@ def _wildbook(folder: Folder, file: str, sheet: str | None, title: str, table: p
     return Candidate(file, dataset, photos, photos, "", reasons, boxes, sheet=title)
 
 
-def _json_file(folder: Folder, file: Path, named: bool) -> list[Candidate]:
-    raw = _json(file)
-    if is_results(raw) or file.name == "datapackage.json":
+def _json_file(folder: Folder, file: str, named: bool) -> list[Candidate]:
+    raw = _json(folder.path / file)
+    if is_results(raw) or file == "datapackage.json":
         return []  # boxes for photos that something else lists; a package
     if not isinstance(raw, dict) or not {"images", "annotations"} <= set(raw):
-        return [Candidate(file.name, fault="it is no list of photos (COCO) and no detector's results")]
+        return [Candidate(file, fault="it is no list of photos (COCO) and no detector's results")]
     images = raw["images"] if isinstance(raw["images"], list) else []
     annotations = raw["annotations"] if isinstance(raw["annotations"], list) else []
     names = [str(one.get("file_name", "")) for one in images if isinstance(one, dict)]
     found = folder.finder.find(name for name in names if name)
     photos = sum(bool(match.path) for match in found.by_name.values())
     if not photos:
-        return [Candidate(file.name, fault=f"no photo that it lists is here ({found.sentence()})")]
-    dataset = CocoDataset(source="coco", annotations=file.name, **folder.base)
-    reasons = [f"{file.name} is COCO JSON: {len(images)} images, {len(annotations)} annotations"]
+        return [Candidate(file, fault=f"no photo that it lists is here ({found.sentence()})")]
+    dataset = CocoDataset(source="coco", annotations=file, **folder.base)
+    reasons = [f"{file} is COCO JSON: {len(images)} images, {len(annotations)} annotations"]
     entries = [one for one in [*annotations, *images] if isinstance(one, dict)]
     boxes = any(one.get("bbox") for one in entries)
     fields = [folder.identity_column] if folder.identity_column else list(IDENTITY_FIELDS)
@@ -228,14 +237,14 @@ def _json_file(folder: Folder, file: Path, named: bool) -> list[Candidate]:
             dataset = dataset.model_copy(update={"identity": folder.identity_column})
         reasons.append(f"individuals are named by `{field_names[0]}`")
     elif folder.identity_column:
-        return [Candidate(file.name, fault=f"it has no field '{folder.identity_column}'")]
+        return [Candidate(file, fault=f"it has no field '{folder.identity_column}'")]
     else:
         if named and len(_animal_categories(raw)) < 2:
             why = "nothing in it names the animal: no field of individuals, and fewer than two categories"
-            return [Candidate(file.name, listed=photos, fault=why)]
+            return [Candidate(file, listed=photos, fault=why)]
         dataset = dataset.model_copy(update={"identity": "category"})
         reasons.append("no field names individuals, so each category is taken for one animal")
-    return [Candidate(file.name, dataset, photos, photos, "", reasons, boxes)]
+    return [Candidate(file, dataset, photos, photos, "", reasons, boxes)]
 
 
 def _animal_categories(raw: dict[str, Any]) -> set[str]:
@@ -244,9 +253,9 @@ def _animal_categories(raw: dict[str, Any]) -> set[str]:
     return names - NOT_ANIMALS - {"animal", ""}
 
 
-def _packages(folder: Folder, listed: Sequence[Path], named: bool) -> list[Candidate]:
+def _packages(folder: Folder, listed: Sequence[str], named: bool) -> list[Candidate]:
     """A Camtrap DP package, by its description or its two tables."""
-    there = {file.name for file in listed}
+    there = set(listed)
     dataset = CamtrapDataset(source="camtrap_dp", **folder.base)
     try:
         files = table_files(dataset, folder.root)

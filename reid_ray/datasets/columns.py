@@ -96,8 +96,10 @@ def columns_read(dataset: TableDataset, names: Sequence[str]) -> tuple[tuple[str
     columns = dataset.columns
     theirs = {("split_given" if ours == "split" else ours): name for ours, name in columns.single.items()}
     parts = {columns.folder, dataset.group_by, *(columns.bbox_sides or ())}
+    made = {"identity", "bbox", "group"} - {ours for ours, name in columns.single.items() if name != ours}
+    if columns.bbox_sides:
+        theirs.pop("bbox", None)  # it was made of four
     used = [theirs.get(name, name) for name in names if name in theirs or name in (*_MASKS, *parts)]
-    made = {"identity", "bbox", "group"}  # perhaps not of one column
     unused = [name for name in names if name not in theirs and name not in (*_MASKS, *parts, *made)]
     return tuple(used), tuple(name.removeprefix("table_") for name in unused)
 

@@ -23,6 +23,7 @@ from reid_ray.errors import DatasetError
 
 _HEAD_CHARACTERS = 1 << 20
 """In which a table's header ends; a name in it may have a line break in quotes."""
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _MOST_VALUES = 50_000_000
 _ROWS_AT_ONCE = 8192
 _MOST_BYTES = 1 << 30
@@ -69,6 +70,8 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
 
     try:
         # Checked as a whole: where a line is ragged, pyarrow would print a traceback of its own.
+        if data[:2] in _UTF16:  # as Excel's "Unicode text"
+            data = data.decode("utf-16").encode()
         text = data.removeprefix(b"\xef\xbb\xbf").decode().lstrip("\r\n")
         first = text.splitlines()[0]
         delimiter = max(",;\t", key=lambda mark: first.count(mark))
@@ -88,7 +91,8 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
         return table
     except (ValueError, LookupError, StopIteration, csv.Error, pa.ArrowException) as error:
         raise DatasetError(
-            f"{where}: not a readable table ({error}); expected UTF-8 text with a header line"
+            f"{where}: not a readable table ({error}); expected UTF-8 text with a header line; in "
+            "Excel, save it as `CSV UTF-8`"
         ) from None
 
 

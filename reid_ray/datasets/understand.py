@@ -16,9 +16,9 @@ from pathlib import Path
 import yaml
 
 from reid_ray.config.datasets import Detections, FolderDataset, PhotoDataset
-from reid_ray.datasets.candidates import Candidate, Folder, candidates_of, detectors_of
+from reid_ray.datasets.candidates import Candidate, Folder, candidates_of, detectors_of, listing_files
 from reid_ray.datasets.kinds import HEAD_BYTES, SUFFIXES, is_photo, suffix_of
-from reid_ray.datasets.roots import hidden, open_root
+from reid_ray.datasets.roots import open_root
 from reid_ray.errors import DatasetError
 
 _USUAL_NAMES = ("metadata", "annotations")
@@ -95,7 +95,7 @@ def understand(path: Path, *, named: bool = True, said: Said | None = None) -> U
         said.level,
         said.follow_links,
     )
-    listed = [path] if path.is_file() else _listing_files(path)
+    listed = [path.name] if path.is_file() else listing_files(folder)
     candidates = candidates_of(folder, listed, folders=path.is_dir(), named=named)
     if path.is_file() and not candidates:
         raise DatasetError(
@@ -160,12 +160,7 @@ def _nothing(path: Path, candidates: Sequence[Candidate], folder: Folder) -> str
     )
 
 
-def _listing_files(folder: Path) -> list[Path]:
-    """Files at the top that may list photos."""
-    return [p for p in sorted(folder.iterdir()) if p.is_file() and not hidden(p.name)]
-
-
-def _with_detections(found: Understood, folder: Folder, listed: Sequence[Path]) -> Understood:
+def _with_detections(found: Understood, folder: Folder, listed: Sequence[str]) -> Understood:
     """Name a detector's results where they lie beside the photos."""
     results = detectors_of(folder, listed)
     if not results:

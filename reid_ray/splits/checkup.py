@@ -296,15 +296,23 @@ def _twice(good: Sequence[Opened], identities: pd.Series, paths: Mapping[str, st
     equal = [keys for keys in by_content.values() if len(keys) > 1]
     torn = [keys for keys in equal if len(Counter(identities[keys])) > 1]
     if torn:
-        shown = _some([f"{paths[keys[0]]} = {paths[keys[1]]}" for keys in torn])
+        shown = _some([_pair(keys, paths, identities) for keys in torn])
         found.problems.append(
             f"{_many(len(torn), 'file')} under several names of animals ({shown}); keep the right one"
         )
     if extra := sum(len(keys) - 1 for keys in equal if keys not in torn):
-        shown = _some([f"{paths[keys[0]]} = {paths[keys[1]]}" for keys in equal if keys not in torn])
+        shown = _some([_pair(keys, paths, identities) for keys in equal if keys not in torn])
         found.notes.append(
             f"{_many(extra, 'photo')} equal to another ({shown}); a query that is a copy is left out"
         )
+
+
+def _pair(keys: Sequence[str], paths: Mapping[str, str], identities: pd.Series) -> str:
+    """Two equal files, or the one file that is in two rows, with the names it has there."""
+    first, second = keys[:2]
+    if paths[first] != paths[second]:
+        return f"{paths[first]} = {paths[second]}"
+    return f"{paths[first]} of {identities[first]} and of {identities[second]}"
 
 
 def _many(count: int, what: str) -> str:

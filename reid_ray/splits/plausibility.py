@@ -185,8 +185,8 @@ def _layer(part: pd.DataFrame, names: Sequence[str]) -> str:
             return ""
         return (
             f"all photos lie below one folder, '{names[0]}', which holds {len(inner)} folders "
-            f"({_some(inner)}): the animals seem to be one level deeper; give {names[0]} as the folder, or "
-            "--level 2 (level: 2 in YAML)"
+            f"({_some(inner)}): the animals seem to be one level deeper; give "
+            f"{part['root'].iloc[0]}/{names[0]}, or --level 2 (level: 2 in YAML)"
         )
     if len(shared) < 2 or below.isin(shared).mean() < 0.5:
         return ""

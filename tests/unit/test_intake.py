@@ -114,7 +114,8 @@ def test_a_column_that_numbers_rows_is_no_identity(capsys: pytest.CaptureFixture
 def test_a_single_folder_above_the_animals_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     told = Told("images-layer", capsys)
     assert told.code == 2
-    assert "the animals seem to be one level deeper; give images as the folder, or --level 2" in told.to_mend
+    assert "the animals seem to be one level deeper; give " in told.to_mend
+    assert "/images-layer/photos/images, or --level 2" in told.to_mend
     deeper = rows_of("images-layer", Said(level=2))
     assert named(deeper) == {f"images/{path}": name for path, name in NINE.items()}
 
