@@ -3,6 +3,7 @@
 In: `Data`. Out: `LoadedRows`: rows that can be read, and the photos put aside with the reason.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
@@ -124,8 +125,9 @@ def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
         raise DatasetError(f"{dataset.name}: no folder {root.text}; set root to its folder")
     raw, faults = _read(dataset, root)
     intake = Intake(dataset.name)
+    checked: dict[str, str | None] = {}
     if not isinstance(dataset, FolderDataset):
-        raw, intake = _found(raw, dataset, root)
+        raw, intake = _found(raw, dataset, root, checked)
     raw, intake = _dated(raw, intake)
     own_ids = "image_id" in raw
     if not own_ids:
@@ -139,7 +141,9 @@ def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
     total = len(raw) + len(faults)
     if total == 0:
         raise DatasetError(f"{dataset.name}: no photo found in {dataset.root}; check root and its files")
-    rows, bad = _check(raw, dataset, root, crop=images.crop == "bbox", own_ids=own_ids)
+    checked |= {path: root.fault(path) for path in raw["path"].unique() if path not in checked}
+    crop = images.crop == "bbox"
+    rows, bad = _check(raw, dataset, root.text, checked, crop=crop, own_ids=own_ids)
     faults = faults + bad
     if not len(rows):
         reasons = sorted({reason for *_, reason in faults})[:3]
@@ -152,11 +156,17 @@ def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
     return _One(rows, faults, intake)
 
 
-def _found(raw: pd.DataFrame, dataset: PhotoDataset, root: Root) -> tuple[pd.DataFrame, Intake]:
-    """Rows with the paths of the files that the listing means; what is not found stays as written."""
-    names = pd.Series(raw["path"].unique(), dtype=object)
-    wrong = [root.fault(name) for name in names]
-    known = {name for name, fault in zip(names, wrong, strict=True) if not _unfound(fault)}
+def _found(
+    raw: pd.DataFrame, dataset: PhotoDataset, root: Root, checked: dict[str, str | None]
+) -> tuple[pd.DataFrame, Intake]:
+    """Rows with the paths of the files that the listing means; what is not found stays as written.
+
+    Args:
+        checked: is filled with the fault, or None, of each name as written.
+    """
+    names = [str(name) for name in raw["path"].unique()]
+    checked |= {name: root.fault(name) for name in names}
+    known = {name for name, fault in checked.items() if not _unfound(fault)}
     # The folder is gone through only where it must be.
     files = root.inventory().files if len(known) < len(names) else ()
     found = PathFinder(files).find([name for name in names if name], known=known)
@@ -201,11 +211,18 @@ def _read(dataset: PhotoDataset, root: Root) -> tuple[pd.DataFrame, list[schema.
 
 
 def _check(
-    raw: pd.DataFrame, dataset: PhotoDataset, root: Root, *, crop: bool, own_ids: bool
+    raw: pd.DataFrame,
+    dataset: PhotoDataset,
+    root: str,
+    checked: Mapping[str, str | None],
+    *,
+    crop: bool,
+    own_ids: bool,
 ) -> tuple[pd.DataFrame, list[schema.Fault]]:
     """Clean the columns, put bad rows aside, sort and name the rest.
 
     Args:
+        checked: why a path cannot be a photo, None if it can.
         own_ids: whether the source has ids of its own.
     """
     rows = raw.assign(
@@ -213,8 +230,7 @@ def _check(
     )
     if "orientation" in rows:
         rows["orientation"] = schema.clean_sides(rows["orientation"])
-    faults_of = {path: root.fault(path) for path in rows["path"].unique()}
-    reasons = rows["path"].map(faults_of).astype(object)
+    reasons = rows["path"].map(checked).astype(object)
     reasons = reasons.where(reasons.notna(), None)
     if "_fault" in rows:
         reasons = rows.pop("_fault").where(lambda fault: fault.notna(), reasons)
@@ -234,7 +250,7 @@ def _check(
         (dataset.name, image_id, path, reason)
         for image_id, path, reason in zip(bad["image_id"], bad["path"], reasons[bad.index], strict=True)
     ]
-    return _named(rows[reasons.isna()], dataset, root.text), faults
+    return _named(rows[reasons.isna()], dataset, root), faults
 
 
 def _boxes(cells: pd.Series) -> tuple[pd.Series, pd.Series]:

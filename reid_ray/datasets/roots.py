@@ -118,7 +118,7 @@ def path_fault(path: str) -> str | None:
         return "path contains a NUL character"
     if path.startswith(("/", "\\")) or path[1:3] in (":/", ":\\"):
         return "path is absolute; expected one relative to the root"
-    if ".." in PurePosixPath(path.replace("\\", "/")).parts:
+    if ".." in path.replace("\\", "/").split("/"):
         return "path leaves the root"
     return None
 
