@@ -67,9 +67,10 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     for _ in range(nodes):
         local.add_node(num_cpus=1)
     ray.init(address=local.address, log_to_driver=False, logging_level="ERROR")
-    from reid_ray.on_ray.cluster.session import cluster
     from reid_ray.on_ray.encoders import EncoderPlan, score_encoders
     from reid_ray.on_ray.matching import run_matching
+
+    from reid_ray.on_ray.cluster.session import cluster
     from reid_ray.on_ray.photos import load_photos
     from reid_ray.on_ray.training.tuning import run_trials
     from reid_ray.progress import Display
