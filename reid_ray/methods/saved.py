@@ -5,11 +5,13 @@ each file. Nothing in it is ever executed.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from safetensors.torch import save as to_bytes
 
 from reid_ray.config.datasets import Images
@@ -19,6 +21,7 @@ from reid_ray.embedding.encoding import Encoding
 from reid_ray.errors import StorageError
 from reid_ray.methods.embedding import Embedding
 from reid_ray.methods.fusion import Fusing
+from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.local_features import LocalFeatures
 from reid_ray.methods.ready import Learnt, Method
 from reid_ray.methods.shortlist import Shortlisted
@@ -27,6 +30,8 @@ from reid_ray.runs.storage import address
 
 FILE = "method.json"
 TRAINED_ON = "trained_on.txt"
+ORDER = "order-{}.txt"
+"""Contents of a gallery's references, in the order in which equal scores rank."""
 VERSION = 1
 
 
@@ -38,6 +43,7 @@ class SavedMethod:
         images: how its photos are prepared.
         learnt: by fingerprint of a gallery.
         collections: name of the collection that each of these galleries was.
+        orders: contents of each of these galleries' references, in the order in which equal scores rank.
         trained_on: contents of the photos that a network in it was trained on.
         about: what it is and how well it did, for people.
     """
@@ -46,8 +52,28 @@ class SavedMethod:
     images: Images
     learnt: Mapping[str, Learnt] = field(default_factory=dict)
     collections: Mapping[str, str] = field(default_factory=dict)
+    orders: Mapping[str, Sequence[str]] = field(default_factory=dict)
     trained_on: frozenset[str] = frozenset()
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def gallery(
+        self, rows: pd.DataFrame, references: Positions, queries: Positions, *, collection: str
+    ) -> Gallery:
+        """The gallery of these rows: one that it was fitted on has its name, and its order of references.
+
+        Args:
+            collection: name of any other gallery.
+        """
+        found = Gallery.of(rows, references, queries, name=collection, merged=True)
+        if found.fingerprint in self.orders:
+            places: dict[str, list[int]] = {}
+            for position in references[::-1]:
+                places.setdefault(str(rows["content"].iloc[position]), []).append(int(position))
+            same = np.array([places[one].pop() for one in self.orders[found.fingerprint]], np.int64)
+            name = self.collections[found.fingerprint]
+            found = Gallery.of(rows, same, queries, name=name, merged=True)
+        seen = rows["content"].iloc[found.photos[: found.references]].isin(self.trained_on)
+        return replace(found, trained=seen.to_numpy(bool))
 
 
 def save(saved: SavedMethod, folder: Path) -> None:
@@ -60,6 +86,8 @@ def save(saved: SavedMethod, folder: Path) -> None:
     described = writer.describe(saved.method)
     if saved.trained_on:
         writer.write(TRAINED_ON, "\n".join(sorted(saved.trained_on)).encode())
+    for fingerprint, order in saved.orders.items():
+        writer.write(ORDER.format(fingerprint), "\n".join(order).encode())
     content = {
         "version": VERSION,
         "method": described,
@@ -93,15 +121,20 @@ def load(folder: Path) -> SavedMethod:
         for name, digest in content["sha256"].items():
             if seals.sha256_of(_inside(folder, name)) != digest:
                 raise seals.damaged(folder / name)
-        trained = b""
-        if TRAINED_ON in content["sha256"]:
-            trained = files.read_bytes(folder / TRAINED_ON)
+        lists = {
+            name: tuple(files.read_bytes(folder / name).decode().split())
+            for name in content["sha256"]
+            if name.endswith(".txt")
+        }
         return SavedMethod(
             method=_Reader(folder).method(content["method"]),
             images=Images.parse(content["images"], where=str(folder / FILE)),
             learnt=content["learnt"],
             collections=content["collections"],
-            trained_on=frozenset(trained.decode().split()),
+            orders={
+                one: lists[ORDER.format(one)] for one in content["collections"] if ORDER.format(one) in lists
+            },
+            trained_on=frozenset(lists.get(TRAINED_ON, ())),
             about=content["about"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from reid_ray.datasets.store import PreparedStore, Row
 from reid_ray.datasets.understand import understand
 from reid_ray.errors import DatasetError
 from reid_ray.methods.bench import InProcess
-from reid_ray.methods.gallery import Gallery
 from reid_ray.methods.naming import animal_names, name_queries
 from reid_ray.methods.saved import SavedMethod
 from reid_ray.methods.worth import Asked, Worth, learn_worth
@@ -62,10 +60,7 @@ def _named(
     saved: SavedMethod, rows: pd.DataFrame, images: PreparedImages, store: Path, *, references: int, most: int
 ) -> pd.DataFrame:
     places = np.arange(len(rows), dtype=np.int64)
-    gallery = Gallery.of(rows, places[:references], places[references:], name="reference", merged=True)
-    trained = rows["content"].iloc[:references].isin(saved.trained_on).to_numpy(bool)
-    name = saved.collections.get(gallery.fingerprint, gallery.name)
-    gallery = replace(gallery, trained=trained, name=name)
+    gallery = saved.gallery(rows, places[:references], places[references:], collection="reference")
     bench = InProcess(images, store)
     ready = saved.method.prepare([gallery], bench, learnt=saved.learnt)[0]
     learnt = saved.learnt.get(gallery.fingerprint)

@@ -4,7 +4,7 @@ In: an `IdentifyRun`. Out: `Identified`, to be written as tables and a page. Wha
 learnt on references alone; the query photos have no part in it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -241,12 +241,8 @@ class _Run:
                 f"{run.reference.root}: only {names[0]!r} is known there; expected a folder per "
                 "animal, or a table with a column `identity`"
             )
-        gallery = Gallery.of(rows, references, queries, name=run.reference.name, merged=True)
-        seen = self.saved.trained_on if self.saved else _trained_on(run)
-        trained = rows["content"].iloc[references].isin(seen).to_numpy(bool)
-        collections = self.saved.collections if self.saved else {}
-        name = collections.get(gallery.fingerprint, run.collection or gallery.name)
-        return replace(gallery, trained=trained, name=name)
+        saved = self.saved or SavedMethod(self.method, run.images, trained_on=_trained_on(run))
+        return saved.gallery(rows, references, queries, collection=run.collection or run.reference.name)
 
     def _ready(self, gallery: Gallery, together: Positions) -> tuple[Ready, Worth]:
         """The method on these references; what was learnt on them before is not learnt again."""

@@ -32,11 +32,14 @@ def export_selected(
     for key in dict.fromkeys(same):
         learnt |= folder.method(key).learnt()
     trained = trained_on(rows) if method.trained else None
+    asked = list(galleries(rows))
+    contents = rows["content"].to_numpy(str)
     saved = SavedMethod(
         method=method,
         images=study.data.images,
         learnt=learnt,
-        collections={one.fingerprint: one.name for one in galleries(rows)},
+        collections={one.fingerprint: one.name for one in asked},
+        orders={one.fingerprint: contents[one.photos[: one.references]].tolist() for one in asked},
         trained_on=frozenset() if trained is None else frozenset(rows.loc[trained, "content"]),
         about={
             "study": study.name,
