@@ -60,7 +60,7 @@ def is_photo(name: str) -> bool:
     return name.endswith((".jpg", ".JPG", ".jpeg", ".png", ".jfif")) or name in ("x", "odd.qqq")
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(
     tree=FILES, listed=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 8)), max_size=12), data=st.data()
 )

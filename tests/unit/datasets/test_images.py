@@ -284,3 +284,22 @@ def test_a_real_photo_that_is_a_jpeg_named_png_decodes() -> None:
     assert photo.read_bytes()[:2] == b"\xff\xd8"
     expected = np.asarray(Image.open(io.BytesIO(photo.read_bytes())).convert("RGB"))
     np.testing.assert_array_equal(decode(photo.read_bytes()), expected)
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_photos_of_phones_are_upright_as_jpegs_are(format: str, turn: int) -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()  # writes them, too
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    photo = picture(3, 160, 120)
+    expected = decode(encoded(photo, "JPEG", quality=95, exif=exif.tobytes()))
+    data = encoded(photo, format, quality=95, exif=exif.tobytes())
+    found = decode(data)
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 4
+    with pytest.raises(BadImage):
+        decode(data[: len(data) // 2])
+    assert "more than 100 pixels" in reason(data, max_pixels=100)

@@ -81,8 +81,8 @@ def test_figures_elsewhere_are_of_known_animals_only(opened):
     sift = next(m for m in pooled_methods(opened) if m.name == "SIFT")
     assert sift.figures["seen/top1"] == 1
     assert setting_top1(sift) == 1
-    assert len(answers([sift])) == len(sift.predictions) + 28
-    assert (~answers([sift])["known"].astype(bool)).sum() == 28
+    assert len(answers([sift], opened.rows)) == len(sift.predictions) + 28
+    assert (~answers([sift], opened.rows)["known"].astype(bool)).sum() == 28
     assert ranks_table([sift])["share"].eq(1).all()
 
 

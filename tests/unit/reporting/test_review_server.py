@@ -1,9 +1,11 @@
 """The review server takes photos and decisions from its own pages, and from nobody else."""
 
+import io
 import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 from some_answers import HOSTILE, answers, burst, cards
@@ -54,9 +56,9 @@ def test_decisions_are_kept_shown_again_and_taken_along(batches: Batches) -> Non
     assert batches.decisions(NAME) == {"p2.jpg": "is:leo"}
     assert 'value="is:leo" checked' in web.get(f"/batches/{NAME}/").text
     web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": "is:leo", "other:p2.jpg": " =new one "})
-    assert web.get("/confirmed.csv").text.splitlines() == [
-        "path,identity,batch",
-        f"{NAME}/photos/p2.jpg,'=new one,{NAME}",
+    table = pd.read_csv(io.StringIO(web.get("/confirmed.csv").text), keep_default_na=False)
+    assert table[["path", "identity", "batch", "species"]].to_numpy().tolist() == [
+        [f"{NAME}/photos/p2.jpg", "'=new one", NAME, "Lynx lynx"]
     ]
     web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": ""})
     assert batches.decisions(NAME) == {}

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -227,9 +228,12 @@ def test_chance_is_known_per_section(record):
 
 
 def test_every_answer_of_competing_methods_is_exported(record):
-    table = tables.answers(pooled_methods(record))
+    table = tables.answers(pooled_methods(record), record.rows)
     assert len(table) == 3 * (40 + 32 + 36)
     assert (table["best_reference"].str.split("/").str[0] == table["dataset"]).all()
+    paths = record.rows.set_index("key")["path"]
+    assert table["path"].tolist() == paths[table["query"]].tolist()
+    assert table["best_reference_path"].tolist() == paths[table["best_reference"]].tolist()
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\n@"])
@@ -256,5 +260,10 @@ def test_ordinary_text_and_missing_values_stay_as_they_are_in_csv():
 def test_a_study_without_any_method_has_empty_tables(record):
     empty = study_of(record)
     assert len(tables.leaderboard(empty)) == 0
-    for make in (tables.ablation, tables.answers, tables.per_identity, tables.datasets_table):
+    for make in (
+        tables.ablation,
+        partial(tables.answers, rows=record.rows),
+        tables.per_identity,
+        tables.datasets_table,
+    ):
         assert len(make([])) == 0
