@@ -76,7 +76,7 @@ PHOTOS: dict[str, tuple[bytes, str]] = {
     "Photoshop": (b"8BPS\0\1" + bytes(900), NO),
     "an archive": (b"PK\3\4" + bytes(900), NO),
     "a pickle": (b"\x80\x04\x95" + bytes(90), NO),
-    "HEIC": (ftyp(b"heic"), "but HEIC; convert it to JPEG"),
+    "HEIC": (ftyp(b"heic"), "HEIC file that cannot be decoded; convert it to JPEG"),
     "AVIF": (ftyp(b"avif"), "but AVIF; convert it to JPEG"),
     "a film": (ftyp(b"isom"), "but ISOM; convert it to JPEG"),
     "JPEG cut short": (JPEG[: len(JPEG) // 2], DAMAGED),
