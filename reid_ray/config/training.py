@@ -9,6 +9,9 @@ from reid_ray.config.base import Config
 Backbone = Annotated[str, Field(min_length=1, description="any timm model name")]
 
 
+TripletDistance = Literal["l2_squared", "l2"]
+
+
 class ArcFace(Config):
     """Additive angular margin loss (Deng et al. 2019)."""
 
@@ -23,6 +26,8 @@ class Triplet(Config):
     name: Literal["triplet"]
     mining: Literal["all", "semi", "hard"]
     margin: PositiveFloat
+    distance: TripletDistance = "l2_squared"
+    """Between unit vectors, in mining and loss: squared as in the authors' wildlife-tools, or plain."""
 
 
 Loss = Annotated[ArcFace | Triplet, Field(discriminator="name")]
@@ -47,8 +52,11 @@ class Training(Config):
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Global batch of one optimiser step, over all workers and accumulation steps."""
     accumulation: PositiveInt = 1
-    """Parts of a batch that are passed through the model one after another, to save memory.
-    Gradients are those of the whole batch; Triplet pays one more forward pass for it."""
+    """Parts of a batch that are passed through the model one after another, to save memory."""
+    accumulate: Literal["mean", "sum"] = "mean"
+    """`mean`: gradients are those of the whole batch; Triplet pays one more forward pass for it. `sum`: each
+    part is a batch of its own, and their gradients are added, as in wildlife-tools' trainer of 2023: n parts
+    then act like n times the learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     lr_floor: Annotated[float, Field(ge=0, le=1)] = 1e-3
     """Cosine schedule ends at lr times this."""
@@ -94,4 +102,6 @@ class Trial(Training):
             loss = f"ArcFace m={self.loss.margin_rad:g} s={self.loss.scale:g}"
         else:
             loss = f"Triplet {self.loss.mining} m={self.loss.margin:g}"
+            if self.loss.distance != "l2_squared":
+                loss += f" {self.loss.distance}"
         return f"{self.backbone} {loss} lr={self.lr:g}"

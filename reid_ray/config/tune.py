@@ -9,7 +9,7 @@ from reid_ray.config.fusion import Fusion, check_names
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
 from reid_ray.config.run import Run
-from reid_ray.config.training import ArcFace, Backbone, Loss, Training, Trial, Triplet
+from reid_ray.config.training import ArcFace, Backbone, Loss, Training, Trial, Triplet, TripletDistance
 from reid_ray.config.transfer import Transfer
 
 
@@ -21,6 +21,8 @@ class ArcFaceGrid(Config):
 class TripletGrid(Config):
     minings: tuple[Literal["all", "semi", "hard"], ...] = ("all", "semi", "hard")
     margins: tuple[float, ...] = (0.1, 0.2, 0.3)
+    distance: TripletDistance = "l2_squared"
+    """Between unit vectors: `l2_squared` as in the authors' wildlife-tools, or `l2`."""
 
 
 class Grid(Config):
@@ -48,7 +50,7 @@ class Grid(Config):
             ]
         if self.triplet:
             losses += [
-                Triplet(name="triplet", mining=mining, margin=margin)
+                Triplet(name="triplet", mining=mining, margin=margin, distance=self.triplet.distance)
                 for mining in self.triplet.minings
                 for margin in self.triplet.margins
             ]
