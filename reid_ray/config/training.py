@@ -44,9 +44,10 @@ class Augment(Config):
 class Training(Config):
     """What all trials of a study share."""
 
-    weights: str = "auto"
-    """`auto`: timm's pre-trained weights if they can be had, else random (said in the run);
-    `random`; a safetensors file or timm folder; or an `hf-hub:` id."""
+    weights: str | dict[Backbone, str] = "auto"
+    """`auto`: timm's pre-trained weights if they can be had, else random (said in the run); `random`; a file
+    of weights or a timm folder; or an `hf-hub:` id. Or a map of backbones to these; one that is not in it is
+    `auto`. What does not fit its backbone is refused before anything is run."""
     input_px: Annotated[int, Field(ge=32, le=1024)] = 224
     epochs: PositiveInt = 100
     batch_size: Annotated[int, Field(ge=2)] = 128
@@ -80,10 +81,17 @@ class Training(Config):
     """`torch.compile` the backbone; worth its minutes on a GPU. A CPU needs a C++ compiler."""
     seed: NonNegativeInt = 0
 
+    def weights_of(self, backbone: str) -> str:
+        """Where this backbone starts from."""
+        if isinstance(self.weights, str):
+            return self.weights
+        return self.weights.get(backbone, "auto")
+
 
 class Trial(Training):
     """One point of the grid."""
 
+    weights: str = "auto"
     backbone: Backbone
     loss: Loss
     lr: PositiveFloat

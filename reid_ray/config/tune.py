@@ -58,8 +58,9 @@ class Grid(Config):
 
     def expand(self, shared: Training) -> list[Trial]:
         """All points, in a fixed order, each with the study's shared settings."""
+        common = shared.model_dump(exclude={"weights"})
         return [
-            Trial(**shared.model_dump(), backbone=backbone, loss=loss, lr=lr)
+            Trial(**common, weights=shared.weights_of(backbone), backbone=backbone, loss=loss, lr=lr)
             for backbone in self.backbones
             for loss in self.losses()
             for lr in self.lrs
@@ -138,6 +139,15 @@ class Study(Run):
     def _grid_has_losses(self) -> "Study":
         if self.grid and not self.grid.losses():
             raise ValueError("grid has neither arcface nor triplet settings; give at least one")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_have_a_backbone(self) -> "Study":
+        weights = self.training.weights
+        if isinstance(weights, dict) and (unknown := sorted(set(weights) - set(self.backbones()))):
+            raise ValueError(
+                f"training.weights names no backbone of the grid: {unknown}; backbones are {self.backbones()}"
+            )
         return self
 
     @model_validator(mode="after")

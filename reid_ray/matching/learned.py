@@ -17,7 +17,7 @@ from reid_ray.matching.features import Features, ImageFeatures
 from reid_ray.matching.weights import fill, read_weights
 
 DISK_SOURCE = "DISK's weights (depth-save.pth or epipolar-save.pth of cvlab-epfl/disk)"
-ALIKED_SOURCE = "ALIKED's weights of the same `model` (Shiaoming/ALIKED, models/<model>.pth)"
+ALIKED_SOURCE = "ALIKED's weights of the same `model`, {model} (Shiaoming/ALIKED, models/{model}.pth)"
 
 _COMPUTED = ("dkd.hw_grid", "num_batches_tracked")
 """Buffers that need not be in a file of weights."""
@@ -31,11 +31,11 @@ def load(config: Disk | Aliked) -> nn.Module:
     """
     net: nn.Module
     if isinstance(config, Disk):
-        net, source = DISK(), DISK_SOURCE
+        net, source, name = DISK(), DISK_SOURCE, "disk"
     else:
         net = ALIKED(config.model, detection_threshold=config.threshold, nms_radius=config.nms_px)
-        source = ALIKED_SOURCE
-    found = read_weights(config.weights, of=source)
+        source, name = ALIKED_SOURCE.format(model=config.model), config.model
+    found = read_weights(config.weights, of=source, name=name)
     return fill(net, found, path=config.weights, of=source, computed=_COMPUTED)
 
 

@@ -18,6 +18,8 @@ SOURCE = "LightGlue's weights for {kind} features (cvg/LightGlue, releases, {kin
 
 _DIMS = {"superpoint": 256, "disk": 128, "aliked": 128}
 _LAYERS = 9
+_UNUSED = r"log_assignment\.\d+\.r"
+"""Single numbers that the published file for DISK kept from its training."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -30,8 +32,9 @@ def load(weights: str, kind: str) -> Network:
     source = SOURCE.format(kind=kind)
     # Without a name of features nothing is downloaded; the least score is applied below.
     net = Network(None, input_dim=_DIMS[kind], filter_threshold=0.0)
-    found = {_current(name): value for name, value in read_weights(weights, of=source).items()}
-    return fill(net, found, path=weights, of=source, computed=("confidence_thresholds",))
+    read = read_weights(weights, of=source, name=f"{kind}-lightglue")
+    found = {_current(name): value for name, value in read.items()}
+    return fill(net, found, path=weights, of=source, computed=("confidence_thresholds",), unused=_UNUSED)
 
 
 def _current(name: str) -> str:

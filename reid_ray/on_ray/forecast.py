@@ -14,6 +14,7 @@ from reid_ray.embedding.availability import find
 from reid_ray.embedding.memory import Need, estimate
 from reid_ray.on_ray.planning import enlarged, matched_most, pair_count, scopes
 from reid_ray.on_ray.transfer import refuse_empty
+from reid_ray.on_ray.wanted import look_for_weights
 from reid_ray.splits.assign import assign
 from reid_ray.splits.domains import learned_from, variant_rows
 
@@ -26,11 +27,15 @@ def forecast(study: Study) -> str:
     """A table of collections, the list of trials, and estimates of memory."""
     loaded = expected_rows(study.data, made=results_folder(study.storage) / "herd")
     rows, findings = assign(loaded.rows, study.data.split, study.data.unseen)
+    not_run = look_for_weights(study)
     lines = [f"Study {study.name}, {study.scope}", "", *_collections(rows), ""]
     lines += [f"note: {finding.text}" for finding in findings]
     if len(loaded.quarantine):
         lines.append(f"note: {len(loaded.quarantine)} rows put aside before decoding")
-    lines += [*_trials(study, rows), "", *_models(study), *_matching(study, rows), "", *_memory(study, rows)]
+    lines += [*_trials(study, rows), "", *_models(study), *_matching(study, rows)]
+    models = {model.name for model in study.baselines.pretrained}  # told of above
+    lines += [f"Not run: {name}: {reason}" for name, reason in not_run.items() if name not in models]
+    lines += ["", *_memory(study, rows)]
     return "\n".join(lines)
 
 

@@ -14,7 +14,6 @@ import ray
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Search, Study
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding.availability import find
 from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.evaluation.background import background_scores, background_warning
 from reid_ray.evaluation.metrics import summarise
@@ -40,6 +39,7 @@ from reid_ray.on_ray.training import check_fits, train_distributed
 from reid_ray.on_ray.transfer import adopt, plan_transfer, refuse_empty, search_of
 from reid_ray.on_ray.trial import Materials, Plan
 from reid_ray.on_ray.tuning import gpus_per_worker, look_for_room, run_trials
+from reid_ray.on_ray.wanted import look_for_weights
 from reid_ray.on_ray.winner import choose_winner, export_winner
 from reid_ray.reporting.closing import summary_text
 from reid_ray.reporting.gallery import make_gallery, panels
@@ -84,6 +84,7 @@ class _Run:
     reserved: dict[str, dict[str, float]] = field(default_factory=dict)
     leaks: list[dict[str, Any]] = field(default_factory=list)
     background: list[dict[str, Any]] = field(default_factory=list)
+    not_run: dict[str, str] = field(default_factory=dict)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -110,7 +111,7 @@ def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) ->
         aside = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
         files.move_folder(folder.path, storage / aside)
     run = _Run(study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name))
-    _look_for_weights(run)
+    run.not_run = look_for_weights(study, say=display.say)
     with cluster(study.scaling) as resources:
         display.say(f"Ray on {resources}")
         if not resources.embedded:
@@ -154,23 +155,15 @@ def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) ->
     )
 
 
-def _look_for_weights(run: _Run) -> None:
-    """Before a cluster is claimed: an unknown model is an error, missing weights are told."""
-    for model in run.study.baselines.pretrained:
-        found = find(model)
-        if found.missing:
-            run.display.say(f"note: {model.name} will not be run: {found.sentence}")
-
-
 def _open_folder(run: _Run, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: StudyPlan) -> None:
     """Write what is known before the work starts, so that an unfinished study can be looked at."""
     files.write_table(run.folder.rows_path, rows)
     files.write_table(run.folder.quarantine_path, quarantine)
     write_manifest(run.folder.path, rows, run.study.data.split, run.study.data.unseen)
     _write_study(run, plan.keys(), winner=None, digest=plan.digest)
-    if run.study.training.weights == "auto":
-        for note in sorted({trial.note for trial in plan.trials if trial.weights == "random"}):
-            run.warn(note)
+    lacking = [one for one in plan.trials if one.trial.weights == "auto" and one.weights == "random"]
+    for note in sorted({one.note for one in lacking}):
+        run.warn(note)
 
 
 def _background(run: _Run, rows: pd.DataFrame, images: PreparedImages) -> None:
@@ -235,34 +228,31 @@ def _score_encoders(
 def _match(
     run: _Run, plan: MatchPlan, materials: ray.ObjectRef, rows: pd.DataFrame, resources: Cluster
 ) -> None:
-    folder = run.folder.method(plan.key)
-    started_at = time.time()
-    actors = run.study.scaling.matching_actors or resources.cpus
-    with run.display.phase(plan.config.name, pair_count(rows), "pairs matched") as phase:
-        matched = run_matching(
-            materials,
-            rows,
-            plan.config,
-            folder,
-            actors=actors,
-            k=run.study.top_k,
-            progress=lambda done, _total, detail: phase.at(done, detail),
-            keep_scores=any(
-                plan.config.name in fusion.parts and fusion.shortlist is None for fusion in run.study.fusion
-            ),
-        )
-    result = Result(
-        key=plan.key,
-        method=plan.config.name,
-        kind="baseline",
-        family="local features",
-        scope="+".join(pd.unique(rows["dataset"])),
-        params=matched.params,
-        metrics=summarise(matched.predictions),
-        seconds=time.time() - started_at,
-        started_at=started_at,
-    )
-    folder.finish(result, matched.predictions)
+    """One local-feature method; what it cannot do is told, and the study goes on."""
+    folder, name, started_at = run.folder.method(plan.key), plan.config.name, time.time()
+    scope = "+".join(pd.unique(rows["dataset"]))
+    result = Result(plan.key, name, "baseline", "local features", scope, started_at=started_at)
+    joined = any(name in fusion.parts and fusion.shortlist is None for fusion in run.study.fusion)
+    if reason := run.not_run.get(name):
+        folder.finish(result.but(status="not_run", note=reason))
+        return run.warn(f"{name} was not run: {reason}")
+    try:
+        with run.display.phase(name, pair_count(rows), "pairs matched") as phase:
+            matched = run_matching(
+                materials,
+                rows,
+                plan.config,
+                folder,
+                actors=run.study.scaling.matching_actors or resources.cpus,
+                k=run.study.top_k,
+                progress=lambda done, _total, detail: phase.at(done, detail),
+                keep_scores=joined,
+            )
+    except ReidError as error:
+        folder.finish(result.but(status="failed", note=str(error)))
+        return run.warn(f"{name} failed: {error}")
+    result = result.but(params=matched.params, metrics=summarise(matched.predictions))
+    return folder.finish(result.but(seconds=time.time() - started_at), matched.predictions)
 
 
 def _late(
