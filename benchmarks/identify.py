@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from votes import Votes
 
-from reid_ray.evaluation import confidence
 from reid_ray.evaluation.calibration import brier
-from reid_ray.evaluation.confidence import Candidates, per_identity, together
+from reid_ray.methods import probability as confidence
+from reid_ray.methods.probability import Candidates, per_identity, together
 
 SIGHTING = r"(\d+)_[^/]*$"
 KNOWN, NEW_SHARE, MOST = 43, 0.25, 5

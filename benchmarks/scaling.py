@@ -59,7 +59,7 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     import ray
     from ray.cluster_utils import Cluster as LocalCluster
 
-    from reid_ray.on_ray.session import _QUIET_ENVIRONMENT
+    from reid_ray.on_ray.cluster.session import _QUIET_ENVIRONMENT
 
     os.environ |= _QUIET_ENVIRONMENT
     began = time.perf_counter()
@@ -67,15 +67,16 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     for _ in range(nodes):
         local.add_node(num_cpus=1)
     ray.init(address=local.address, log_to_driver=False, logging_level="ERROR")
-    from reid_ray.on_ray.data import load_photos
     from reid_ray.on_ray.encoders import EncoderPlan, score_encoders
     from reid_ray.on_ray.matching import run_matching
-    from reid_ray.on_ray.planning import pair_count, plan_study
-    from reid_ray.on_ray.progress import Display
-    from reid_ray.on_ray.session import cluster
-    from reid_ray.on_ray.trial import Materials
-    from reid_ray.on_ray.tuning import run_trials
+
+    from reid_ray.on_ray.cluster.session import cluster
+    from reid_ray.on_ray.photos import load_photos
+    from reid_ray.on_ray.training.tuning import run_trials
+    from reid_ray.progress import Display
     from reid_ray.runs.study import StudyFolder
+    from reid_ray.studies.planning import pair_count, plan_study
+    from reid_ray.studies.trial import Materials
 
     ray.get(ray.remote(lambda: 0).remote())
     took = {"start_s": time.perf_counter() - began}

@@ -238,7 +238,7 @@ def measure_ray(paths: list[Path]) -> None:
     import torch.multiprocessing as mp
     from ray.train.torch import TorchTrainer
 
-    from reid_ray.on_ray.session import cluster
+    from reid_ray.on_ray.cluster.session import cluster
 
     data = load(paths)
     folder = tempfile.mkdtemp()
@@ -297,7 +297,7 @@ def measure_memory(paths: list[Path]) -> None:
     """Four trials on one collection: how often its photos are in memory, from a store and from Ray's."""
     import ray
 
-    from reid_ray.on_ray.session import cluster
+    from reid_ray.on_ray.cluster.session import cluster
 
     images = mapped(paths, megabytes=400)  # well above all else that varies
 

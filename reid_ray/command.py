@@ -61,12 +61,12 @@ def run_or_forecast(study: Study, arguments: argparse.Namespace) -> int:
     """What `tune`, `train` and `match` do with their study, once it is known."""
     # Imported here: the libraries take seconds, and `--help` or a wrong key should not.
     if arguments.dry_run:
-        from reid_ray.on_ray.forecast import forecast
+        from reid_ray.studies.dry_run import forecast
 
         print(forecast(study))
         return 0
-    from reid_ray.on_ray.progress import Display
     from reid_ray.on_ray.study import run_study
+    from reid_ray.progress import Display
     from reid_ray.reporting.closing import closing_words
 
     outcome = run_study(study, display=Display(), fresh=arguments.fresh)

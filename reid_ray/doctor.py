@@ -11,7 +11,7 @@ MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
 def act(arguments: argparse.Namespace) -> int:
     """Print each check as it is made; 1 where a study could not run."""
     from reid_ray.config.named import results_folder
-    from reid_ray.on_ray.doctor import examine
+    from reid_ray.on_ray.cluster.doctor import examine
 
     faults = 0
     storage = results_folder(arguments.storage)

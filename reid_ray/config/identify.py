@@ -28,6 +28,11 @@ class IdentifyRun(Config):
     query: PhotoDataset = Field(discriminator="source")
     """Photos to be named; names that they have already serve only to count right answers."""
     images: Images = Images()
+    method: str | None = None
+    """Folder of a saved method: a study's `selected`. It is used with all that the study chose and fitted."""
+    collection: str | None = None
+    """Which of the study's collections these photos are, for networks that were trained on each by itself;
+    omit where the references are the study's own."""
     model: Pretrained | None = None
     """An embedding model, by a known name or as in a study's `baselines.pretrained`."""
     local: Matching | Literal["sift", "rootsift", "lnbnn"] | None = None
@@ -57,12 +62,13 @@ class IdentifyRun(Config):
 
     @model_validator(mode="after")
     def _something_looks(self) -> "IdentifyRun":
-        if self.model is None and self.local is None:
-            raise ValueError("neither model nor local is given; give one, for example local: lnbnn")
-        if isinstance(self.local, Matching) and self.local.verify is not None:
-            raise ValueError("local.verify is not used here; remove it")
-        if isinstance(self.local, Matching) and self.local.shortlist is not None:
-            raise ValueError("local.shortlist is not used here; remove it")
+        if self.method is not None and (self.model is not None or self.local is not None):
+            raise ValueError("method is a whole method; remove model and local, or give these alone")
+        if self.method is None and self.model is None and self.local is None:
+            raise ValueError("none of method, model and local is given; give one, for example local: lnbnn")
+        shortlist = self.local.shortlist if isinstance(self.local, Matching) else None
+        if shortlist and shortlist.by != "vlad" and (self.model is None or self.model.name != shortlist.by):
+            raise ValueError(f"local.shortlist.by is {shortlist.by!r}; give vlad, or the name of model")
         names = [dataset.name for dataset in (self.query, *self.references)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two of reference and query are named {twice[0]!r}; rename one")

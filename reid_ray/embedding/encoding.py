@@ -1,4 +1,4 @@
-"""A model as it comes with its own preparation of photos and its vectors on disk.
+"""A model with its own preparation of photos and its vectors on disk.
 
 In: where its weights are, positions of prepared photos. Out: float32 [n, d].
 """
@@ -13,9 +13,62 @@ from numpy.typing import NDArray
 from reid_ray.config.models import Three
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding import backbones
+from reid_ray.embedding.checkpoint import load_encoder
 from reid_ray.embedding.embed import embed, precision
 from reid_ray.embedding.model import Encoder
 from reid_ray.embedding.vectors import VectorStore, encoder_key, photo_keys
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """All that decides a model's vectors.
+
+    Attributes:
+        model, weights, input_px: as `backbones.build` takes them.
+        seed: of random weights.
+        checkpoint: folder of trained weights that take the place of these; "": none.
+        mean, std, interpolation: in place of the weights' own, where given.
+        source: a sentence on where the weights are, in place of the backbone's.
+        licence: of the weights.
+    """
+
+    model: str
+    weights: str
+    input_px: int
+    seed: int = 0
+    checkpoint: str = ""
+    mean: Three | None = None
+    std: Three | None = None
+    interpolation: str | None = None
+    source: str = ""
+    licence: str = ""
+
+    def build(self, store: Path, device: "torch.device | str") -> "Model":
+        """The model on a device.
+
+        Args:
+            store: folder of all models' vectors.
+
+        Raises:
+            WeightsError, ConfigError, StorageError: it cannot be had.
+        """
+        torch.manual_seed(self.seed)
+        backbone = backbones.build(self.model, weights=self.weights, input_px=self.input_px)
+        backbone = replace(backbone, mean=self.mean or backbone.mean, std=self.std or backbone.std)
+        method = self.interpolation or backbone.interpolation
+        encoder = Encoder(backbone).eval()
+        if self.checkpoint:
+            load_encoder(Path(self.checkpoint), encoder)
+            encoder.eval()
+            # As it was trained: squashed bilinearly, whatever the first weights wanted.
+            method = self.interpolation or "bilinear"
+        where = torch.device(device)
+        key = encoder_key(encoder, px=self.input_px, interpolation=method, precision=precision(where))
+        parts = [self.source or backbone.weights, f"photos resized to {self.input_px} px, {method}"]
+        if self.licence:
+            parts.append(f"licence of the weights: {self.licence}")
+        vectors = VectorStore(store / key)
+        return Model(encoder.to(where), backbone, self.input_px, method, where, vectors, "; ".join(parts))
 
 
 @dataclass(frozen=True)
@@ -23,57 +76,17 @@ class Model:
     """An encoder on a device, and the store of what it has embedded.
 
     Attributes:
-        name: of the caller's choice.
+        backbone: what the encoder was made of.
         note: a sentence for the reader: weights, preparation, licence.
     """
 
-    name: str
     encoder: Encoder
+    backbone: backbones.Backbone
     px: int
     interpolation: str
     device: torch.device
     store: VectorStore
     note: str
-
-    @classmethod
-    def build(
-        cls,
-        name: str,
-        architecture: str,
-        *,
-        weights: str,
-        px: int,
-        seed: int,
-        mean: Three | None = None,
-        std: Three | None = None,
-        interpolation: str | None = None,
-        store: Path,
-        device: torch.device,
-        about: str = "",
-        licence: str = "",
-    ) -> "Model":
-        """Build it as `backbones.build` does.
-
-        Args:
-            seed: of random weights.
-            mean, std, interpolation: in place of the weights' own.
-            store: folder of all models' vectors.
-            about: a sentence on the weights, in place of the backbone's.
-
-        Raises:
-            WeightsError, ConfigError: it cannot be had.
-        """
-        torch.manual_seed(seed)
-        backbone = backbones.build(architecture, weights=weights, input_px=px)
-        backbone = replace(backbone, mean=mean or backbone.mean, std=std or backbone.std)
-        method = interpolation or backbone.interpolation
-        encoder = Encoder(backbone).eval()
-        key = encoder_key(encoder, px=px, interpolation=method, precision=precision(device))
-        parts = [about or backbone.weights, f"photos squashed to {px} px, {method}"]
-        if licence:
-            parts.append(f"licence of the weights: {licence}")
-        vectors = VectorStore(store / key)
-        return cls(name, encoder.to(device), px, method, device, vectors, "; ".join(parts))
 
     def add(self, images: PreparedImages, positions: NDArray[np.int64]) -> None:
         """Embed those photos that are not in the store yet."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from reid_ray.errors import StorageError
@@ -137,16 +136,19 @@ def _logistic(
     return knots, np.array([start, start + slope])
 
 
-def calibration_error(probability: ArrayLike, right: ArrayLike, *, bins: int = 10) -> float:
-    """Expected calibration error: mean distance of said and real share right, over equal-width bins
-    weighted by what falls into them (Guo et al. 2017); 0 where there is nothing.
+def calibration_error(
+    probability: ArrayLike, right: ArrayLike, *, bins: int = 10, weights: ArrayLike | None = None
+) -> float:
+    """Expected calibration error: mean distance of predicted confidence and accuracy, over equal-width
+    bins weighted by what falls into them (Guo et al. 2017); 0 where there is nothing.
     """
-    said, was = np.asarray(probability, np.float64), np.asarray(right, np.float64)
-    if said.size == 0:
+    predicted, was = np.asarray(probability, np.float64), np.asarray(right, np.float64)
+    if predicted.size == 0:
         return 0.0
-    which = np.minimum((said * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(which, weights=said - was, minlength=bins)
-    return float(np.abs(gap).sum() / said.size)
+    weight = np.ones(len(predicted)) if weights is None else np.asarray(weights, np.float64)
+    which = np.minimum((predicted * bins).astype(np.int64), bins - 1)
+    gap = np.bincount(which, weights=weight * (predicted - was), minlength=bins)
+    return float(np.abs(gap).sum() / weight.sum())
 
 
 def brier(probability: ArrayLike, right: ArrayLike, *, weights: ArrayLike | None = None) -> float:
@@ -154,19 +156,3 @@ def brier(probability: ArrayLike, right: ArrayLike, *, weights: ArrayLike | None
     said, was = np.asarray(probability, np.float64), np.asarray(right, np.float64)
     share = None if weights is None else np.asarray(weights, np.float64)
     return float(np.average((said - was) ** 2, weights=share)) if said.size else 0.0
-
-
-def answers_calibration(predictions: pd.DataFrame) -> dict[str, float]:
-    """How true the best answer's probability is, per domain: `<domain>/ece`, `<domain>/brier`,
-    `<domain>/said` and `<domain>/came_true` (means of what was said and of what was right). Queries of
-    new animals count: of them no answer is right.
-    """
-    figures: dict[str, float] = {}
-    for domain, part in predictions.groupby("domain", sort=False):
-        said = np.array([max(0.0, scores[0]) if len(scores) else 0.0 for scores in part["top_scores"]])
-        right = part["correct"].to_numpy(bool)
-        figures[f"{domain}/ece"] = calibration_error(said, right)
-        figures[f"{domain}/brier"] = brier(said, right)
-        figures[f"{domain}/said"] = float(said.mean())
-        figures[f"{domain}/came_true"] = float(right.mean())
-    return figures

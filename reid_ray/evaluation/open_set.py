@@ -20,7 +20,7 @@ _LEFT_OUT = np.float32(-np.inf)
 
 
 class Lookups(NamedTuple):
-    """References that were looked up among the others.
+    """References that were asked among the others, leave-one-out.
 
     Attributes:
         present: float32 [q], best score while photos of the own animal are there; NaN where it has
@@ -35,78 +35,6 @@ class Lookups(NamedTuple):
     right: NDArray[np.bool_]
     withheld: NDArray[np.float32]
     identities: NDArray[np.int64]
-
-
-class Gallery(NamedTuple):
-    """The references of one dataset, as far as look-ups need to know them.
-
-    Attributes:
-        identities_g: int64 [g].
-        encounters_g: int64 [g], equal within an encounter, -1 where unknown.
-    """
-
-    identities_g: NDArray[np.int64]
-    encounters_g: NDArray[np.int64]
-
-    def left_out(self, places_q: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """What a reference that is looked up must not find, bool [q, g]: itself, its encounter."""
-        encounters_q = self.encounters_g[places_q]
-        out_qg = (encounters_q[:, None] == self.encounters_g) & (encounters_q >= 0)[:, None]
-        out_qg[np.arange(len(places_q)), places_q] = True
-        return np.asarray(out_qg)
-
-    def own(self, places_q: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which references are of the same animal, bool [q, g]."""
-        return np.asarray(self.identities_g[places_q][:, None] == self.identities_g)
-
-
-def fold(
-    present_qg: NDArray[np.floating],
-    withheld_qg: NDArray[np.floating],
-    places_q: NDArray[np.int64],
-    gallery: Gallery,
-) -> Lookups:
-    """Best scores of a block of look-ups, from those of all references.
-
-    Args:
-        present_qg: scores while the own animal is there.
-        withheld_qg: while it is not; the same scores, unless one reference's score depends on
-            others.
-        places_q: which references are looked up.
-    """
-    out_qg, own_qg = gallery.left_out(places_q), gallery.own(places_q)
-    present_qg = np.where(out_qg, _LEFT_OUT, present_qg).astype(np.float32)
-    withheld_qg = np.where(out_qg | own_qg, _LEFT_OUT, withheld_qg).astype(np.float32)
-    rows = np.arange(len(places_q))
-    best_q = present_qg.argmax(axis=1)
-    possible_q = (own_qg & ~out_qg).any(axis=1)
-    return Lookups(
-        np.where(possible_q, present_qg[rows, best_q], np.float32(np.nan)),
-        possible_q & own_qg[rows, best_q],
-        withheld_qg.max(axis=1),
-        gallery.identities_g[places_q],
-    )
-
-
-def join(parts: list[Lookups]) -> Lookups:
-    """Blocks of look-ups, one after another."""
-    present, right, withheld, identities = (
-        np.concatenate(list(column)) for column in zip(*parts, strict=True)
-    )
-    return Lookups(present, right, withheld, identities)
-
-
-def cosine_lookups(vectors_gd: NDArray[np.float32], places_q: NDArray[np.int64], gallery: Gallery) -> Lookups:
-    """Look references up by cosine similarity, a few million scores at a time."""
-    length = np.linalg.norm(vectors_gd, axis=1, keepdims=True)
-    units_gd = vectors_gd / np.where(length == 0, 1, length)
-    step = max(1, (1 << 22) // max(1, len(units_gd)))
-    parts = []
-    for start in range(0, len(places_q), step):
-        block = places_q[start : start + step]
-        scores_qg = units_gd[block] @ units_gd.T
-        parts.append(fold(scores_qg, scores_qg, block, gallery))
-    return join(parts)
 
 
 def choose_threshold(lookups: Lookups) -> float:

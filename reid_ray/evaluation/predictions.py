@@ -1,7 +1,6 @@
 """Write ranked answers as a table with a row per query. In: rows, `Ranked`. Out: predictions."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from reid_ray.datasets.encounters import ENCOUNTER, encounter_codes
-from reid_ray.evaluation.open_set import Lookups, choose_threshold
 from reid_ray.evaluation.ranking import Ranked
-from reid_ray.splits.learnable import learnable, trained_on
 
 COLUMNS = (
     "query",
@@ -29,6 +26,9 @@ COLUMNS = (
     "top_scores",
     "threshold",
 )
+PROBABILITIES = ("probability", "unknown_probability", "withheld_probability", "withheld_unknown")
+"""Where a method's probability model could be fitted: P(the first candidate), P(no known animal), and the
+same had the query's own animal no photo; NaN for queries that were not asked so."""
 
 OTHER_ENCOUNTER = ("other_encounter_first_correct", "other_encounter_average_precision")
 """Where encounters are known: as `first_correct` and `average_precision`, without references of the
@@ -40,13 +40,6 @@ SIDES = ("side", "other_encounter_side")
 UNKNOWN_ENCOUNTER = -1
 
 Positions = NDArray[np.int64]
-Search = Callable[[Positions, Positions, NDArray[np.int64], NDArray[np.int64]], Ranked]
-"""(query positions, reference positions, query labels, reference labels) -> `Ranked`."""
-Calibrate = Callable[[Positions, NDArray[np.int64], NDArray[np.int64]], Lookups]
-"""(reference positions, reference labels, places of those to look up) -> `Lookups`."""
-
-LOOKUPS = 2000
-"""At most so many references are looked up to choose a threshold."""
 
 
 def predictions_table(
@@ -119,76 +112,6 @@ def _sides(
 
 def _orientations(rows: pd.DataFrame) -> list[str]:
     return [str(side).strip().casefold() for side in rows["orientation"].fillna("")]
-
-
-@dataclass(frozen=True)
-class Sides:
-    """What is asked of one dataset: positions of rows, and a number per identity, int64."""
-
-    dataset: str
-    queries: Positions
-    references: Positions
-    query_labels: NDArray[np.int64]
-    reference_labels: NDArray[np.int64]
-
-
-def dataset_sides(rows: pd.DataFrame, *, validation: bool = False) -> Iterator[Sides]:
-    """Datasets that have queries, in row order.
-
-    With `validation`, queries are the learnable photos that were kept out of training, searched
-    among those that were learnt from; the query photos stay untouched.
-    """
-    split = rows["split"].to_numpy(object)
-    is_reference, is_query = split == "reference", split == "query"
-    if validation:
-        is_reference = trained_on(rows)
-        is_query = learnable(rows) & ~is_reference
-    dataset = rows["dataset"].to_numpy(object)
-    names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
-    labels = pd.factorize(names)[0].astype(np.int64)
-    for name in pd.unique(rows["dataset"]):
-        queries = np.flatnonzero(is_query & (dataset == name))
-        references = np.flatnonzero(is_reference & (dataset == name))
-        if queries.size:
-            yield Sides(str(name), queries, references, labels[queries], labels[references])
-
-
-def answer_queries(
-    rows: pd.DataFrame,
-    search: Search,
-    *,
-    validation: bool = False,
-    calibrate: Calibrate | None = None,
-    trained: bool = False,
-) -> pd.DataFrame:
-    """Answer every query among the references of its own dataset, dataset by dataset in row order.
-
-    Args:
-        validation: as in `dataset_sides`.
-        calibrate: looks references up among the others, to choose the `threshold` of datasets that
-            have queries of new animals. The query photos have no part in it.
-        trained: a model learnt from `learnable` references, which it knows too well to be looked
-            up: those it has not seen are taken, if there are any.
-    """
-    seen = trained_on(rows) if trained else np.zeros(len(rows), bool)
-    parts = []
-    for side in dataset_sides(rows, validation=validation):
-        references, labels = side.references, side.reference_labels
-        ranked = search(side.queries, references, side.query_labels, labels)
-        table = predictions_table(rows, side.queries, references, ranked)
-        if calibrate and not validation and references.size and not table["known"].all():
-            places = lookup_places(len(references), ~seen[references])
-            table["threshold"] = choose_threshold(calibrate(references, labels, places))
-        parts.append(table)
-    return pool(parts)
-
-
-def lookup_places(count: int, fresh: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Which of `count` references are looked up: the fresh ones, else all; evenly thinned."""
-    places = np.flatnonzero(fresh) if fresh.any() else np.arange(count)
-    if len(places) > LOOKUPS:
-        places = places[np.linspace(0, len(places) - 1, LOOKUPS).round().astype(np.int64)]
-    return places.astype(np.int64)
 
 
 def pool(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

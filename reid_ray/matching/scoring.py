@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Distance, Matching, Verify
-from reid_ray.datasets.encounters import same_encounter
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features
 from reid_ray.matching.lnbnn import lnbnn_block
@@ -75,78 +74,27 @@ def settings_of(config: Matching) -> tuple[Setting, ...]:
     )
 
 
-def score_block(
-    queries: Features,
-    encounters_q: NDArray[np.int64],
-    references: References,
-    config: Matching,
-    setting: Setting,
-) -> NDArray[np.float32]:
-    """Scores float32 [q, g], higher is better; equal scores are told apart only by position.
-
-    References of the query's own encounter get `EXCLUDED` where the config leaves them out; they
-    then give no votes to their identity either.
-    """
-    out_qg = left_out(encounters_q, references, config)
-    scores: NDArray[np.float32] = score_views(queries, references, config, [(setting, out_qg)])[0]
-    return scores
-
-
 def score_views(
-    queries: Features,
-    references: References,
-    config: Matching,
-    views: Sequence[tuple[Setting, NDArray[np.bool_]]],
-) -> NDArray[np.float32]:
-    """Scores of the same queries under several (setting, references left out), float32 [v, q, g].
-
-    Descriptors are compared once for all views (by `lnbnn` once for each that leaves out others).
-    """
-    return _scores(Packed.of(queries), queries, references, config, views)
-
-
-def score_lookups(
-    places_q: NDArray[np.int64],
-    references: References,
-    config: Matching,
-    setting: Setting,
-    out_qg: NDArray[np.bool_],
-) -> NDArray[np.float32]:
-    """As `score_block` for some of the references themselves, with those of `out_qg` left out."""
-    looking = None if references.features is None else references.features.take(places_q)
-    packed = references.packed.take(places_q)
-    return score_photos(packed, looking, references, config, setting, out_qg)
-
-
-def score_photos(
     packed: Packed,
     features: Features | None,
     references: References,
     config: Matching,
-    setting: Setting,
-    out_qg: NDArray[np.bool_],
+    views: Sequence[tuple[Setting, NDArray[np.bool_]]],
 ) -> NDArray[np.float32]:
-    """As `score_block`, with the references to leave out given.
+    """Scores of the same photos under several (setting, references left out), float32 [v, q, g].
+
+    Higher is better; references that are left out [q, g] get `EXCLUDED`, and give no votes to their
+    identity either. Descriptors are compared once for all views (by `lnbnn` once for each that leaves
+    out others).
 
     Args:
         features: of the same photos as `packed`; needed only where candidates are verified.
     """
-    scores: NDArray[np.float32] = _scores(packed, features, references, config, [(setting, out_qg)])[0]
-    return scores
-
-
-def _scores(
-    packed: Packed,
-    queries: Features | None,
-    references: References,
-    config: Matching,
-    views: Sequence[tuple[Setting, NDArray[np.bool_]]],
-) -> NDArray[np.float32]:
     settings, outs = [setting for setting, _ in views], [out for _, out in views]
     each = np.arange(len(views))
     scores = score_settings(packed, references, config, settings, outs)[each, each]
-    if config.verify is not None and references.features is not None and queries is not None:
-        look = second_look(queries, references.features, config)
+    if config.verify is not None and references.features is not None and features is not None:
+        look = second_look(features, references.features, config)
         scores = np.stack(
             [
                 _verified(one, partial(look, setting), config.verify.candidates)
@@ -155,13 +103,6 @@ def _scores(
         )
     scores[np.stack(outs)] = EXCLUDED
     return np.asarray(scores, np.float32)
-
-
-def left_out(encounters_q: NDArray[np.int64], references: References, config: Matching) -> NDArray[np.bool_]:
-    """Which references must not answer which query, bool [q, g]."""
-    if not config.exclude_same_encounter:
-        return np.zeros((len(encounters_q), len(references.packed)), bool)
-    return same_encounter(encounters_q, references.encounters_g)
 
 
 def score_settings(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reid_ray.config.matching import Matching
 from reid_ray.matching.engine import Packed
 from reid_ray.matching.features import Features
-from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_photos
+from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_views
 
 Positions = NDArray[np.int64]
 
@@ -56,14 +56,13 @@ def score_candidates(
         order = np.argsort(chosen)  # by position, on which the scores' own ties depend
         scores = np.empty(len(chosen), np.float32)
         if len(chosen):
-            scores[order] = score_photos(
+            scores[order] = score_views(
                 packed.part(q, q + 1),
                 None if features is None else features.take([q]),
                 references.take(chosen[order]),
                 config,
-                setting,
-                np.zeros((1, len(chosen)), bool),
-            )[0]
+                [(setting, np.zeros((1, len(chosen)), bool))],
+            )[0, 0]
         found.append(scores)
     return found
 

@@ -1,12 +1,10 @@
 """Say who is in photos: candidates with probabilities, an honest "unknown", groups of unknown animals.
 
 In: an `IdentifyRun`. Out: `Identified`, to be written as tables and a page. What a score is worth is
-learnt by looking up references among each other; the query photos have no part in it.
+learnt on references alone; the query photos have no part in it.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +13,40 @@ import pandas as pd
 import ray
 from numpy.typing import NDArray
 
+from reid_ray.config.fusion import Fusion
 from reid_ray.config.identify import IdentifyRun
-from reid_ray.config.matching import Matching
 from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
+from reid_ray.datasets.encounters import sighting_codes
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.schema import UNKNOWN
 from reid_ray.datasets.store import PreparedStore
-from reid_ray.evaluation import confidence
-from reid_ray.evaluation.confidence import Candidates
-from reid_ray.on_ray.album import LOOKS, Album
-from reid_ray.on_ray.data import prepare_images
-from reid_ray.on_ray.looking import (
-    LocalLooker,
-    Looker,
-    Positions,
-    choose_setting,
-    embedding_looker,
-    take_features,
-    tuning_lookups,
-)
-from reid_ray.on_ray.matching_actors import Pool
-from reid_ray.on_ray.nodes import check_storage
-from reid_ray.on_ray.progress import Display
-from reid_ray.on_ray.session import Cluster, cluster
-from reid_ray.on_ray.strangers import group_strangers
-from reid_ray.on_ray.trial import Materials
+from reid_ray.embedding.availability import find
+from reid_ray.errors import DatasetError, StorageError, WeightsError
+from reid_ray.methods.embedding import ANY, Embedding
+from reid_ray.methods.fusion import Fusing
+from reid_ray.methods.gallery import Gallery, Positions
+from reid_ray.methods.grouping import group_unknown
+from reid_ray.methods.local_features import LocalFeatures
+from reid_ray.methods.naming import animal_names, name_queries
+from reid_ray.methods.probability import Candidates
+from reid_ray.methods.ready import Learnt, Method, Ready
+from reid_ray.methods.saved import SavedMethod, describe, load
+from reid_ray.methods.shortlist import Shortlisted
+from reid_ray.methods.worth import Asked, Worth, learn_worth
+from reid_ray.on_ray.cluster.nodes import check_storage
+from reid_ray.on_ray.cluster.session import Cluster, cluster
+from reid_ray.on_ray.photos import prepare_images
+from reid_ray.on_ray.retrieval.bench import RayBench
+from reid_ray.progress import Display
 from reid_ray.reporting.answers import Answer, Answers, Candidate
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
+from reid_ray.runs.methods import method_key
 from reid_ray.runs.study import StudyFolder
-
-FEW_FRESH = 30
-"""Fewer reference photos that a model was not trained on are too few to learn from."""
-QUERIES_AT_ONCE = 5000
+from reid_ray.splits.checkup import ALL_BUT_THE_LAST_PART, named_together
+from reid_ray.splits.learnable import trained_on
+from reid_ray.studies.planning import encoding_of
+from reid_ray.studies.trial import Materials
 
 
 @dataclass
@@ -55,23 +55,25 @@ class Identified:
 
     Attributes:
         rows: the table of all photos; `images` belong to it.
-        queries: positions of the query photos.
+        gallery: the known animals' photos and the query photos.
         names: the known animals, by position.
-        sighting_q: equal for queries that were answered together.
+        method: what answered, and `what` it is.
+        together_q: equal for queries that were answered together.
         candidates: of each query.
         photo_qc: position in `rows` of each candidate's most alike photo; -1 where there is none.
-        beside_qc: position of the query photo that it is like, one of the same sighting; or -1.
+        beside_qc: position of the query photo that it is like, one of the same encounter; or -1.
         groups: a number per query of an unknown animal, -1 for others; None: not asked for.
-        learnt: look-ups, reliability and so on, for the reader.
+        learnt: how often references were found again, reliability and so on, for the reader.
         notes: sentences for the reader.
     """
 
     images: PreparedImages
     rows: pd.DataFrame
     quarantine: pd.DataFrame
-    queries: Positions
+    gallery: Gallery
     names: list[str]
-    sighting_q: NDArray[np.int64]
+    method: Method
+    together_q: NDArray[np.int64]
     candidates: Candidates
     photo_qc: NDArray[np.int64]
     beside_qc: NDArray[np.int64]
@@ -82,11 +84,12 @@ class Identified:
     def answers(self, name: str) -> Answers:
         """The same for people and other programs: names in place of positions."""
         known = set(self.names)
-        sightings, sizes = np.unique(self.sighting_q, return_counts=True)
-        number = {int(one): place for place, one in enumerate(sightings[sizes > 1])}
+        codes, sizes = np.unique(self.together_q, return_counts=True)
+        number = {int(one): place for place, one in enumerate(codes[sizes > 1])}
+        queries = self.gallery.photos[self.gallery.references :]
         told = tuple(
-            self._answer(q, int(row), known, number.get(int(self.sighting_q[q])))
-            for q, row in enumerate(self.queries)
+            self._answer(q, int(row), known, number.get(int(self.together_q[q])))
+            for q, row in enumerate(queries)
         )
         return Answers(name, self.rows, self.quarantine, told, self.learnt, tuple(self.notes))
 
@@ -125,9 +128,12 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
     """Name the animals of the query photos.
 
     Raises:
-        DatasetError: no known animal, no query, or too few references to learn from.
+        DatasetError: no known animal, or no query. StorageError: a saved method is damaged.
     """
     storage = results_folder(run.storage)
+    saved = load(Path(run.method)) if run.method else None
+    method = saved.method if saved else method_of(run)
+    method.check()
     with cluster() as resources:
         display.say(f"Ray on {resources}")
         if not resources.embedded:
@@ -136,217 +142,222 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
         store = PreparedStore(storage / "prepared", run.images)
         with display.phase("photos", len(loaded.rows), "prepared") as phase:
             images, rows, bad, _ = prepare_images(loaded.rows, store, progress=phase.at)
-        album = Album.of(run, images, rows)
-        shared = ray.put(Materials(images, rows))
-        with Pool(resources.cpus) as pool:
-            lookers = _lookers(run, album, shared, pool, resources, storage, display)
-            found = _answer(run, album, lookers, display)
+        shared = Materials(images, rows)
+        with _bench(shared, storage, resources) as bench:
+            found = _Run(run, method, saved, bench, display, storage).answers()
     found.quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
-    found.learnt["looked_by"] = [looker.name for looker in lookers]
     return found
 
 
-def _lookers(
-    run: IdentifyRun,
-    album: Album,
-    shared: ray.ObjectRef,
-    pool: Pool,
-    resources: Cluster,
-    storage: Path,
-    display: Display,
-) -> list[Looker]:
-    lookers: list[Looker] = []
+def method_of(run: IdentifyRun) -> Method:
+    """The network, the local features, or both as a fusion.
+
+    Raises:
+        WeightsError: weights are missing; ConfigError: no such model.
+    """
+    network, local = None, run.matching()
     if run.model is not None:
-        with display.phase(f"{run.model.name} vectors", len(album.rows), "photos") as phase:
-            lookers.append(
-                embedding_looker(
-                    run.model,
-                    album.images,
-                    shared,
-                    short_px=run.images.short_px,
-                    store=storage / "vectors",
-                    resources=resources,
-                    progress=phase.at,
-                )
+        there = find(run.model)
+        if there.missing:
+            raise WeightsError(f"{run.model.name}: {there.sentence}")
+        encoding = encoding_of(run.model, there, short_px=run.images.short_px)
+        key = method_key("pretrained", run.model.settings, there.version)
+        network = Embedding(run.model.name, key, {ANY: encoding}, trained=bool(_trained_on(run)))
+    if local is None:
+        assert network is not None
+        return network
+    features = LocalFeatures(local)
+    if local.shortlist is not None:
+        return Shortlisted(features, None if local.shortlist.by == "vlad" else network)
+    if network is None:
+        return features
+    parts = Fusion(name="joined", parts=(network.name, local.name), combine="log_odds")
+    return Fusing(parts, (network, features), new_share=run.unknown_share)
+
+
+def _bench(materials: Materials, storage: Path, resources: Cluster) -> RayBench:
+    return RayBench(
+        materials,
+        ray.put(materials),
+        features_store=storage / "features",
+        vectors_store=storage / "vectors",
+        matching=resources.cpus,
+        embedding=resources.gpus or resources.cpus,
+        gpus=1.0 if resources.gpus else 0.0,
+    )
+
+
+@dataclass
+class _Run:
+    """One run under way."""
+
+    run: IdentifyRun
+    method: Method
+    saved: SavedMethod | None
+    bench: RayBench
+    display: Display
+    storage: Path
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        return self.bench.materials.rows
+
+    def answers(self) -> Identified:
+        gallery = self._gallery()
+        together = _together(self.run, self.rows, gallery)
+        with self.display.phase(self.method.name, len(gallery.photos), "photos") as phase:
+            self.bench.told = lambda text: phase.at(0, text)
+            ready, worth = self._ready(gallery, together[: gallery.references])
+        found = self._named(ready, worth, together[gallery.references :])
+        found.learnt = {**worth.facts, "looked_by": [self.method.name], "method": describe(self.method)}
+        if worth.note:
+            self.notes.append(worth.note)
+        if worth.model is not None and (found.candidates.answer_q == -1).all():
+            self.notes.append(
+                "no photo could be given a name: of known animals asked among the others the first candidate "
+                f"is right in {100 * worth.facts['first_right']:.0f} %, too seldom to name anyone; look at "
+                "the candidates, add reference photos, or try another method"
             )
-    if (matching := run.matching()) is not None:
-        lookers.append(_local_looker(matching, album, shared, pool, storage, display))
-    return lookers
+        if told := _untold_encounters(self.rows, gallery):
+            self.notes.append(told)
+        if self.run.cluster_unknown:
+            self._group(found, ready, worth)
+        found.notes = self.notes
+        return found
 
+    def _gallery(self) -> Gallery:
+        rows, run = self.rows, self.run
+        known = rows["dataset"].isin([one.name for one in run.references]) & rows["identity"].ne(UNKNOWN)
+        references = np.flatnonzero(known).astype(np.int64)
+        queries = np.flatnonzero(rows["dataset"].eq(run.query.name)).astype(np.int64)
+        if not len(references) or not len(queries):
+            raise DatasetError(
+                f"{len(references)} photos of known animals in {run.reference.root}, "
+                f"{len(queries)} photos to name in {run.query.root}; both must have some"
+            )
+        if len(names := pd.unique(rows["identity"].iloc[references])) < 2:
+            raise DatasetError(
+                f"{run.reference.root}: only {names[0]!r} is known there; expected a folder per "
+                "animal, or a table with a column `identity`"
+            )
+        saved = self.saved or SavedMethod(self.method, run.images, trained_on=_trained_on(run))
+        return saved.gallery(rows, references, queries, collection=run.collection or run.reference.name)
 
-def _local_looker(
-    config: Matching, album: Album, shared: ray.ObjectRef, pool: Pool, storage: Path, display: Display
-) -> LocalLooker:
-    with display.phase(f"{config.name} features", len(album.rows), "photos") as phase:
-        features = take_features(
-            config, shared, len(album.rows), pool=pool, store=storage / "features", progress=phase.at
+    def _ready(self, gallery: Gallery, together: Positions) -> tuple[Ready, Worth]:
+        """The method on these references; what was learnt on them before is not learnt again."""
+        own = dict(self.saved.learnt) if self.saved else {}
+        how = Asked(
+            looks=1 if self.saved else 2,
+            queries=self.run.lookups,
+            unknown_share=self.run.unknown_share,
+            candidates=self.run.candidates,
+            seed=self.run.seed,
         )
-    known = album.references
-    lookups = len(tuning_lookups(config, len(known)))
-    with display.phase(f"{config.name} settings tried on", lookups, "references") as phase:
-        setting = choose_setting(
-            config,
-            features.take(known),
-            album.identity_g,
-            album.encounter_n[known],
-            pool=pool,
-            progress=phase.at,
+        studied = own.get(gallery.fingerprint)
+        kept = self.storage / "learnt" / f"{self._key(gallery, how, together)}.json"
+        learnt: Learnt | None = _read(kept) or studied
+        had = {} if learnt is None else {gallery.fingerprint: learnt}
+        prepared = self.method.prepare([gallery], self.bench, learnt=had)
+        if not prepared:
+            known = sorted(self.saved.collections.values()) if self.saved else []
+            raise DatasetError(
+                f"{self.method.name} was trained on each of {known} by itself, and these references are none "
+                "of them; say which network is meant by --set collection=NAME"
+            )
+        ready = prepared[0]
+        several = len(np.unique(together)) < len(together)
+        usable = learnt is not None and (learnt is not studied or self._as_studied(how, several))
+        worth = (
+            Worth.of(learnt)
+            if usable and learnt is not None
+            else learn_worth(ready, self.bench, how, together=together if several else None)
         )
-    return LocalLooker(config, pool, features, setting)
+        if not usable:
+            files.write_json(kept, seals.sealed({**ready.learnt, **worth.as_json()}))
+        return ready, worth
 
-
-def _answer(run: IdentifyRun, album: Album, lookers: Sequence[Looker], display: Display) -> Identified:
-    notes: list[str] = []
-    lookups = _lookups(run, album, notes)
-    with display.phase("references looked up", len(lookups) * len(lookers), "photos") as phase:
-        looking = album.references[lookups]
-        scores, _ = album.scores(lookers, looking, album.left_out(looking), phase.at)
-    able = _has_others(scores, album.identity_g[lookups])
-    sightings, first, of = np.unique(album.sighting_n[looking[able]], return_index=True, return_inverse=True)
-    learning = confidence.together(scores[:, able], of)
-    own_s = album.identity_g[lookups][able][first]
-    model = confidence.fit(learning, own_s, unknown_share=run.unknown_share, most=run.candidates)
-    known, unknown = confidence.cross_fitted(
-        learning, own_s, unknown_share=run.unknown_share, most=run.candidates, seed=run.seed
-    )
-    candidates, pairs = _candidates(run, album, lookers, model, display)
-    found = Identified(
-        album.images,
-        album.rows,
-        pd.DataFrame(),
-        album.queries,
-        album.names,
-        album.sighting_n[album.queries],
-        candidates,
-        *pairs,
-        notes=notes,
-    )
-    found.learnt = {
-        "lookups": len(sightings),
-        "photos_looked_up": int(able.sum()),
-        "found_again": float(confidence.answers_right(known, own_s).mean()),
-        "unknown_noticed": float((unknown.answer_q == -1).mean()),
-        "reliability": confidence.reliability(known, unknown, own_s, unknown_share=run.unknown_share),
-        "skill": confidence.skill(known, unknown, own_s, unknown_share=run.unknown_share),
-        "unknown_share": run.unknown_share,
-        "confidence": vars(model),
-    }
-    if (candidates.answer_q == -1).all():
-        right = (known.identity_qc[:, 0] == own_s).mean()
-        notes.append(
-            "no photo could be given a name: of known animals looked up among the others the first "
-            f"candidate is right in {100 * right:.0f} %, too seldom to name anyone; look at the candidates, "
-            "add reference photos, or try another method"
+    def _as_studied(self, how: Asked, several: bool) -> bool:
+        """Whether a study's probabilities are of the questions that are asked here."""
+        default = Asked()
+        return not several and (how.unknown_share, how.candidates) == (
+            default.unknown_share,
+            default.candidates,
         )
-    if told := album.bursts_not_told():
-        notes.append(told)
-    if run.cluster_unknown:
-        strangers = np.flatnonzero(candidates.answer_q == -1)
-        display.say(f"grouping {len(strangers)} photos of unknown animals")
-        found.groups, grouped, hints = group_strangers(album, lookers, strangers, seed=run.seed)
-        notes += hints
+
+    def _key(self, gallery: Gallery, how: Asked, together: Positions) -> str:
+        config = self.run.model_dump(mode="json", include={"model", "local", "method", "images"})
+        about = dict(self.saved.about) if self.saved else {}
+        return method_key("learnt", config, about, vars(how), gallery.fingerprint, together.tolist())
+
+    def _named(self, ready: Ready, worth: Worth, together_q: Positions) -> Identified:
+        gallery = ready.gallery
+        with self.display.phase("queries", len(gallery.queries), "photos") as phase:
+            found = name_queries(
+                ready, worth, self.bench, together_q, most=self.run.candidates, progress=phase.at
+            )
+        return Identified(
+            self.bench.materials.images,
+            self.rows,
+            pd.DataFrame(),
+            gallery,
+            animal_names(gallery, self.rows),
+            self.method,
+            together_q,
+            *found,
+        )
+
+    def _group(self, found: Identified, ready: Ready, worth: Worth) -> None:
+        unknown = np.flatnonzero(found.candidates.answer_q == -1)
+        self.display.say(f"grouping {len(unknown)} photos of unknown animals")
+        found.groups, grouped, hints = group_unknown(
+            self.method, ready.learnt, ready.gallery, self.rows, unknown, self.bench, seed=self.run.seed
+        )
+        self.notes += hints
         if grouped:
             found.learnt["grouping"] = grouped
-    return found
 
 
-def _candidates(
-    run: IdentifyRun, album: Album, lookers: Sequence[Looker], model: confidence.Confidence, display: Display
-) -> tuple[Candidates, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Of all queries, some thousands at a time: scores of every animal are held for no more.
-
-    Returns:
-        With the candidates, of each the most alike photo and the query's photo that is like it.
-    """
-    _, of_q = np.unique(album.sighting_n[album.queries], return_inverse=True)
-    block_s = np.cumsum(np.bincount(of_q)) // QUERIES_AT_ONCE
-    shape = (len(of_q), run.candidates)
-    found = Candidates(np.full(shape, -1, np.int64), np.zeros(shape), np.ones(len(of_q)))
-    photo_qc, beside_qc = np.full(shape, -1, np.int64), np.full(shape, -1, np.int64)
-    done = 0
-    with display.phase("queries looked up", len(of_q) * len(lookers), "photos") as phase:
-        for block in np.unique(block_s):
-            mine = np.flatnonzero(block_s[of_q] == block)
-            looking = album.queries[mine]
-            scores, photos = album.scores(lookers, looking, None, partial(_later, phase.at, done))
-            done += len(mine) * len(lookers)
-            _, of = np.unique(of_q[mine], return_inverse=True)
-            part = model.candidates(confidence.together(scores, of), most=run.candidates)
-            found.identity_qc[mine] = part.identity_qc[of]
-            found.probability_qc[mine] = part.probability_qc[of]
-            found.unknown_q[mine] = part.unknown_q[of]
-            place, asking = _most_alike(part, scores[-LOOKS], photos, of)
-            photo_qc[mine] = np.where(place >= 0, album.references[place], -1)[of]
-            beside_qc[mine] = np.where(asking >= 0, looking[asking], -1)[of]
-    return found, (photo_qc, beside_qc)
+def _together(run: IdentifyRun, rows: pd.DataFrame, gallery: Gallery) -> Positions:
+    """Of each photo of the gallery; where queries are not answered together, references are not either."""
+    alone = np.arange(len(gallery.photos), dtype=np.int64)
+    if not run.per_encounter:
+        return alone
+    queries = gallery.photos[gallery.references :]
+    asked = sighting_codes(rows.iloc[queries], named=False)
+    if asked.max() + 1 == len(queries):
+        return alone
+    numbers = sighting_codes(rows, named=True)
+    numbers[queries] = asked + numbers.max() + 1
+    return numbers[gallery.photos]
 
 
-def _later(at: Callable[[int], None], before: int, done: int) -> None:
-    at(before + done)
+def _untold_encounters(rows: pd.DataFrame, gallery: Gallery) -> str | None:
+    """What to say where file names tell what was taken together, and nobody did."""
+    references = rows.iloc[gallery.photos[: gallery.references]]
+    if (gallery.encounters >= 0).any() or not (shared := named_together(references)):
+        return None
+    how = f"encounter_from.pattern='{ALL_BUT_THE_LAST_PART}'"
+    return (
+        f"file names such as {shared[0]} and {shared[1]} seem to belong together: if they do, photos of "
+        f'one encounter can be answered together; add --set "query.{how}" --set "reference.{how}"'
+    )
 
 
-def _most_alike(
-    candidates: Candidates,
-    best_qi: NDArray[np.float32],
-    photos_qi: NDArray[np.int64],
-    of_q: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each sighting's candidates the most alike photo, and which of its own is like it.
-
-    Args:
-        best_qi: scores of the method that looks last: local features are shown.
-        photos_qi: each animal's best photo, by its place among the references.
-        of_q: the sighting of each photo, 0 .. s - 1.
-
-    Returns:
-        Places among the references, and among the photos, int64 [s, c]; -1 where there is none.
-    """
-    place = np.full(candidates.identity_qc.shape, -1, np.int64)
-    asking = place.copy()
-    for s, identities in enumerate(candidates.identity_qc):
-        mine = np.flatnonzero(of_q == s)
-        there = identities >= 0
-        best = mine[np.argmax(best_qi[np.ix_(mine, identities[there])], axis=0)]
-        place[s, there] = photos_qi[best, identities[there]]
-        asking[s, there] = best
-    return place, asking
-
-
-def _lookups(run: IdentifyRun, album: Album, notes: list[str]) -> NDArray[np.int64]:
-    """References to look up, by their place among the references, sightings whole.
-
-    A trained model knows its own training photos too well, so others are preferred.
-    """
-    fresh = np.arange(len(album.references))
-    trained_on = _trained_on(run)
-    if trained_on:
-        seen = album.rows["content"].iloc[album.references].isin(trained_on).to_numpy()
-        if (~seen).sum() >= FEW_FRESH:
-            fresh = np.flatnonzero(~seen)
-        else:
-            notes.append(
-                f"the model was trained on {int(seen.sum())} of {len(seen)} reference photos, and the "
-                "others are too few to learn from: probabilities are too high"
-            )
-    sighting = album.sighting_n[album.references[fresh]]
-    sightings, sizes = np.unique(sighting, return_counts=True)
-    drawn = np.random.default_rng(run.seed).permutation(len(sightings))
-    fitting = int(np.searchsorted(np.cumsum(sizes[drawn]), run.lookups, side="right"))
-    return fresh[np.isin(sighting, sightings[drawn[: max(1, fitting)]])]
-
-
-def _trained_on(run: IdentifyRun) -> set[str]:
-    """Contents of the photos that a study's winner was trained on; empty for other models."""
+def _trained_on(run: IdentifyRun) -> frozenset[str]:
+    """Contents of the photos that a study's network was trained on; empty for other models."""
     if run.model is None:
-        return set()
+        return frozenset()
     study = StudyFolder(Path(run.model.weights).expanduser().parent)
     if not files.exists(study.rows_path):
-        return set()
+        return frozenset()
     rows = files.read_table(study.rows_path)
-    trained = rows["split"].eq("reference") & ~rows["validation"] & rows["domain"].eq("seen")
-    return set(rows.loc[trained, "content"])
+    return frozenset(rows.loc[trained_on(rows), "content"])
 
 
-def _has_others(scores_mqi: NDArray[np.float32], own_q: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether a look-up's animal has a photo left that could answer."""
-    return np.asarray(np.isfinite(scores_mqi[0, np.arange(len(own_q)), own_q]))
+def _read(path: Path) -> Learnt | None:
+    """What was kept; None where it is not there or damaged."""
+    try:
+        return seals.unsealed(files.read_json(path), path)
+    except (OSError, ValueError, StorageError):
+        return None

@@ -39,8 +39,10 @@ def run_of(arguments: argparse.Namespace) -> IdentifyRun:
             f"no {' and no '.join(missing)}; give --{missing[0]} DIR, or a config that names it"
         )
     raw |= _flags(arguments)
-    if not raw.get("model") and not raw.get("local"):
+    if not any(raw.get(name) for name in ("method", "model", "local")):
         raw["local"] = "lnbnn"
+    if raw.get("method"):
+        raw = {"images": _images(raw["method"]), **raw}
     return build(IdentifyRun, raw, arguments.set, where=where)
 
 
@@ -55,7 +57,7 @@ def _collection(folder: str, name: str, raw: dict[str, Any]) -> dict[str, Any]:
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if arguments.model:
-        given["model"] = _model(arguments.model)
+        given |= _model(arguments.model)
     if arguments.local:
         given["local"] = arguments.local
     if arguments.cluster_unknown:
@@ -65,17 +67,34 @@ def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _model(text: str) -> dict[str, Any] | str:
-    """A study's folder (its winner), a timm folder, a known name, a timm name or an hf-hub: id."""
+def _model(text: str) -> dict[str, Any]:
+    """A study's folder (its selected method), a saved method, a timm folder, a known name, a timm name or an
+    hf-hub: id.
+    """
+    from reid_ray.methods.saved import is_saved
     from reid_ray.runs import files
 
     path = results_folder(text) if "://" in text else Path(text).expanduser().absolute()
+    for folder in (path / "selected", path):
+        if is_saved(folder):
+            return {"method": str(folder)}
     for folder in (path / "winner", path):
         if files.exists(folder / "config.json"):
-            return {"name": _name_of(path.resolve().name), "weights": str(folder)}
+            return {"model": {"name": _name_of(path.resolve().name), "weights": str(folder)}}
     if text in published():
-        return text
-    return {"name": _name_of(text), "model": text}
+        return {"model": text}
+    if files.exists(path / "study.json"):
+        raise ConfigError(
+            f"{text}: the study has no selected method yet; run it to its end, then its methods can be used"
+        )
+    return {"model": {"name": _name_of(text), "model": text}}
+
+
+def _images(method: str) -> dict[str, Any]:
+    """How a saved method's photos are prepared."""
+    from reid_ray.methods.saved import load
+
+    return load(Path(method)).images.model_dump(mode="json")
 
 
 def _name_of(text: str) -> str:
@@ -84,8 +103,9 @@ def _name_of(text: str) -> str:
 
 def name_animals(run: IdentifyRun) -> str:
     """Name the animals and write all of it; returns the last words for the terminal."""
+    from reid_ray.methods.saved import drawn_by
     from reid_ray.on_ray.identify import identify
-    from reid_ray.on_ray.progress import Display
+    from reid_ray.progress import Display
     from reid_ray.reporting.answers import write_answers
     from reid_ray.reporting.review import review_cards, write_review
     from reid_ray.runs import files
@@ -97,7 +117,7 @@ def name_animals(run: IdentifyRun) -> str:
     out = results_folder(run.out) / run.name
     write_answers(answers, out)
     display.say("writing the review page")
-    cards = review_cards(answers, found.images, matching=run.matching(), drawn=run.drawn)
+    cards = review_cards(answers, found.images, matching=drawn_by(found.method), drawn=run.drawn)
     if run.keep_cards:
         files.write_json(out / "cards.json", cards)
     page = write_review(answers, cards, out)

@@ -15,43 +15,46 @@ from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Search, Study
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.errors import ReidError, ResourceError, TrialError
-from reid_ray.evaluation.background import background_scores, background_warning
-from reid_ray.evaluation.metrics import summarise
-from reid_ray.on_ray.baselines import score_chance
-from reid_ray.on_ray.data import load_photos
-from reid_ray.on_ray.encoders import EncoderPlan, score_encoders, told_of
-from reid_ray.on_ray.halving import left_to_do, start_halving
-from reid_ray.on_ray.late import Late, plan_late
-from reid_ray.on_ray.matching import run_matching
-from reid_ray.on_ray.nodes import check_storage
-from reid_ray.on_ray.planning import (
-    MatchPlan,
-    StudyPlan,
-    confirmation,
-    dataset_inputs,
-    pair_count,
-    plan_study,
-)
-from reid_ray.on_ray.progress import Display
-from reid_ray.on_ray.reserved import reserved
-from reid_ray.on_ray.session import Cluster, cluster
-from reid_ray.on_ray.training import check_fits, train_distributed
-from reid_ray.on_ray.transfer import adopt, plan_transfer, refuse_empty, search_of
-from reid_ray.on_ray.trial import Materials, Plan
-from reid_ray.on_ray.tuning import gpus_per_worker, look_for_room, run_trials
-from reid_ray.on_ray.wanted import look_for_weights
-from reid_ray.on_ray.winner import choose_winner, export_winner
+from reid_ray.methods.background import background_scores, background_warning
+from reid_ray.methods.ready import Method
+from reid_ray.methods.selection import select, selected_by_queries
+from reid_ray.on_ray.cluster.nodes import check_storage
+from reid_ray.on_ray.cluster.reserved import reserved
+from reid_ray.on_ray.cluster.session import Cluster, cluster
+from reid_ray.on_ray.photos import load_photos
+from reid_ray.on_ray.retrieval.bench import RayBench
+from reid_ray.on_ray.retrieval.encoders import score_encoders, told_of
+from reid_ray.on_ray.retrieval.methods import run_method
+from reid_ray.on_ray.training.asha import start_halving
+from reid_ray.on_ray.training.placement import check_fits, train_distributed
+from reid_ray.on_ray.training.tuning import gpus_per_worker, look_for_room, run_trials
+from reid_ray.progress import Display
 from reid_ray.reporting.closing import summary_text
 from reid_ray.reporting.gallery import make_gallery, panels
 from reid_ray.reporting.page import write_report
 from reid_ray.reporting.tracking import Tracking
 from reid_ray.runs import files, seals
 from reid_ray.runs.lock import only_one
-from reid_ray.runs.methods import Result
+from reid_ray.runs.methods import Family, Result
 from reid_ray.runs.provenance import provenance
 from reid_ray.runs.storage import address
 from reid_ray.runs.study import StudyFolder, StudyRecord
 from reid_ray.splits.manifest import write_manifest
+from reid_ray.studies.chance import score_chance
+from reid_ray.studies.export import export_selected, export_winner
+from reid_ray.studies.methods_of import DependentPlan, method_of, plan_dependent
+from reid_ray.studies.planning import (
+    StudyPlan,
+    confirmation,
+    dataset_inputs,
+    left_to_do,
+    pair_count,
+    pairs_of,
+    plan_study,
+)
+from reid_ray.studies.transfer import adopt, plan_transfer, refuse_empty, search_of
+from reid_ray.studies.trial import Materials, Plan
+from reid_ray.studies.wanted import look_for_weights
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Outcome:
     Attributes:
         report: path of index.html.
         compare: path of the MLflow UI's comparison of all trials, or "" if MLflow was not reached.
-        model: folder of the winner's model; there only if a trial finished.
+        model: folder of the selected method; there only if a method finished.
     """
 
     record: StudyRecord
@@ -84,7 +87,6 @@ class _Run:
     reserved: dict[str, dict[str, float]] = field(default_factory=dict)
     leaks: list[dict[str, Any]] = field(default_factory=list)
     background: list[dict[str, Any]] = field(default_factory=list)
-    not_run: dict[str, str] = field(default_factory=dict)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -111,7 +113,7 @@ def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) ->
         aside = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
         files.move_folder(folder.path, storage / aside)
     run = _Run(study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name))
-    run.not_run = look_for_weights(study, say=display.say)
+    look_for_weights(study, say=display.say)
     with cluster(study.scaling) as resources:
         display.say(f"Ray on {resources}")
         if not resources.embedded:
@@ -128,17 +130,22 @@ def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) ->
         stages = plan_study(study, rows)
         _open_folder(run, rows, photos.quarantine, stages)
         run.tracking.begin(folder, dataset_inputs(rows))
-        materials = ray.put(Materials(images, rows))
-        _baselines(run, stages, materials, rows, resources)
+        shared = Materials(images, rows)
+        materials = ray.put(shared)
+        with _bench(run, shared, materials, storage, resources) as bench:
+            _baselines(run, stages, bench)
         _trials(run, stages.trials, materials, resources, search=study.search)
-        winner = choose_winner(folder, stages.trials)
-        keys = stages.keys() + _late(run, stages, winner, materials, rows, resources)
+        winner = _best_trial(folder, stages.trials, study)
+        with _bench(run, shared, materials, storage, resources) as bench:
+            dependent = _dependent(run, stages, winner, bench)
+        keys = stages.keys() + [plan.key for plan in dependent]
         if winner is not None:
             keys += _confirm(run, winner, materials, resources)
             keys += _transfer(run, winner, stages, materials, rows, resources)
     if winner is not None:
         _export(run, winner, rows)
-    _write_study(run, keys, winner.key if winner else None, stages.digest)
+    selected = _select(run, stages, dependent, rows)
+    _write_study(run, keys, winner.key if winner else None, stages.digest, selected)
     record = folder.load()
     make_gallery(record.rows, images, panels(record), folder.gallery_path)
     report = write_report(record, results_folder(study.reports) / study.name)
@@ -151,7 +158,7 @@ def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) ->
         report,
         tracking_uri=run.tracking.uri,
         compare=run.tracking.compare_path(compared),
-        model=folder.winner_path,
+        model=folder.selected_path,
     )
 
 
@@ -177,13 +184,16 @@ def _background(run: _Run, rows: pd.DataFrame, images: PreparedImages) -> None:
             run.warn(background_warning(score))
 
 
-def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) -> None:
+def _write_study(
+    run: _Run, keys: list[str], winner: str | None, digest: str, selected: Result | None = None
+) -> None:
     study = {
         "name": run.study.name,
         "config": run.study.model_dump(mode="json"),
         "provenance": provenance(data_digest=digest, config_digest=run.study.digest()),
         "methods": keys,
         "winner": winner,
+        "selected": None if selected is None else selected.key,
         "started_at": run.started_at,
         "seconds": time.time() - run.started_at,
         "warnings": run.warnings,
@@ -195,94 +205,108 @@ def _write_study(run: _Run, keys: list[str], winner: str | None, digest: str) ->
     files.write_json(run.folder.study_path, seals.sealed(study))
 
 
-def _baselines(
-    run: _Run, plan: StudyPlan, materials: ray.ObjectRef, rows: pd.DataFrame, resources: Cluster
-) -> None:
-    """Chance, encoders as they come, local features."""
+def _bench(
+    run: _Run, shared: Materials, materials: ray.ObjectRef, storage: Path, resources: Cluster
+) -> RayBench:
+    """Workers for methods that need no training."""
+    scaling = run.study.scaling
+    gpus = gpus_per_worker(scaling, resources)
+    slots = int(resources.gpus / gpus) if gpus else resources.cpus
+    return RayBench(
+        shared,
+        materials,
+        features_store=storage / "features",
+        vectors_store=storage / "vectors",
+        matching=scaling.matching_actors or resources.cpus,
+        embedding=max(1, min(slots, scaling.embedding_actors or slots, resources.cpus)),
+        gpus=gpus,
+    )
+
+
+def _baselines(run: _Run, plan: StudyPlan, bench: RayBench) -> None:
+    """Chance, networks without fine-tuning, local features."""
+    rows = bench.materials.rows
     if not run.folder.method(plan.chance_key).done():
         score_chance(plan.chance_key, rows, run.folder.method(plan.chance_key))
     encoders = [encoder for encoder in plan.encoders if not run.folder.method(encoder.key).done()]
-    _score_encoders(run, encoders, materials, rows, resources)
+    photos = len(rows) * sum(not encoder.missing for encoder in encoders)
+    if encoders:
+        with run.display.phase("networks without fine-tuning", photos, "photos embedded") as phase:
+            bench.embedded = phase.at
+            score_encoders(encoders, bench, run.folder)
     for matcher in plan.matchers:
-        if not run.folder.method(matcher.key).done():
-            _match(run, matcher, materials, rows, resources)
+        method = method_of(matcher.key, plan, (), run.folder)
+        _run(run, method, matcher.key, "local features", bench, pair_count(rows))
     for key in plan.baseline_keys():
         run.tracking.sync(run.folder.method(key))
     for sentence in told_of(plan.encoders, run.folder):
         run.warn(sentence)
 
 
-def _score_encoders(
-    run: _Run, plans: list[EncoderPlan], materials: ray.ObjectRef, rows: pd.DataFrame, resources: Cluster
-) -> None:
-    """Models as they come; what is not run is told, and so are the licences of what is."""
-    scaling = run.study.scaling
-    gpus = gpus_per_worker(scaling, resources)
-    slots = int(resources.gpus / gpus) if gpus else resources.cpus
-    actors = max(1, min(slots, scaling.embedding_actors or slots, resources.cpus))
-    photos = len(rows) * sum(not plan.missing for plan in plans)
-    with run.display.phase("models as they come", photos, "photos embedded") as phase:
-        score_encoders(plans, materials, rows, run.folder, actors=actors, gpus=gpus, progress=phase.at)
+def _run(run: _Run, method: Method, key: str, family: Family, bench: RayBench, pairs: int) -> None:
+    """One method, if it has no result yet."""
+    folder = run.folder.method(key)
+    if not folder.done():
+        with run.display.phase(method.name, pairs, "pairs") as phase:
+            run_method(method, key, family, bench, folder, k=run.study.top_k, told=phase.at)
+    result = folder.result()
+    if result.status == "failed":
+        run.warn(f"{result.method} failed: {result.note}")
+    elif result.status == "not_run":
+        run.warn(f"{result.method} was not run: {result.note}")
 
 
-def _match(
-    run: _Run, plan: MatchPlan, materials: ray.ObjectRef, rows: pd.DataFrame, resources: Cluster
-) -> None:
-    """One local-feature method; what it cannot do is told, and the study goes on."""
-    folder, name, started_at = run.folder.method(plan.key), plan.config.name, time.time()
-    scope = "+".join(pd.unique(rows["dataset"]))
-    result = Result(plan.key, name, "baseline", "local features", scope, started_at=started_at)
-    joined = any(name in fusion.parts and fusion.shortlist is None for fusion in run.study.fusion)
-    if reason := run.not_run.get(name):
-        folder.finish(result.but(status="not_run", note=reason))
-        return run.warn(f"{name} was not run: {reason}")
-    try:
-        with run.display.phase(name, pair_count(rows), "pairs matched") as phase:
-            matched = run_matching(
-                materials,
-                rows,
-                plan.config,
-                folder,
-                actors=run.study.scaling.matching_actors or resources.cpus,
-                k=run.study.top_k,
-                progress=lambda done, _total, detail: phase.at(done, detail),
-                keep_scores=joined,
-            )
-    except ReidError as error:
-        folder.finish(result.but(status="failed", note=str(error)))
-        return run.warn(f"{name} failed: {error}")
-    result = result.but(params=matched.params, metrics=summarise(matched.predictions))
-    return folder.finish(result.but(seconds=time.time() - started_at), matched.predictions)
-
-
-def _late(
-    run: _Run,
-    stages: StudyPlan,
-    winner: Plan | None,
-    materials: ray.ObjectRef,
-    rows: pd.DataFrame,
-    resources: Cluster,
-) -> list[str]:
-    """What builds on other methods; returns its keys."""
-    plans = plan_late(run.study, stages, winner, rows, run.folder)
-    late = Late(
-        run.study,
-        run.folder,
-        materials,
-        rows,
-        run.display,
-        actors=run.study.scaling.matching_actors or resources.cpus,
-        gpus=gpus_per_worker(run.study.scaling, resources),
-        early={matcher.config.name: matcher.key for matcher in stages.matchers},
-    )
-    late.run(plans, lambda key: run.tracking.sync(run.folder.method(key)))
+def _dependent(run: _Run, stages: StudyPlan, winner: Plan | None, bench: RayBench) -> list[DependentPlan]:
+    """What builds on other methods: local features behind a shortlist, fusions."""
+    rows = bench.materials.rows
+    plans = plan_dependent(run.study, stages, winner, rows, run.folder)
     for plan in plans:
-        result = run.folder.method(plan.key).result()
-        if result.status == "failed":
-            run.warn(f"{result.method} failed: {result.note}")
-        elif result.status == "not_run":
+        if plan.method is None:
+            result = Result(
+                key=plan.key,
+                method=plan.config.name,
+                kind="baseline",
+                family=plan.family,
+                scope="+".join(pd.unique(rows["dataset"])),
+                started_at=time.time(),
+                status="not_run",
+                note=f"requires {plan.lacking!r}, which is not there",
+            )
+            run.folder.method(plan.key).finish(result)
             run.warn(f"{result.method} was not run: {result.note}")
-    return [plan.key for plan in plans]
+        else:
+            _run(run, plan.method, plan.key, plan.family, bench, pairs_of(rows, plan.config))
+        run.tracking.sync(run.folder.method(plan.key))
+    return plans
+
+
+def _best_trial(folder: StudyFolder, plans: list[Plan], study: Study) -> Plan | None:
+    """The setting of the grid that the validation photos select."""
+    results = [folder.method(plan.key).result() for plan in plans]
+    best = select(results, per_collection=study.scope == "per_dataset")
+    return next((plan for plan in plans if best is not None and plan.key == best.key), None)
+
+
+def _select(
+    run: _Run, stages: StudyPlan, dependent: list[DependentPlan], rows: pd.DataFrame
+) -> Result | None:
+    """The best method of all families by validation, saved for use; None where none finished."""
+    keys = stages.keys() + [plan.key for plan in dependent]
+    results = [run.folder.method(key).result() for key in keys if run.folder.method(key).finished()]
+    selected = select(results, per_collection=run.study.scope == "per_dataset")
+    if selected is None:
+        return None
+    if selected_by_queries(results):
+        run.warn(
+            "no validation photos were kept, so the method to use was selected by the query photos, and its "
+            "figures on them are too high; set data.split.validation_share above 0"
+        )
+    try:
+        method = method_of(selected.key, stages, dependent, run.folder)
+        export_selected(run.study, run.folder, method, selected, stages, rows)
+    except ReidError as error:
+        run.warn(f"{selected.method} was not saved for use: {error}")
+    return selected
 
 
 def _trials(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from reid_ray.evaluation.metrics import DOMAINS
-from reid_ray.reporting.pooled import Method, confirmations, pooled_methods
+from reid_ray.reporting.pooled import Method, confirmations, pooled_methods, selected_method
 from reid_ray.reporting.transfer import transfer_lines
 from reid_ray.reporting.verdict import domain_verdicts
 from reid_ray.runs import files
@@ -19,14 +19,14 @@ def closing_words(record: StudyRecord, *, report: Path, tracking_uri: str, compa
 
     Args:
         compare: the UI's address after its host that compares the runs; "" leaves it out.
-        model: folder of the winner's model, named if it is there.
+        model: folder of the selected method, named if it is there.
     """
     lines = ["", *family_lines(record), "", *best_lines(record), *transfer_lines(record)]
-    lines += ["", f"Report:   {address(report)}"]
-    if files.exists(model / "config.json"):
-        lines.append(f"Model:    {address(model)}")
+    lines += ["", *selected_lines(record), f"Report:   {address(report)}"]
+    if files.exists(model / "method.json"):
+        lines.append(f"Method:   {address(model)}")
         if compare:
-            lines.append(f"          in MLflow models:/{record.study['name']}@winner")
+            lines.append(f"          in MLflow models:/{record.study['name']}@selected")
     served = tracking_uri.startswith(("http://", "https://"))
     if not served:
         lines.append(f"MLflow:   uv run mlflow ui --port {UI_PORT} --backend-store-uri {tracking_uri}")
@@ -34,6 +34,25 @@ def closing_words(record: StudyRecord, *, report: Path, tracking_uri: str, compa
         host = tracking_uri.rstrip("/") if served else f"http://127.0.0.1:{UI_PORT}"
         lines.append(f"Compare:  {host}{compare}")
     return "\n".join(lines)
+
+
+def selected_lines(record: StudyRecord) -> list[str]:
+    """Which method to use, and the command that names animals with it; nothing where none finished."""
+    method = selected_method(record)
+    if method is None:
+        return []
+    figure = method.figures.get("val/top1")
+    how = f", {100 * figure:.1f} % of the validation photos" if figure is not None else ""
+    return [f"Selected: {method.name}{how}", f"Next:     {next_command(record)}", ""]
+
+
+def next_command(record: StudyRecord) -> str:
+    """The command that names animals in new photos with the selected method."""
+    storage = str(record.study.get("config", {}).get("storage", "runs")).rstrip("/")
+    return (
+        f"python -m reid_ray.identify --model {storage}/{record.study['name']} "
+        "--reference KNOWN_ANIMALS --query NEW_PHOTOS"
+    )
 
 
 def family_lines(record: StudyRecord) -> list[str]:

@@ -1,6 +1,6 @@
-"""Register a study's winner in MLflow as a model that loads without this package and without pickle.
+"""Register a study's selected method in MLflow as a model that names animals; no pickle is involved.
 
-In: the winner as a timm folder. Out: a version of the registered model named like the study, called `winner`.
+In: the saved method. Out: a version of the registered model named like the study, called `selected`.
 """
 
 import hashlib
@@ -10,29 +10,48 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
+import pandas as pd
 from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
+from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 
-ALIAS = "winner"
+ALIAS = "selected"
 _CODE = Path(__file__).with_name("served_model.py")
-_NEEDS = ("timm", "torch", "torchvision", "pillow", "numpy")
+_NEEDS = ("reid-ray",)
 _DIGEST = "reid_ray.digest"
 _LOADING = """
 
 ```python
-model = mlflow.pyfunc.load_model("models:/{name}@winner")
-vectors = model.predict(["photo.jpg"])  # or uint8 pixels [n, h, w, 3]; rows have length 1
+model = mlflow.pyfunc.load_model("models:/{name}@selected")  # needs reid_ray installed
+names = model.predict(["photo.jpg"], params={{"reference": "known"}})  # known/<animal>/*.jpg
 ```"""
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec("string", "photo")]),
+    outputs=Schema(
+        [
+            ColSpec("string", "photo"),
+            ColSpec("long", "rank"),
+            ColSpec("string", "identity"),
+            ColSpec("double", "probability"),
+            ColSpec("double", "unknown_probability"),
+            ColSpec("string", "reference"),
+        ]
+    ),
+    params=ParamSchema([ParamSpec("reference", "string", ""), ParamSpec("candidates", "long", 5)]),
+)
+
+EXAMPLE = (pd.DataFrame({"photo": ["photo.jpg"]}), {"reference": "known", "candidates": 5})
 
 
-def register_winner(client: MlflowClient, run: Any, folder: Path, name: str, about: str) -> str:
+def register_selected(client: MlflowClient, run: Any, folder: Path, name: str, about: str) -> str:
     """Register `folder` as the newest version of `name`, once; returns its number.
 
-    `mlflow.pyfunc.load_model("models:/<name>@winner")` then gives it.
+    `mlflow.pyfunc.load_model("models:/<name>@selected")` then gives it.
 
     Args:
-        run: of the chosen trial, to which the model belongs.
+        run: of the selected method, to which the model belongs.
         about: Markdown on what it is and how it did.
     """
     description = about + _LOADING.format(name=name)
@@ -58,11 +77,13 @@ def register_winner(client: MlflowClient, run: Any, folder: Path, name: str, abo
 
 
 def save(folder: Path, to: Path) -> None:
-    """Write a timm folder as an MLflow model: its code as text, its weights as safetensors."""
+    """Write a saved method as an MLflow model: its code as text, its weights as safetensors."""
     mlflow.pyfunc.save_model(
         path=str(to),
         python_model=str(_CODE),
-        artifacts={"timm": str(folder)},
+        artifacts={"selected": str(folder)},
+        signature=SIGNATURE,
+        input_example=EXAMPLE,
         pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _NEEDS],
     )
 
@@ -80,10 +101,10 @@ def _log(client: MlflowClient, run: Any, folder: Path) -> Any:
     """The model among its experiment's models, as made by the run."""
     model = client.create_logged_model(
         run.info.experiment_id,
-        name="winner",
+        name="selected",
         source_run_id=run.info.run_id,
         params=dict(run.data.params),
-        model_type="image embedding",
+        model_type="animal re-identification",
     )
     with tempfile.TemporaryDirectory() as temporary:
         save(folder, Path(temporary) / "model")
@@ -104,6 +125,6 @@ def _ensure(client: MlflowClient, name: str, description: str) -> None:
 
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -31,7 +31,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from reid_ray.reporting import mlflow_entities as said
-from reid_ray.reporting.mlflow_model import register_winner
+from reid_ray.reporting.mlflow_model import register_selected
 
 # MLflow sets up its own logging on import, so this comes after.
 for _name in ("alembic", "mlflow", "mlflow.store.db.utils"):
@@ -181,7 +181,7 @@ class Store:
             raise _told(self.uri, error) from error
 
     def sync_summary(self, folder: StudyFolder, *, report: Path, description: str) -> str:
-        """Copy the finished study, its report and its winner; returns the id of the summary run."""
+        """Copy the finished study, its report and its models; returns the id of the summary run."""
         run_id = self.sync_study(folder)
         study = files.read_json(folder.study_path)
         try:
@@ -191,7 +191,7 @@ class Store:
             if files.entries(folder.winner_path):
                 winner = files.fetch_folder(folder.winner_path)
                 self.client.log_artifacts(run_id, str(winner), "winner")
-            self._mark_winner(folder, study["winner"])
+            self._mark(folder, study.get("selected"))
             ended = said.ms(study["started_at"] + study["seconds"])
             self.client.set_terminated(run_id, "FINISHED", ended)
             return run_id
@@ -264,8 +264,8 @@ class Store:
             self.client.log_artifact(run_id, str(path), None if below == "." else below)
         self.client.log_dict(run_id, checksums, CHECKSUMS)
 
-    def _mark_winner(self, folder: StudyFolder, key: str | None) -> None:
-        """Tag the chosen trial's run, and no other, and register its model."""
+    def _mark(self, folder: StudyFolder, key: str | None) -> None:
+        """Tag the selected method's run, and no other, and register the method as a model."""
         run = self._find(key) if key else None
         marked = self.client.search_runs([self.experiment_id], f"tags.`{CHOSEN}` = 'true'")
         for other in marked:
@@ -273,9 +273,10 @@ class Store:
                 self.client.delete_tag(other.info.run_id, CHOSEN)
         if run is not None:
             self.client.set_tag(run.info.run_id, CHOSEN, "true")
-            if folder.winner_path.is_dir():
+            if files.entries(folder.selected_path):
                 about = said.description(folder.method(str(key)).result())
-                register_winner(self.client, run, folder.winner_path, self.study, about)
+                selected = files.fetch_folder(folder.selected_path)
+                register_selected(self.client, run, selected, self.study, about)
 
 
 def _studies(client: MlflowClient) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from reid_ray.evaluation.metrics import known_only, summarise
 from reid_ray.evaluation.predictions import pool
+from reid_ray.evaluation.quality import probability_figures
 from reid_ray.runs.methods import Family, Result
 from reid_ray.runs.study import MethodRecord, StudyRecord
 
@@ -101,7 +102,7 @@ class Method:
         Where there are no answers (chance is computed, not asked), the figures the results carry.
         """
         if self.answers is not None:
-            figures = summarise(self.answers)
+            figures = summarise(self.answers) | probability_figures(self.answers)
         else:
             figures = _weighted([r.metrics for r in self.results if r.status == "finished"])
         validated = [r.metrics["val/top1"] for r in self.results if "val/top1" in r.metrics]
@@ -126,6 +127,12 @@ def pooled_methods(record: StudyRecord) -> list[Method]:
         )
         for name, records in groups.items()
     ]
+
+
+def selected_method(record: StudyRecord) -> Method | None:
+    """The method to use, which the validation photos selected among all families."""
+    key = record.study.get("selected")
+    return next((m for m in pooled_methods(record) if any(r.key == key for r in m.results)), None)
 
 
 def confirmations(record: StudyRecord) -> list[Method]:

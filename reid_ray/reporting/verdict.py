@@ -117,19 +117,19 @@ def domain_verdicts(methods: Sequence[Method]) -> list[DomainVerdict]:
 
 
 def choice_sentence(study: dict[str, Any]) -> str:
-    """How the trained model was chosen, and whether the query photos had a part in it."""
+    """How the method to use was selected, and whether the query photos had a part in it."""
     share = validation_share(study)
     if share is None:
-        return "The settings do not say how the trained model was chosen."
+        return "The settings do not say how the method to use was selected."
     if share > 0:
         return (
-            f"Among the trained models one was chosen by its accuracy on validation photos "
+            "The method to use was selected among all by its accuracy on validation photos "
             f"({100 * share:.3g} % of the reference photos, kept out of training); "
-            "the query photos had no part in the choice."
+            "the query photos had no part in it."
         )
     return (
-        "No validation photos were set aside, so the trained model was chosen on the query photos "
-        "themselves, as in the paper; its figure is therefore optimistic."
+        "No validation photos were set aside, so the method to use was selected by the query photos "
+        "themselves; its figure is therefore optimistic."
     )
 
 

@@ -7,6 +7,7 @@ result. A start does only what has no result yet; retries, double starts and res
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,10 +18,10 @@ import pandas as pd
 from reid_ray.errors import StorageError
 from reid_ray.runs import files, seals
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when the meaning of results changes, so that old ones are not mixed with new."""
 
-REPORTED = ("result.json", "predictions.parquet", "history.jsonl", "fusion.json")
+REPORTED = ("result.json", "predictions.parquet", "history.jsonl", "learnt.json")
 """Files of a method that a report is made from."""
 _ANSWERS = "predictions_sha256"
 
@@ -152,9 +153,18 @@ class MethodFolder:
         # The line break comes first, so that a line cut short does not spoil the next one.
         files.append(self.history_path, "\n" + json.dumps(finite))
 
-    def finish(self, result: Result, predictions: pd.DataFrame | None = None) -> None:
+    def learnt(self) -> dict[str, Any]:
+        """What was chosen or fitted, by the fingerprint of a gallery; {} where nothing was."""
+        path = self.path / "learnt.json"
+        return seals.unsealed(files.read_json(path), path) if files.exists(path) else {}
+
+    def finish(
+        self, result: Result, predictions: pd.DataFrame | None = None, learnt: Mapping[str, Any] | None = None
+    ) -> None:
         """Write predictions, then the result: whoever sees the result sees all of it."""
         told = asdict(result)
+        if learnt:
+            files.write_json(self.path / "learnt.json", seals.sealed(learnt))
         if predictions is not None:
             path = self.path / "predictions.parquet"
             files.write_table(path, predictions)

@@ -29,8 +29,13 @@ class StudyFolder:
 
     @property
     def winner_path(self) -> Path:
-        """The best model, as a timm folder."""
+        """The best trained network, as a timm folder."""
         return self.path / "winner"
+
+    @property
+    def selected_path(self) -> Path:
+        """The selected method, of whatever family, ready to name animals."""
+        return self.path / "selected"
 
     @property
     def study_path(self) -> Path:

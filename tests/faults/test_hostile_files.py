@@ -22,7 +22,7 @@ from reid_ray.embedding.checkpoint import MANIFEST
 from reid_ray.errors import ReidError
 from reid_ray.matching.features import Features
 from reid_ray.matching.weights import read_weights
-from reid_ray.on_ray import chunks
+from reid_ray.on_ray.actors import resumable as chunks
 from reid_ray.runs import files, seals
 
 

@@ -25,7 +25,7 @@ from reid_ray.embedding.vectors import VectorStore
 from reid_ray.errors import StorageError
 from reid_ray.matching.features import Features
 from reid_ray.matching.kept import kept_scores
-from reid_ray.on_ray import chunks
+from reid_ray.on_ray.actors import resumable as chunks
 from reid_ray.runs import files, seals
 from reid_ray.runs.methods import MethodFolder, Result
 from reid_ray.runs.study import StudyFolder

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reid_ray.on_ray.session import Cluster, cluster
+from reid_ray.on_ray.cluster.session import Cluster, cluster
 
 
 @pytest.fixture(scope="session")

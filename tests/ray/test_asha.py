@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 from test_study import run, study_of, times
 
 from reid_ray.config.tune import Study
-from reid_ray.on_ray.session import Cluster
+from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.on_ray.study import Outcome
 from reid_ray.runs.methods import Result
 from reid_ray.runs.study import StudyFolder

@@ -14,10 +14,10 @@ from reid_ray.config.evaluate import EvaluateRun
 from reid_ray.embedding.backbones import build
 from reid_ray.embedding.embed import embed
 from reid_ray.embedding.model import Encoder
-from reid_ray.on_ray.forecast import forecast
-from reid_ray.on_ray.progress import Display
-from reid_ray.on_ray.session import Cluster
+from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.on_ray.study import Outcome, run_study
+from reid_ray.progress import Display
+from reid_ray.studies.dry_run import forecast
 
 pytestmark = pytest.mark.ray
 
@@ -107,7 +107,7 @@ def test_models_are_scored_or_told_and_a_second_study_embeds_nothing(
 def test_a_study_finds_the_neighbours_that_the_models_own_vectors_give(
     running_ray: Cluster, tmp_path: Path, weights: Path
 ) -> None:
-    from reid_ray.on_ray.data import load_photos
+    from reid_ray.on_ray.photos import load_photos
 
     models: list[object] = [{"name": "vit", "weights": str(weights / "test_vit")}]
     evaluate = config(tmp_path, "own", models)

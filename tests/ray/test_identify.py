@@ -14,9 +14,9 @@ from reid_ray.config.datasets import HerdDataset
 from reid_ray.config.identify import IdentifyRun
 from reid_ray.datasets.herd import make_herd
 from reid_ray.identify import act, arguments
+from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.on_ray.identify import identify
-from reid_ray.on_ray.progress import Display
-from reid_ray.on_ray.session import Cluster
+from reid_ray.progress import Display
 from reid_ray.reporting.answers import sightings
 
 pytestmark = pytest.mark.ray

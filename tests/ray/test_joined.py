@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import ray
+from reid_ray.on_ray.fusion import FusionParts, Joined, LocalMethod, run_fusion
+from reid_ray.on_ray.matching import run_matching
+from reid_ray.on_ray.vectors import Embedded
 from test_matching import CONFIG, photos
 
 from reid_ray.config.fusion import Fusion
 from reid_ray.config.matching import MatchedShortlist, Shortlist
 from reid_ray.errors import DatasetError
-from reid_ray.on_ray import fusion, matching_actors, matching_sides
-from reid_ray.on_ray.fusion import FusionParts, Joined, LocalMethod, run_fusion
-from reid_ray.on_ray.matching import run_matching
-from reid_ray.on_ray.session import cluster
-from reid_ray.on_ray.vectors import Embedded
+from reid_ray.on_ray import fusion, matching_sides
+from reid_ray.on_ray.actors import pool as matching_actors
+from reid_ray.on_ray.cluster.session import cluster
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder
 

@@ -19,8 +19,8 @@ from reid_ray.config.datasets import Images
 from reid_ray.config.tune import Study
 from reid_ray.datasets.store import PreparedStore
 from reid_ray.errors import DatasetError
-from reid_ray.on_ray import data
-from reid_ray.on_ray.session import Cluster
+from reid_ray.on_ray import photos as data
+from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.reporting.mlflow_store import KEY, Store
 from reid_ray.runs.methods import MethodFolder, Result
 

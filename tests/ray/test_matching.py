@@ -21,8 +21,9 @@ from reid_ray.errors import TrialError, WeightsError
 from reid_ray.evaluation.ranking import rank_block
 from reid_ray.matching import sift
 from reid_ray.matching.engine import Packed, count_block
-from reid_ray.on_ray import matching, matching_actors, matching_sides
-from reid_ray.on_ray.session import cluster
+from reid_ray.on_ray import matching, matching_sides
+from reid_ray.on_ray.actors import pool as matching_actors
+from reid_ray.on_ray.cluster.session import cluster
 from reid_ray.runs.methods import MethodFolder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
@@ -342,7 +343,7 @@ import pytest
 sys.path.insert(0, {here!r})
 import test_matching as t
 from reid_ray.on_ray import matching_sides
-from reid_ray.on_ray.session import cluster
+from reid_ray.on_ray.cluster.session import cluster
 matching_sides.PAIRS_PER_CHUNK = 20
 t.tell_pairs(pytest.MonkeyPatch(), Path(sys.argv[1] + ".pairs"))
 with cluster():

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reid_ray.on_ray.doctor import _cluster
-from reid_ray.on_ray.session import Cluster
+from reid_ray.on_ray.cluster.doctor import _cluster
+from reid_ray.on_ray.cluster.session import Cluster
 
 pytestmark = pytest.mark.ray
 

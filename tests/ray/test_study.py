@@ -15,10 +15,10 @@ from reid_ray.config.tune import Study
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import PreparedStore
 from reid_ray.errors import StorageError
-from reid_ray.on_ray.data import prepare_images
-from reid_ray.on_ray.progress import Display
-from reid_ray.on_ray.session import Cluster
+from reid_ray.on_ray.cluster.session import Cluster
+from reid_ray.on_ray.photos import prepare_images
 from reid_ray.on_ray.study import Outcome, run_study
+from reid_ray.progress import Display
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
 

@@ -7,7 +7,7 @@ import pytest
 import ray
 from nbclient import NotebookClient
 
-from reid_ray.on_ray.session import Cluster
+from reid_ray.on_ray.cluster.session import Cluster
 
 pytestmark = pytest.mark.ray
 

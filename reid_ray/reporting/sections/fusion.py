@@ -1,4 +1,4 @@
-"""Put each fusion beside its parts, and its probabilities beside what came true."""
+"""Put each fusion beside its parts."""
 
 from typing import Any
 
@@ -9,17 +9,12 @@ from reid_ray.reporting import verdict
 from reid_ray.reporting.pooled import Method, chosen_trial
 from reid_ray.reporting.sections.section import Section, Subject
 
-_MEASURES = ("said", "came_true", "ece", "brier")
-
 
 def _contents(subject: Subject) -> dict[str, Any] | None:
     fusions = [m for m in subject.methods if m.family == "fusion" and m.finished]
     if not fusions:
         return None
-    return {
-        "compared": fused_and_parts(subject).to_dict("records"),
-        "judged": [_judged(method, domain) for method in fusions for domain in _domains(method)],
-    }
+    return {"compared": fused_and_parts(subject).to_dict("records")}
 
 
 def fused_and_parts(subject: Subject) -> pd.DataFrame:
@@ -76,13 +71,6 @@ def _row(fusion: Method, part: Method | None, name: str, domain: str) -> dict[st
 
 def _domains(method: Method) -> list[str]:
     return [d for d in ("seen", "unseen") if f"{d}/top1" in method.figures]
-
-
-def _judged(method: Method, domain: str) -> dict[str, Any]:
-    """What a fusion said of its best answers, and how many were right."""
-    logged = method.results[0].metrics
-    figures = {name: logged.get(f"{domain}/{name}") for name in _MEASURES}
-    return {"name": method.name, "domain": domain, **figures}
 
 
 SECTION = Section(

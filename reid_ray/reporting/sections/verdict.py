@@ -3,6 +3,8 @@
 from typing import Any
 
 from reid_ray.reporting import verdict
+from reid_ray.reporting.closing import next_command
+from reid_ray.reporting.pooled import selected_method
 from reid_ray.reporting.sections.encounters import changed, encounters_table
 from reid_ray.reporting.sections.section import Section, Subject
 
@@ -11,7 +13,9 @@ def _contents(subject: Subject) -> dict[str, Any]:
     study = subject.record.study
     return {
         "verdicts": verdict.domain_verdicts(subject.methods),
-        "choice": verdict.choice_sentence(study) if subject.trials else "",
+        "selected": selected_method(subject.record),
+        "command": next_command(subject.record),
+        "choice": verdict.choice_sentence(study),
         "passed_over": verdict.passed_over(subject.methods),
         "warnings": list(study.get("warnings") or ()),
         "totals": _totals(subject),

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from reid_ray.on_ray.late import Late, LatePlan, plan_late
 
 from reid_ray.config.tune import Study
-from reid_ray.on_ray.late import Late, LatePlan, plan_late
-from reid_ray.on_ray.planning import MatchPlan, StudyPlan
-from reid_ray.on_ray.progress import Display
-from reid_ray.on_ray.trial import Plan
+from reid_ray.progress import Display
 from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.planning import MatchPlan, StudyPlan
+from reid_ray.studies.trial import Plan
 
 ROWS = pd.DataFrame({"dataset": ["mine"]})
 

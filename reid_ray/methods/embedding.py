@@ -1,0 +1,77 @@
+"""An embedding as a method: a network, trained or as published, and the cosine of its vectors.
+
+In: a model per collection. Out: a `Ready` per gallery.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reid_ray.embedding.encoding import Encoding
+from reid_ray.methods.bench import Bench
+from reid_ray.methods.gallery import Gallery
+from reid_ray.methods.ready import Learnt, Method, Ready
+from reid_ray.methods.scorer import EmbeddingScorer
+
+PHOTOS_PER_REQUEST = 256
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A network that turns photos into vectors.
+
+    Attributes:
+        key: of everything that decides its vectors.
+        encodings: a model by collection; `ANY` stands for every other one.
+        trained: whether it has seen the reference photos of seen domains that do not validate.
+    """
+
+    name: str
+    key: str
+    encodings: Mapping[str, Encoding]
+    trained: bool = False
+
+    def encoding(self, collection: str) -> Encoding | None:
+        """The model for a collection; None where it has none."""
+        return self.encodings.get(collection, self.encodings.get(ANY))
+
+    def check(self) -> None:
+        """Nothing to do: weights were looked for when the method was planned."""
+
+    def prepare(
+        self,
+        galleries: Sequence[Gallery],
+        bench: Bench,
+        *,
+        learnt: Mapping[str, Learnt] | None = None,
+        folder: Path | None = None,
+    ) -> list[Ready]:
+        """Vectors of all photos; nothing is fitted."""
+        return [
+            embedding_ready(self, one, scorer, bench)
+            for one in galleries
+            if (scorer := self.scorer(one, bench)) is not None
+        ]
+
+    def scorer(self, gallery: Gallery, bench: Bench) -> EmbeddingScorer | None:
+        """Vectors of all photos of the gallery; None where no model is for its collection."""
+        encoding = self.encoding(gallery.name)
+        if encoding is None:
+            return None
+        return EmbeddingScorer.of(bench.vectors(encoding, gallery.photos))
+
+
+def embedding_ready(method: Method, gallery: Gallery, scorer: EmbeddingScorer, bench: Bench) -> Ready:
+    """Vectors are all there is to it; the queries are ranked in one go."""
+    return Ready(
+        method=method,
+        gallery=gallery,
+        scorer=scorer,
+        shared=(bench.share(scorer), bench.share(gallery)),
+        learnt={},
+        size=max(PHOTOS_PER_REQUEST, len(gallery.queries)),
+        matched=gallery.references,
+    )
+
+
+ANY = "*"

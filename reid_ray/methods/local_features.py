@@ -1,0 +1,345 @@
+"""Local features as a method: prepared, fitted on the references, ready to score.
+
+In: a `Matching` config, galleries. Out: a `Ready` per gallery, whose extractor and setting were chosen
+on the references alone.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reid_ray.config.matching import Extractor, LightGlue, Matching
+from reid_ray.matching.engine import Packed
+from reid_ray.matching.extract import check_weights
+from reid_ray.matching.features import Features
+from reid_ray.matching.kept import kept_scores
+from reid_ray.matching.scoring import References, Setting, score_views, settings_of
+from reid_ray.matching.shortlist import score_candidates
+from reid_ray.matching.tuning import Tuned, best_of, right_per_setting
+from reid_ray.methods.bench import Bench
+from reid_ray.methods.gallery import Gallery, Positions
+from reid_ray.methods.leave_one_out import asked_references
+from reid_ray.methods.ready import Learnt, Params, Ready
+from reid_ray.methods.scorer import Arrays, Outs, ScoreBlock, rank_blocks
+from reid_ray.runs.methods import method_key
+
+PAIRS_PER_REQUEST = 4096
+"""A second or two of work: long against a request's overhead, short against what a crash may cost."""
+NETWORK_PAIRS_PER_REQUEST = 64
+"""As above, where a network looks at every pair."""
+TunedPair = tuple[Tuned, Tuned]
+"""For what the config leaves in, and for references of other encounters."""
+KEPT_PAIRS = 2**26
+"""Scores of a gallery are kept for other methods up to so many pairs (256 MiB a view)."""
+
+
+@dataclass(frozen=True)
+class LocalScorer:
+    """Matches of local features.
+
+    Attributes:
+        config: with the chosen extractor.
+        references: the searched side.
+        queries: of the gallery's query photos.
+        settings: with what the config leaves in, and with references of other encounters alone.
+        kept: folder of scores that several methods share; None keeps none.
+    """
+
+    config: Matching
+    references: References
+    queries: Features
+    settings: tuple[Setting, Setting]
+    kept: Path | None = None
+    both_views = True
+
+    @property
+    def excludes_encounter(self) -> bool:
+        return self.config.exclude_same_encounter
+
+    @property
+    def pairwise(self) -> bool:
+        return self.config.pairwise
+
+    def of(self, gallery: Gallery, asked: Positions) -> tuple[Packed, Features | None]:
+        """Descriptors of photos that are all references or all queries, and their features where
+        candidates are verified.
+        """
+        if len(asked) and asked[0] < gallery.references:
+            features = self.references.features
+            return self.references.packed.take(asked), None if features is None else features.take(asked)
+        queries = self.queries.take(asked - gallery.references)
+        return Packed.of(queries), queries
+
+    def scores(self, gallery: Gallery, asked: Positions, outs: Outs) -> ScoreBlock:
+        pairs = list(zip(self.settings, outs, strict=False))
+        if self.kept is None:
+            return ScoreBlock(self._made(gallery, asked, pairs))
+        names = [self._name(asked, setting, out) for setting, out in pairs]
+        made: list[NDArray[np.float32]] = []
+
+        def make(view: int) -> NDArray[np.float32]:
+            if not made:  # descriptors are compared once for all views
+                made.extend(self._made(gallery, asked, pairs))
+            return made[view]
+
+        kept = [
+            kept_scores(self.kept, name, out.shape, partial(make, view))
+            for view, (name, (_, out)) in enumerate(zip(names, pairs, strict=True))
+        ]
+        return ScoreBlock(np.stack(kept))
+
+    def _made(
+        self, gallery: Gallery, asked: Positions, pairs: Sequence[tuple[Setting, NDArray[np.bool_]]]
+    ) -> NDArray[np.float32]:
+        packed, features = self.of(gallery, asked)
+        return score_views(packed, features, self.references, self.config, pairs)
+
+    def _name(self, asked: Positions, setting: Setting, out: NDArray[np.bool_]) -> str:
+        text = asked.tobytes() + repr(setting).encode() + np.packbits(out).tobytes()
+        return hashlib.sha256(text).hexdigest()[:20]
+
+    def score_candidates(
+        self, gallery: Gallery, asked: Positions, chosen: Sequence[Positions]
+    ) -> list[NDArray[np.float32]]:
+        """Scores of each photo's own candidates, as if there were no other references."""
+        packed, features = self.of(gallery, asked)
+        return score_candidates(packed, features, chosen, self.references, self.config, self.settings[0])
+
+    def rank(self, gallery: Gallery, asked: Positions, *, k: int) -> Arrays:
+        return rank_blocks(self, gallery, asked, k=k).arrays()
+
+    def even(self, scores: NDArray[np.floating]) -> NDArray[np.floating]:
+        """By their logarithm: one match more means little among hundreds."""
+        return np.asarray(np.sign(scores) * np.log1p(np.abs(scores)))
+
+
+@dataclass(frozen=True)
+class TuneRequest:
+    """Which references each setting names rightly, leave-one-out: `right` [2, l, s].
+
+    The first row is among the references that the config leaves in, the second among those of other
+    encounters.
+    """
+
+    asked: Positions
+    hidden_g: NDArray[np.bool_] | None
+    config: Matching
+
+    def run(self, references: References, gallery: Gallery, units: NDArray[np.float32] | None) -> Arrays:
+        outs = [
+            gallery.excluded(self.asked, encounter=encounter, hidden_g=self.hidden_g)
+            for encounter in (self.config.exclude_same_encounter, True)
+        ]
+        return {"right": right_per_setting(references, self.config, self.asked, outs, units_gd=units)}
+
+
+@dataclass(frozen=True)
+class LocalFeatures:
+    """A local-feature method.
+
+    Attributes:
+        share_scores: keep scores of all pairs for other methods of the study.
+    """
+
+    config: Matching
+    share_scores: bool = False
+    trained = False
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    def check(self) -> None:
+        """Raises WeightsError where a file of weights is missing or not what it should be."""
+        check_weights(self.config)
+
+    def prepare(
+        self,
+        galleries: Sequence[Gallery],
+        bench: Bench,
+        *,
+        learnt: Mapping[str, Learnt] | None = None,
+        folder: Path | None = None,
+    ) -> list[Ready]:
+        """Take features, choose what the config leaves open.
+
+        Args:
+            learnt: what was chosen before, by the gallery's fingerprint.
+            folder: finished work on these galleries is kept there.
+        """
+        return [self._prepare(one, bench, (learnt or {}).get(one.fingerprint), folder) for one in galleries]
+
+    def _prepare(self, gallery: Gallery, bench: Bench, learnt: Learnt | None, folder: Path | None) -> Ready:
+        work = None if folder is None else folder / "chunks" / self.work_key(gallery)
+        if learnt is None:
+            number, references, tuned = self._choose(gallery, bench, work)
+        else:
+            number, chosen = _chosen(learnt, self.config)
+            references = self.searched(gallery, bench, self.extractors[number])
+            tuned = [chosen, chosen]
+        config = self.config.model_copy(update={"extractor": self.extractors[number]})
+        queries = bench.features(gallery.photos, config).take(gallery.queries)
+        settings = (tuned[0][0].setting, tuned[0][1].setting)
+        kept = self._kept(gallery, config, settings, folder)
+        scorer = LocalScorer(config, references, queries, settings, kept)
+        return Ready(
+            method=self,
+            gallery=gallery,
+            scorer=scorer,
+            shared=(bench.share(scorer), bench.share(gallery)),
+            learnt=self.plain(number, tuned[0]),
+            unvalidated=self.plain(number, tuned[1]),
+            params=chosen_params(config, tuned[0], several=len(self.extractors) > 1),
+            keypoints=np.concatenate([np.diff(references.packed.offsets), queries.keypoints]),
+            size=request_size(config, gallery.references),
+            matched=gallery.references,
+            work=work,
+        )
+
+    def searched(self, gallery: Gallery, bench: Bench, extractor: Extractor) -> References:
+        """The references' side by one extractor."""
+        config = self.config.model_copy(update={"extractor": extractor})
+        features = bench.features(gallery.photos, config).take(np.arange(gallery.references))
+        return References(
+            Packed.of(features).sketched(),
+            gallery.labels_g,
+            gallery.encounters_g,
+            features if self.config.verify else None,
+        )
+
+    @property
+    def extractors(self) -> tuple[Extractor, ...]:
+        """What may be chosen, the preferred first."""
+        return (self.config.extractor, *self.config.alternatives)
+
+    def _choose(
+        self, gallery: Gallery, bench: Bench, work: Path | None
+    ) -> tuple[int, References, list[TunedPair]]:
+        """The extractor (its number) and the settings that name most references rightly, leave-one-out."""
+        best: tuple[int, References, list[TunedPair]] | None = None
+        for number, extractor in enumerate(self.extractors):
+            references = self.searched(gallery, bench, extractor)
+            tuned = tune(self.config, references, gallery, bench, work, extractor=number)
+            if best is None or tuned[0][0].best > best[2][0][0].best:
+                best = number, references, tuned
+        assert best is not None
+        return best
+
+    def plain(self, extractor: int, tuned: TunedPair) -> Learnt:
+        """What was chosen, as plain data."""
+        settings = [
+            {"setting": vars(one.setting), "top1": list(one.top1), "looked_up": one.looked_up}
+            for one in tuned
+        ]
+        return {"extractor": extractor, "settings": settings}
+
+    def work_key(self, gallery: Gallery) -> str:
+        """Names finished work on these very photos."""
+        return method_key("work", self.config.canonical(), gallery.fingerprint, gallery.photos.tolist())
+
+    def _kept(
+        self, gallery: Gallery, config: Matching, settings: tuple[Setting, Setting], folder: Path | None
+    ) -> Path | None:
+        """Known by all that decides the scores; equal for methods that differ only in how they use them."""
+        pairs = len(gallery.queries) * gallery.references
+        if folder is None or not self.share_scores or pairs > KEPT_PAIRS:
+            return None
+        plain = config.model_copy(update={"alternatives": (), "shortlist": None, "name": "any"})
+        return shared_folder(folder, "scores") / method_key(
+            plain.canonical(), repr(settings), gallery.fingerprint, gallery.photos.tolist()
+        )
+
+
+def shared_folder(method_folder: Path, name: str) -> Path:
+    """What several methods of a study share lies beside `methods`: `<study>/<name>`."""
+    return method_folder.absolute().parent.parent / name
+
+
+def tune(
+    config: Matching,
+    references: References,
+    gallery: Gallery,
+    bench: Bench,
+    work: Path | None,
+    *,
+    extractor: int = 0,
+    trained: bool = False,
+    units: NDArray[np.float32] | None = None,
+) -> list[TunedPair]:
+    """The settings for both views: those to use, then those that no validation photo chose.
+
+    Nothing is asked where there is nothing to choose.
+
+    Args:
+        extractor: number of the extractor of `references`.
+        trained: `units` come from a model that knows some references too well.
+        units: embeddings of the references, by which the config's shortlist is made.
+    """
+    settings = settings_of(config)
+    if len(settings) == 1 and not config.alternatives:
+        return [(Tuned(settings[0], (), 0),) * 2] * 2
+    asked, hidden = asked_references(gallery, trained=trained, most=config.tuning_lookups, seed=config.seed)
+    if not len(asked):
+        asked, hidden = asked_references(gallery, trained=False, most=config.tuning_lookups, seed=config.seed)
+    size = request_size(config, gallery.references)
+    requests = {
+        f"tuning-{extractor}-{at:08d}": TuneRequest(asked[at : at + size], hidden, config)
+        for at in range(0, len(asked), size)
+    }
+    shared = bench.share(references), bench.share(gallery), bench.share(units)
+    ended: dict[str, NDArray[np.float64]] = {}
+    for which, arrays, _ in bench.run(requests, *shared, folder=work):
+        ended[which] = arrays["right"]
+        bench.tell(f"settings tried on {min(len(asked), len(ended) * size)} of {len(asked)} references")
+    right = np.concatenate([ended[which] for which in sorted(ended)], axis=1)
+    trained_l = gallery.trained[asked]
+    free = trained_l if trained_l.any() else np.ones(len(asked), bool)
+    return [
+        (
+            best_of(settings, part[0].sum(axis=0), part.shape[1]),
+            best_of(settings, part[1].sum(axis=0), part.shape[1]),
+        )
+        for part in (right, right[:, free])
+    ]
+
+
+def request_size(config: Matching, references: int) -> int:
+    """Photos asked in one request, so that it has about `PAIRS_PER_REQUEST` pairs."""
+    matched = references
+    if config.shortlist is not None and config.shortlist.curve != "all":
+        matched = min(references, config.shortlist.size)
+    size = max(1, PAIRS_PER_REQUEST // max(1, matched))
+    if isinstance(config.verify, LightGlue):
+        return max(1, min(size, NETWORK_PAIRS_PER_REQUEST // config.verify.candidates))
+    return size
+
+
+def chosen_params(config: Matching, tuned: tuple[Tuned, Tuned], *, several: bool) -> Params:
+    """What was chosen on one gallery's references, and how often it was right there."""
+
+    def of(one: Tuned) -> Params:
+        found: Params = {"threshold": one.setting.threshold}
+        if config.score == "lnbnn":
+            found = {"neighbours": one.setting.neighbours, "distance": one.setting.distance}
+        if several:
+            found["chosen_extractor"] = config.extractor.canonical()
+        if one.looked_up:
+            found["leave_one_out_top1"] = round(one.best, 4)
+        return found
+
+    first, second = of(tuned[0]), of(tuned[1])
+    other = {f"{what}/other_encounter": value for what, value in second.items() if first.get(what) != value}
+    return first | other
+
+
+def _chosen(learnt: Learnt, config: Matching) -> tuple[int, tuple[Tuned, Tuned]]:
+    first, second = (
+        Tuned(Setting(**one["setting"]), tuple(one["top1"]), int(one["looked_up"]))
+        for one in learnt["settings"]
+    )
+    return int(learnt["extractor"]), (first, second)

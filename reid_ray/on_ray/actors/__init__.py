@@ -1,0 +1,1 @@
+"""Processes that may be lost, and work that is finished all the same."""

@@ -1,0 +1,165 @@
+"""Workers, and a pool that replaces the ones that die. In: requests. Out: their results."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
+
+from reid_ray.errors import ReidError, ResourceError, TrialError
+from reid_ray.methods.bench import Request
+
+ATTEMPTS = 5
+"""A call that lost so many workers is given up: it is what kills them."""
+OUTSTANDING = 2
+"""Calls per actor at a time: one runs, one waits, so that no actor idles."""
+START_TIMEOUT_S = 300.0
+_LOST = (RayActorError, WorkerCrashedError, ObjectLostError)
+
+
+class Worker:
+    """Does requests on one CPU or a share of a GPU; any may be lost at any time.
+
+    Args:
+        matches: get ready to match local features.
+    """
+
+    def __init__(self, matches: bool) -> None:
+        if matches:
+            from reid_ray.matching.engine import fastest_product, use_one_thread
+
+            use_one_thread()
+            fastest_product()
+
+    def ready(self) -> bool:
+        """Whether it has been started."""
+        return True
+
+    def run(self, request: Request, *shared: Any) -> Any:
+        """The request's result; the pool takes None for a lost worker."""
+        return request.run(*shared)
+
+
+def starting(*, gpus: float = 0.0, matches: bool = False) -> Callable[[], Any]:
+    """What starts a worker."""
+    actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker)
+    return lambda: actor.options(num_gpus=gpus).remote(matches)
+
+
+@dataclass
+class _Worker:
+    """An actor, its start while that has not ended, and the requests it was given."""
+
+    actor: Any
+    starting: ray.ObjectRef | None
+    calls: dict[ray.ObjectRef, str] = field(default_factory=dict)
+    lost: bool = False
+
+    @property
+    def free(self) -> bool:
+        return self.starting is None and not self.lost and len(self.calls) < OUTSTANDING
+
+
+class Pool:
+    """Up to `size` actors. Calls go only to actors that run, so one that cannot start harms none.
+
+    Args:
+        start: makes an actor with a method `ready`.
+        kind, setting: name the work and the config key of `size` in errors.
+    """
+
+    def __init__(self, size: int, start: Callable[[], Any], *, kind: str, setting: str) -> None:
+        self.size = size
+        self._start, self._kind, self._setting = start, kind, setting
+        self.workers: list[_Worker] = []
+        self._failed_starts = 0
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give all workers back; the next requests start new ones."""
+        for worker in self.workers:
+            ray.kill(worker.actor)
+        self.workers = []
+
+    def run(self, requests: Mapping[str, Request], *shared: Any) -> Iterator[tuple[str, Any]]:
+        """Results by name, as they end; `shared` are references to objects that each request is given.
+
+        Raises:
+            ResourceError: no actor runs after `START_TIMEOUT_S`. TrialError: a call lost its worker
+                `ATTEMPTS` times. What the work itself raises is raised here, once.
+        """
+        waiting = deque(requests)
+        losses = dict.fromkeys(requests, 0)
+        left = len(requests)
+        idle_since = time.monotonic()
+        while left:
+            self._fill(requests, shared, waiting, left)
+            for worker, ref in self._ended():
+                name, arrays = self._take(worker, ref)
+                if arrays is not None:
+                    left -= 1
+                    yield name, arrays
+                elif name:
+                    losses[name] += 1
+                    if losses[name] >= ATTEMPTS:
+                        raise TrialError(f"{self._kind} {name}: its process died {ATTEMPTS} times")
+                    waiting.appendleft(name)
+            if any(worker.starting is None for worker in self.workers):
+                idle_since = time.monotonic()
+            self._refuse_to_wait(time.monotonic() - idle_since)
+
+    def _refuse_to_wait(self, idle_s: float) -> None:
+        if idle_s > START_TIMEOUT_S or self._failed_starts >= ATTEMPTS:
+            raise ResourceError(
+                f"no {self._kind} process could start ({self._failed_starts} starts failed, "
+                f"{idle_s:.0f} s waited); is a CPU free? lower {self._setting}"
+            )
+
+    def _fill(
+        self, requests: Mapping[str, Request], shared: tuple[Any, ...], waiting: deque[str], left: int
+    ) -> None:
+        """Start missing actors, and give each that runs its share of calls."""
+        while len(self.workers) < min(self.size, left):
+            actor = self._start()
+            self.workers.append(_Worker(actor, actor.ready.remote()))
+        for _ in range(OUTSTANDING):
+            for worker in self.workers:
+                if waiting and worker.free:
+                    name = waiting.popleft()
+                    worker.calls[worker.actor.run.remote(requests[name], *shared)] = name
+
+    def _ended(self) -> list[tuple[_Worker, ray.ObjectRef]]:
+        """What ends first within a second, a start or a call, with its worker."""
+        owners = {ref: worker for worker in self.workers for ref in worker.calls}
+        owners |= {w.starting: w for w in self.workers if w.starting is not None}
+        ended, _ = ray.wait(list(owners), num_returns=1, timeout=1.0)
+        return [(owners[ref], ref) for ref in ended]
+
+    def _take(self, worker: _Worker, ref: ray.ObjectRef) -> tuple[str, Any]:
+        """(name, result) of a call; (name, None) if its worker was lost; ("", None) of a start."""
+        name = worker.calls.pop(ref, "")
+        try:
+            value = ray.get(ref)
+        except _LOST:
+            self._failed_starts += not name
+            worker.starting, worker.lost = None, True
+            if not worker.calls:
+                self.workers.remove(worker)
+            return name, None
+        except RayTaskError as error:  # what the work itself raised, as it was raised
+            raise error.cause if isinstance(error.cause, ReidError) else error from None
+        if not name:
+            worker.starting, self._failed_starts = None, 0
+            return "", None
+        return name, value

@@ -1,0 +1,1 @@
+"""Join or start a Ray, and know what it has."""

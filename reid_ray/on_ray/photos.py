@@ -1,0 +1,204 @@
+"""Read the collections, split them, and decode every photo once, in parallel, with Ray Data.
+
+In: the table of rows with its split. Out: uint8 photos in table order, mapped from files that tasks wrote;
+the rows that could be read with their content hash, and the others with the reason.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import ray
+from ray.data import Dataset
+from ray.exceptions import RayTaskError, WorkerCrashedError
+
+from reid_ray.config.datasets import Data, HerdDataset
+from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
+from reid_ray.errors import DatasetError, ReidError
+from reid_ray.progress import Display
+from reid_ray.splits.assign import assign
+from reid_ray.splits.leaks import settle_leaks
+from reid_ray.splits.near_duplicates import find_near_duplicates
+from reid_ray.studies.capacity import look, refuse_full_disk
+
+BATCH = 64
+"""Photos of one task and one file: small enough to be held in memory by every task at once."""
+_MOST_TASKS = 2000
+_RETRIES = 4
+"""Of a task whose process is lost. Ray Data would try for ever, also where a photo kills its decoder."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a study, ready for any method.
+
+    Attributes:
+        images: photo i belongs to row i of `rows`.
+        rows: the table with its split, without photos that could not be read.
+        quarantine: dataset, image_id, path, reason of those put aside.
+        notes: sentences for the reader on leaks and photos put aside.
+        leaks: the findings behind these sentences, as plain data.
+    """
+
+    images: PreparedImages
+    rows: pd.DataFrame
+    quarantine: pd.DataFrame
+    notes: list[str]
+    leaks: list[dict[str, Any]]
+
+
+def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> Photos:
+    """Collections -> table -> split -> decoded photos, less what is unreadable or leaks.
+
+    The split is decided on the whole table before a photo is opened, so that a damaged file does
+    not change the part of any other. Herds are generated below `made`, photos kept below
+    `prepared`. Ray must be running.
+    """
+    if any(isinstance(dataset, HerdDataset) for dataset in data.datasets):
+        display.say("rendering the herd, unless it is there already")
+    loaded = load_rows(data, made=made)
+    rows, findings = assign(loaded.rows, data.split, data.unseen)
+    store = PreparedStore(prepared, data.images)
+    refuse_full_disk(
+        look(prepared), prepared, photos=len(rows), kept=store.nbytes(), short_px=data.images.short_px
+    )
+    with display.phase("photos", len(rows), "prepared") as phase:
+        images, kept, bad, reused = prepare_images(rows, store, progress=phase.at)
+    if reused:
+        display.say(f"{reused} of {len(images)} photos were prepared before and are used again")
+    for name, part in rows.groupby("dataset", sort=False):
+        lost = int((bad["dataset"] == name).sum())
+        refuse_bad_share(str(name), bad=lost, total=len(part), images=data.images)
+    kept, more = settle_leaks(kept, data.split, _near_duplicates(kept, images))
+    # What was only reported before decoding is found once more after it.
+    leaks = [finding for finding in findings if finding.action == "drop"]
+    leaks += [finding for finding in more if finding.kind != "without_day"]
+    notes = [finding.text for finding in leaks]
+    quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
+    if len(quarantine):
+        example = f"{quarantine['path'][0]}: {quarantine['reason'][0]}"
+        notes.append(f"{len(quarantine)} photos put aside, for example {example}")
+    for note in notes:
+        display.say(f"note: {note}")
+    return Photos(images, kept, quarantine, notes, [finding.record() for finding in leaks])
+
+
+def _near_duplicates(rows: pd.DataFrame, images: PreparedImages) -> list[tuple[int, int]]:
+    """Queries that nearly are a reference or training photo."""
+    queries = np.flatnonzero(rows["split"].eq("query"))
+    others = np.flatnonzero(rows["split"].isin(["reference", "train"]))
+    return find_near_duplicates(images, queries, others)
+
+
+def index(rows: pd.DataFrame) -> Dataset:
+    """What preparing needs of each row, as a Ray Dataset; `position` is the row's number.
+
+    Each block is one task, so there are many, that all CPUs have work to the end; but not so many
+    that a large collection is all overhead.
+    """
+    columns = pa.table(
+        {
+            "position": np.arange(len(rows)),
+            "root": pa.array(rows["root"], pa.string()),
+            "path": pa.array(rows["path"], pa.string()),
+            "bbox": pa.array(rows["bbox"] if "bbox" in rows else [None] * len(rows), pa.list_(pa.float64())),
+        }
+    )
+    size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
+    return ray.data.from_arrow([columns.slice(at, size) for at in range(0, max(1, len(rows)), size)])
+
+
+def prepare_images(
+    rows: pd.DataFrame, store: PreparedStore, *, progress: Callable[[int], None] = lambda _: None
+) -> tuple[PreparedImages, pd.DataFrame, pd.DataFrame, int]:
+    """Read all photos; decode, scale and keep those that `store` does not have yet.
+
+    Tasks write the pixels to the store, on whatever node they run, and tell where; no process holds
+    more than a batch.
+
+    Args:
+        progress: called with the number of photos seen so far.
+
+    Returns:
+        (photos, rows with `content`, quarantine, how many were there already): photo i belongs to
+        row i of the returned rows.
+
+    Raises:
+        StorageError: the store cannot be written, or not read from here.
+        DatasetError: a photo kills the process that decodes it, or memory runs out, again and again.
+    """
+    placed = _place(rows, store, progress)
+    error = [photo.error for photo in placed]
+    good = np.array([not reason for reason in error])
+    content = [photo.content for photo in placed]
+    kept = rows.assign(content=content)[good].reset_index(drop=True)
+    quarantine = rows.assign(reason=error).loc[~good, ["dataset", "image_id", "path", "reason"]]
+    photos = [photo for photo in placed if not photo.error]
+    reused = sum(photo.reused for photo in photos)
+    return store.open(photos), kept, quarantine.reset_index(drop=True), reused
+
+
+def _place(rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], None]) -> list[Placed]:
+    """Where each row's photo is, as the tasks tell it."""
+    told = index(rows).map_batches(
+        _prepare_batch,
+        batch_format="pyarrow",
+        batch_size=BATCH,
+        fn_kwargs={"store": store, "known": [ray.put(store.index())]},
+        max_retries=_RETRIES,
+    )
+    told.context.raise_original_map_exception = True
+    # Batches come back in any order; the position says which row each photo is of.
+    placed = [Placed()] * len(rows)
+    waiting = np.ones(len(rows), bool)
+    seen = 0
+    try:
+        for batch in told.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for record in batch.to_pylist():
+                position = record.pop("position")
+                placed[position], waiting[position] = Placed(**record), False
+            seen += len(batch)
+            progress(seen)
+    except RayTaskError as failed:
+        if isinstance(failed.cause, ReidError):
+            # Ray adds lines of its own to ours.
+            raise type(failed.cause)(str(failed.cause).splitlines()[0]) from None
+        raise
+    except WorkerCrashedError:
+        left = rows["path"].to_numpy(str)[waiting]
+        raise DatasetError(
+            f"a process that prepares photos was lost {_RETRIES + 1} times: its memory ran out, or "
+            f"a photo kills it, one of these {len(left)}: {', '.join(left[:BATCH])}; "
+            "lower data.images.max_pixels, or take the photo out"
+        ) from None
+    return placed
+
+
+_PLACED = pa.schema(
+    {
+        "position": pa.int64(),
+        "content": pa.string(),
+        "error": pa.string(),
+        "shard": pa.string(),
+        "start": pa.int64(),
+        "height": pa.int32(),
+        "width": pa.int32(),
+        "reused": pa.bool_(),
+    }
+)
+
+
+def _prepare_batch(batch: pa.Table, *, store: PreparedStore, known: list[ray.ObjectRef]) -> pa.Table:
+    there: Index = ray.get(known[0])
+    rows = batch.to_pylist()
+    placed = store.prepare((Row(row["root"], row["path"], row["bbox"]) for row in rows), there)
+    records = [
+        {"position": row["position"]} | photo._asdict() for row, photo in zip(rows, placed, strict=True)
+    ]
+    return pa.Table.from_pylist(records, schema=_PLACED)

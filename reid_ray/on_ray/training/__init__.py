@@ -1,0 +1,1 @@
+"""Place trainings on the cluster, and search the grid."""

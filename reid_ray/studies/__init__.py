@@ -1,0 +1,1 @@
+"""What a study has to do, and one training of it; no Ray."""

@@ -1,0 +1,250 @@
+"""Run one training of a study from start to result, wherever it was placed.
+
+In: a `Plan` and the study's photos. Out: a finished method folder. The same body runs inside a Tune actor
+and on every DDP worker of Ray Train; rank 0 alone writes.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from reid_ray.config.training import ArcFace, Trial
+from reid_ray.config.transfer import Variant
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.embedding.context import Worker
+from reid_ray.embedding.embed import embed
+from reid_ray.embedding.loop import Diverged, Row, TrainSet, train
+from reid_ray.embedding.model import Encoder
+from reid_ray.errors import DatasetError, ReidError, TrialError
+from reid_ray.evaluation.ranking import Ranked
+from reid_ray.methods.answer import answer, ranked_answers
+from reid_ray.methods.bench import Bench, InProcess
+from reid_ray.methods.embedding import embedding_ready
+from reid_ray.methods.gallery import Gallery
+from reid_ray.methods.ready import Learnt, Ready
+from reid_ray.methods.scorer import EmbeddingScorer
+from reid_ray.runs import files
+from reid_ray.runs.methods import Kind, MethodFolder, Result
+from reid_ray.splits.domains import learned_from, variant_rows
+
+OUT_OF_MEMORY = "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
+
+BUGS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+"""What would happen again in every retry. A lost peer, GPU or disk raises RuntimeError or OSError."""
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What all methods of a study share; photos are read in place, from files or Ray's object store."""
+
+    images: PreparedImages
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training to be done.
+
+    Attributes:
+        datasets: names of those it is trained and evaluated on; unseen ones are only evaluated.
+        weights: where the backbone starts from, decided once for the study.
+        note: a sentence on these weights.
+        variant: what is withheld from the training; then `datasets` are only those whose queries are
+            asked, and it learns from `trained_on`. None: as `datasets` says.
+    """
+
+    key: str
+    kind: Kind
+    trial: Trial
+    datasets: tuple[str, ...]
+    weights: str
+    note: str
+    top_k: int
+    variant: Variant | None = None
+    trained_on: tuple[str, ...] = ()
+
+    def within(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The whole table, so that row numbers stay photo numbers, as this training sees it."""
+        if self.variant is not None:
+            return variant_rows(rows, self.datasets, self.variant)
+        return within(rows, self.datasets)
+
+    def empty_result(self) -> Result:
+        """The result before anything was achieved."""
+        loss = self.trial.loss
+        params: dict[str, str | int | float | bool] = {
+            "backbone": self.trial.backbone,
+            "loss": "ArcFace" if isinstance(loss, ArcFace) else "Triplet",
+            "lr": self.trial.lr,
+            "epochs": self.trial.epochs,
+            "batch_size": self.trial.batch_size,
+            "input_px": self.trial.input_px,
+            "seed": self.trial.seed,
+        }
+        if isinstance(loss, ArcFace):
+            params |= {"margin": loss.margin_rad, "scale": loss.scale}
+        else:
+            params |= {"margin": loss.margin, "mining": loss.mining, "distance": loss.distance}
+        if self.variant is not None:
+            params |= {"variant": self.variant, "trained_on": "+".join(self.trained_on)}
+        return Result(
+            key=self.key,
+            method=self.trial.label,
+            kind=self.kind,
+            family="ArcFace" if isinstance(loss, ArcFace) else "Triplet",
+            scope="+".join(self.datasets),
+            params=params,
+            note=self.note,
+            started_at=time.time(),
+        )
+
+
+def run(
+    plan: Plan, materials: Materials, worker: Worker, folder: MethodFolder, report: Callable[[Row], None]
+) -> Result:
+    """Train, answer the queries, write the result; divergence and lack of memory are results too, and
+    so is whatever no retry can mend.
+
+    Raises:
+        TrialError: this worker failed, and the others must not wait for it; the result says why.
+    """
+    started = time.monotonic()
+    rows, images = plan.within(materials.rows), materials.images
+    result = plan.empty_result()
+    predictions = learnt = None
+    try:
+        encoder, validation = _train(plan, rows, images, worker, folder, report)
+        if worker.rank == 0:
+            method = Trained(encoder, images, plan.trial.input_px, worker.device)
+            bench = InProcess(images, folder.path)
+            found = answer(method, rows, bench, k=plan.top_k, validate=False)
+            predictions, learnt = found.predictions, found.learnt
+            result = result.but(metrics=found.metrics | validation)
+    except Diverged as error:
+        result = result.but(status="diverged", note=str(error))
+    except ReidError as error:
+        result = result.but(status="failed", note=str(error))
+    except BUGS as error:
+        files.write_bytes(folder.path / "error.txt", traceback.format_exc().encode())
+        note = f"fault of the program ({type(error).__name__}: {error}), see error.txt in its folder"
+        result = result.but(status="failed", note=note)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        result = result.but(status="out_of_memory", note=OUT_OF_MEMORY)
+    result = result.but(seconds=time.monotonic() - started)
+    alone_in_this = worker.world > 1 and result.status in ("failed", "out_of_memory")
+    if worker.rank == 0 or alone_in_this:
+        folder.finish(result, predictions, learnt)
+    if alone_in_this:
+        raise TrialError(f"{plan.trial.label}: {result.note}")
+    return result
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """On a GPU it has a type of its own, on the CPU only a message."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that this process has just trained, as a method."""
+
+    encoder: Encoder
+    images: PreparedImages
+    px: int
+    device: torch.device
+    name = "trained"
+    trained = True
+
+    def check(self) -> None:
+        """Nothing to do: it is there."""
+
+    def scorer(self, gallery: Gallery) -> EmbeddingScorer:
+        """Vectors of the gallery's photos."""
+        vectors = embed(self.encoder, self.images, gallery.photos, px=self.px, device=self.device)
+        return EmbeddingScorer.of(vectors)
+
+    def prepare(
+        self,
+        galleries: Sequence[Gallery],
+        bench: Bench,
+        *,
+        learnt: Mapping[str, Learnt] | None = None,
+        folder: Path | None = None,
+    ) -> list[Ready]:
+        """Vectors of all photos; nothing is fitted."""
+        return [embedding_ready(self, one, self.scorer(one), bench) for one in galleries]
+
+    def rank(self, gallery: Gallery, *, k: int) -> Ranked:
+        """The k best references of each query."""
+        return Ranked.of_arrays(self.scorer(gallery).rank(gallery, gallery.queries, k=k))
+
+
+def within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
+    """The whole table, so that row numbers stay photo numbers, with other datasets out of the split."""
+    rows = rows.copy()
+    rows.loc[~rows["dataset"].isin(datasets), "split"] = "none"
+    return rows
+
+
+def _train(
+    plan: Plan,
+    rows: pd.DataFrame,
+    images: PreparedImages,
+    worker: Worker,
+    folder: MethodFolder,
+    report: Callable[[Row], None],
+) -> tuple[Encoder, Row]:
+    """The trained encoder and its validation figures; the history goes to the method's folder."""
+
+    def validate(encoder: Encoder) -> Row:
+        method = Trained(encoder, images, plan.trial.input_px, worker.device)
+        answers = ranked_answers(rows, partial(method.rank, k=1), validation=True)
+        return {"val/top1": float(answers["correct"].mean())} if len(answers) else {}
+
+    def keep(row: Row) -> None:
+        if worker.rank == 0:
+            folder.append_history(row)
+        report(row)
+
+    trained = train(
+        plan.trial,
+        training_set(rows, images),
+        worker,
+        weights=plan.weights,
+        report=keep,
+        validate=validate,
+        folder=folder.checkpoint_path,
+    )
+    return trained.model.encoder, trained.validation
+
+
+def training_set(rows: pd.DataFrame, images: PreparedImages) -> TrainSet:
+    """What `learned_from` says, identities apart by dataset."""
+    positions = np.flatnonzero(learned_from(rows))
+    names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
+    labels = pd.factorize(names.iloc[positions], sort=True)[0].astype(np.int64)
+    if len(positions) == 0 or labels.max() == 0:
+        raise DatasetError(
+            f"{len(positions)} photos of {len(set(labels))} identities to train on; at least two known "
+            "identities are needed in the seen domains"
+        )
+    return TrainSet(images, positions, labels)

@@ -1,0 +1,97 @@
+"""What a training leaves behind when it does not end well."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from reid_ray.config.training import ArcFace, Trial
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.embedding.context import Worker
+from reid_ray.embedding.loop import Diverged
+from reid_ray.errors import DatasetError, TrialError
+from reid_ray.runs.methods import MethodFolder, Result
+from reid_ray.studies import trial as module
+from reid_ray.studies.trial import Materials, Plan, run
+
+TRIAL = Trial(backbone="test_resnet", loss=ArcFace(name="arcface", margin_rad=0.2, scale=8), lr=0.1)
+PLAN = Plan("0" * 16, "trial", TRIAL, ("zebra",), "random", "random weights", 5)
+
+
+def ends_with(
+    error: BaseException, folder: Path, monkeypatch: pytest.MonkeyPatch, worker: Worker | None = None
+) -> Result:
+    """The result on disk after a training that raised `error`."""
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "_train", fail)
+    rows = pd.DataFrame({"dataset": ["zebra"], "split": ["reference"]})
+    images = PreparedImages.pack([np.zeros((32, 32, 3), np.uint8)])
+    method = MethodFolder(folder / PLAN.key)
+    try:
+        run(PLAN, Materials(images, rows), worker or Worker(), method, lambda _: None)
+    finally:
+        written = method.finished()
+    assert written
+    return method.result()
+
+
+def cpu_out_of_memory() -> RuntimeError:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Diverged("loss became nan in epoch 3"), "diverged"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
+        (cpu_out_of_memory(), "out_of_memory"),
+        (DatasetError("nothing to train on"), "failed"),
+    ],
+)
+def test_divergence_lack_of_memory_and_bad_data_are_results(
+    error: Exception, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ends_with(error, tmp_path, monkeypatch).status == status
+
+
+def test_what_no_retry_can_mend_is_told_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = ends_with(TypeError("no such argument"), tmp_path, monkeypatch)
+    assert result.status == "failed"
+    assert "TypeError: no such argument" in result.note
+    assert "in fail" in (tmp_path / PLAN.key / "error.txt").read_text()
+
+
+def test_what_a_lost_machine_may_have_caused_is_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        ends_with(RuntimeError("shape mismatch"), tmp_path, monkeypatch)
+    assert not MethodFolder(tmp_path / PLAN.key).finished()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_worker_without_memory_ends_all_workers_and_leaves_the_result(
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(TrialError, match="out of memory"):
+        ends_with(cpu_out_of_memory(), tmp_path, monkeypatch, Worker(rank=rank, world=2))
+    assert MethodFolder(tmp_path / PLAN.key).result().status == "out_of_memory"
+
+
+def test_divergence_is_known_to_all_workers_and_written_by_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ends_with(Diverged("nan"), tmp_path / "0", monkeypatch, Worker(rank=0, world=2))
+    assert first.status == "diverged"
+    with pytest.raises(AssertionError):
+        ends_with(Diverged("nan"), tmp_path / "1", monkeypatch, Worker(rank=1, world=2))

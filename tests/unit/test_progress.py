@@ -1,0 +1,55 @@
+"""What a long stretch of work tells where there is no terminal: how much, how fast, how long yet."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from reid_ray import progress
+from reid_ray.progress import Phase
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that the test moves."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def told_at(clock: list[float], steps: list[tuple[float, int]], total: int) -> list[str]:
+    """Lines printed when so many are done at such times."""
+    out = io.StringIO()
+    phase = Phase("SIFT", total, "pairs matched", Console(file=out, width=200), started=0, told=0)
+    for clock[0], done in steps:
+        phase.at(done)
+    return out.getvalue().splitlines()
+
+
+def test_speed_and_time_left_are_told_without_what_an_earlier_start_had_done(clock: list[float]) -> None:
+    # 50 000 were there already; then 100 a second.
+    steps = [(1.0, 50_000), (11.0, 51_000), (21.0, 52_000)]
+    lines = told_at(clock, steps, 64_000)
+    assert lines[0] == "  SIFT: 51000/64000 pairs matched, 100/s, about 2:10 left"
+    assert lines[1] == "  SIFT: 52000/64000 pairs matched, 100/s, about 2:00 left"
+
+
+def test_the_speed_is_that_of_the_last_minute(clock: list[float]) -> None:
+    steps = [(10.0 * i, i) for i in range(1, 20)] + [(190.0 + i, 19 + 5 * i) for i in range(1, 81)]
+    assert told_at(clock, steps, 1000)[-1].startswith("  SIFT: 419/1000 pairs matched, 5.0/s, about")
+
+
+def test_nothing_is_foretold_before_two_steps_and_a_standstill_slows_down(clock: list[float]) -> None:
+    lines = told_at(clock, [(5.0, 0), (20.0, 0), (31.0, 10), (41.0, 20), (131.0, 20)], 100)
+    assert lines[0] == "  SIFT: 0/100 pairs matched"
+    assert lines[1] == "  SIFT: 10/100 pairs matched"
+    assert lines[2] == "  SIFT: 20/100 pairs matched, 1.0/s, about 1:20 left"
+    assert lines[3] == "  SIFT: 20/100 pairs matched, 6.0/min, about 13:20 left"
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(0.0, ""), (1234.5, "1,234/s"), (2.0, "2.0/s"), (0.5, "30.0/min"), (1e-3, "3.6/h"), (1e-4, "0.4/h")],
+)
+def test_slow_work_is_told_per_minute_or_hour(rate: float, text: str) -> None:
+    assert progress._speed(rate) == text
