@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import ray
 
+from reid_ray.config.collections import Present, present
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Search, Study
 from reid_ray.datasets.prepared import PreparedImages
@@ -104,15 +105,18 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     """
     storage = results_folder(study.storage)
     with only_one(storage / study.name):
-        return _run_study(study, storage, display, fresh=fresh)
+        return _run_study(present(study), storage, display, fresh=fresh)
 
 
-def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) -> Outcome:
+def _run_study(here: Present, storage: Path, display: Display, *, fresh: bool) -> Outcome:
+    study = here.study
     folder = StudyFolder(storage / study.name)
     if fresh:
         aside = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
         files.move_folder(folder.path, storage / aside)
     run = _Run(study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name))
+    for sentence in here.left_out:
+        run.warn(sentence)
     look_for_weights(study, say=display.say)
     with cluster(study.scaling) as resources:
         display.say(f"Ray on {resources}")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from reid_ray.config.collections import advice
 from reid_ray.config.datasets import Data, Images
 from reid_ray.datasets import schema
 from reid_ray.datasets.catalogue import expected_rows
@@ -82,6 +83,8 @@ def check_up(
         _facts(str(name), part, found)
         _names(str(name), part, found)
         _balance(str(name), part, found)
+        boxed = "bbox" in part and bool(part["bbox"].notna().any())
+        found.notes += advice(str(name), cropped=data.images.crop == "bbox", boxed=boxed)
     found.notes += [finding.text for finding in findings]
     _open(rows[rows["root"].ne("")], data.images, most_photos, found, progress)
     return found
