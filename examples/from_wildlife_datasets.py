@@ -2,8 +2,8 @@
 
     python examples/from_wildlife_datasets.py SealID /downloads/SealID
 
-It gets those columns of their table that we read; `split` by their seed; and `bbox` where the published figures
-are of cropped photos: their own box, or what is not black. wildlife-datasets is a package of others, which you
+It gets those columns of their table that we read, `split` by their seed, and `bbox` where published figures
+are of cropped photos: their own box, or what is not black. wildlife-datasets is a package of others, that you
 install yourself (MIT up to 1.0.8).
 """
 

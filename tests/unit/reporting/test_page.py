@@ -63,7 +63,7 @@ def test_every_section_is_there_and_linked(page):
     links = [v[1:] for t, n, v in outline.attributes if n == "href" and v.startswith("#")]
     assert set(links) <= anchors
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
-    assert len(titles) == 14
+    assert len(titles) == 15
     assert titles[0] == "Verdict"
 
 
