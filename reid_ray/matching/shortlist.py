@@ -18,15 +18,8 @@ from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_views
 Positions = NDArray[np.int64]
 
 
-def unit(rows_nd: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Rows scaled to length 1; all-zero rows stay zero, and have cosine 0 to everything."""
-    rows = np.asarray(rows_nd, np.float32)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.where(length == 0, 1, length)).astype(np.float32, copy=False)
-
-
 def nearest_first(queries_qd: NDArray[np.float32], references_gd: NDArray[np.float32]) -> Positions:
-    """Positions of all references, that of highest cosine first, int64 [q, g]; rows are `unit`.
+    """Positions of all references, that of highest cosine first, int64 [q, g]; rows have length 1.
 
     Ties: the lower position first.
     """

@@ -41,9 +41,9 @@ def right_per_setting(
     *,
     units_gd: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float64]:
-    """How likely each of `settings_of(config)` names each of `asked` rightly, float64 [2, l, s].
+    """How likely each of `settings_of(config)` names each of `asked` rightly, float64 [v, l, s].
 
-    Behind a shortlist, which is not searched a second time, both rows are the first.
+    Behind a shortlist, which is not searched a second time, the second view is the first.
 
     Args:
         asked: positions of references.
@@ -51,12 +51,14 @@ def right_per_setting(
         units_gd: embeddings of the references: each is asked behind the config's shortlist.
     """
     settings = settings_of(config)
-    right = np.zeros((2, len(asked), len(settings)))
+    right = np.zeros((len(outs), len(asked), len(settings)))
     if config.shortlist is not None and units_gd is not None:
-        for row in range(len(asked)):
-            right[:, row] = _right_behind(
-                references, config, settings, int(asked[row]), units_gd, outs[0][row]
-            )
+        for v, out in enumerate(outs):
+            for row, own in enumerate(asked.tolist()):
+                if v == 1:  # its candidates would be others, to be matched once more
+                    right[v, row] = right[0, row]
+                    continue
+                right[v, row] = _right_behind(references, config, settings, own, units_gd, out[row])
         return right
     for at in range(0, len(asked), BLOCK):
         block = slice(at, at + BLOCK)

@@ -120,10 +120,10 @@ class LocalScorer:
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """Which references each setting names rightly, leave-one-out: `right` [2, l, s].
+    """How likely each setting names each of some references rightly, leave-one-out: `right` [v, l, s].
 
-    The first row is among the references that the config leaves in, the second among those of other
-    encounters.
+    The first view is among the references that the config leaves in, the second among those of other
+    encounters; the third, where some references were trained on, is the first among these alone.
     """
 
     asked: Positions
@@ -131,10 +131,13 @@ class TuneRequest:
     config: Matching
 
     def run(self, references: References, gallery: Gallery, units: NDArray[np.float32] | None) -> Arrays:
+        first = self.config.exclude_same_encounter
         outs = [
             gallery.excluded(self.asked, encounter=encounter, hidden_g=self.hidden_g)
-            for encounter in (self.config.exclude_same_encounter, True)
+            for encounter in (first, True)
         ]
+        if gallery.trained.any():
+            outs.append(gallery.excluded(self.asked, encounter=first, hidden_g=~gallery.trained))
         return {"right": right_per_setting(references, self.config, self.asked, outs, units_gd=units)}
 
 
@@ -297,15 +300,13 @@ def tune(
         ended[which] = arrays["right"]
         bench.tell(f"settings tried on {min(len(asked), len(ended) * size)} of {len(asked)} references")
     right = np.concatenate([ended[which] for which in sorted(ended)], axis=1)
-    trained_l = gallery.trained[asked]
-    free = trained_l if trained_l.any() else np.ones(len(asked), bool)
-    return [
-        (
-            best_of(settings, part[0].sum(axis=0), part.shape[1]),
-            best_of(settings, part[1].sum(axis=0), part.shape[1]),
-        )
-        for part in (right, right[:, free])
-    ]
+    chosen = [best_of(settings, one.sum(axis=0), len(asked)) for one in right[:2]]
+    free = gallery.trained[asked]
+    if not free.any():
+        return [(chosen[0], chosen[1])] * 2
+    # Validation photos neither ask nor answer.
+    unvalidated = best_of(settings, right[2, free].sum(axis=0), int(free.sum()))
+    return [(chosen[0], chosen[1]), (unvalidated, unvalidated)]
 
 
 def request_size(config: Matching, references: int) -> int:

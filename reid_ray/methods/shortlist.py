@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from reid_ray.config.matching import Matching
 from reid_ray.evaluation.ranking import concat, rank_in_order
 from reid_ray.matching import vlad
-from reid_ray.matching.scoring import EXCLUDED
-from reid_ray.matching.shortlist import behind, candidates, curve_sizes, nearest_first, spread
+from reid_ray.matching.shortlist import behind, candidates, curve_sizes, nearest_first, with_the_rest
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.embedding import Embedding
 from reid_ray.methods.gallery import Gallery, Positions
@@ -54,17 +53,8 @@ class ShortlistScorer:
         order = nearest_first(self.near.units[asked], self.near.units[: gallery.references])
         chosen = candidates(order, outs[0], self.size)
         found = self.local.score_candidates(gallery, asked, chosen)
-        return ScoreBlock(self._with_the_rest(found, chosen, outs[0])[None], order)
-
-    def _with_the_rest(
-        self, found: Sequence[NDArray[np.float32]], chosen: Sequence[Positions], out: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
-        """Scores of all references; those that are not matched are equal, below the lowest candidate."""
-        every = spread(found, chosen, out.shape[1], np.nan)
-        lowest = np.array([scores.min() if len(scores) else 0 for scores in found], np.float32)
-        below = np.minimum(lowest - np.float32(1), np.nextafter(lowest, np.float32(-np.inf)))
-        every = np.where(np.isnan(every), below[:, None], every)
-        return np.where(out, EXCLUDED, every).astype(np.float32)
+        every = [with_the_rest(*one) for one in zip(chosen, found, outs[0], strict=True)]
+        return ScoreBlock(np.stack(every)[None], order)
 
     def rank(self, gallery: Gallery, asked: Positions, *, k: int) -> Arrays:
         """Candidates without the own encounter would be others, to be matched once more, so there is no
@@ -81,7 +71,7 @@ class ShortlistScorer:
             for row, photo in enumerate(few):
                 scores_of = self._scores_of(gallery, photo, longest[row])
                 chosen, label = longest[row][: self.size], int(gallery.labels[photo])
-                scores = self._with_the_rest([scores_of(self.size)], [chosen], out[row : row + 1])[0]
+                scores = with_the_rest(chosen, scores_of(self.size), out[row])
                 found.append(
                     rank_in_order(scores, order[row], label, gallery.labels_g, k=k, left_out_g=out[row])
                 )

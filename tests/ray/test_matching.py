@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import ray
+from matched import run_one
 
 from reid_ray.config.matching import Disk, LightGlue, Matching, Sift, SuperPoint, Verify
 from reid_ray.datasets.prepared import PreparedImages
@@ -21,10 +22,9 @@ from reid_ray.errors import TrialError, WeightsError
 from reid_ray.evaluation.ranking import rank_block
 from reid_ray.matching import sift
 from reid_ray.matching.engine import Packed, count_block
-from reid_ray.on_ray import matching, matching_sides
+from reid_ray.methods import local_features
 from reid_ray.on_ray.actors import pool as matching_actors
 from reid_ray.on_ray.cluster.session import cluster
-from reid_ray.runs.methods import MethodFolder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 from faulty import write_record
@@ -86,18 +86,12 @@ def expected() -> pd.DataFrame:
     return pd.DataFrame(found, columns=["query", "top_keys", "first_correct"])
 
 
-def folder_of(study: Path) -> MethodFolder:
-    """The only method of a study."""
-    return MethodFolder(study / "methods" / "a")
-
-
 def run(
     tmp_path: Path, config: Matching = CONFIG, noise: float = 25, **changes: Any
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     images, rows = photos(noise)
-    kwargs: dict[str, Any] = {"actors": 1, "k": 3, **changes}
-    done = matching.run_matching(ray.put(images), rows, config, folder_of(tmp_path), **kwargs)
-    return done.predictions, done.params
+    found, params = run_one(tmp_path, images, rows, config, **changes)
+    return found.predictions, params
 
 
 def same_answers(found: pd.DataFrame, expected: pd.DataFrame) -> None:
@@ -109,18 +103,18 @@ def same_answers(found: pd.DataFrame, expected: pd.DataFrame) -> None:
 def test_answers_are_those_of_a_plain_loop_and_progress_reaches_the_total(
     started: None, tmp_path: Path, expected: pd.DataFrame
 ) -> None:
-    told: list[tuple[int, int]] = []
-    found, params = run(tmp_path, progress=lambda done, total, _: told.append((done, total)))
+    told: list[int] = []
+    found, params = run(tmp_path, progress=lambda done, _: told.append(done))
     same_answers(found, expected)
     assert found["correct"].mean() > 0.5
-    assert told[-1] == (10 * 20 + 8 * 16, 10 * 20 + 8 * 16)
+    assert told[-1] == params["pairs"] == 10 * 20 + 8 * 16
     assert set(params) >= {"threshold/one", "threshold/two", "keypoints_per_photo", "pairs_per_second"}
 
 
 def test_a_second_start_reads_chunks_and_makes_damaged_ones_again(
     started: None, tmp_path: Path, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matching_sides, "PAIRS_PER_CHUNK", 40)
+    monkeypatch.setattr(local_features, "PAIRS_PER_REQUEST", 40)
     run(tmp_path)
     kept = sorted(tmp_path.glob("methods/a/chunks/*/ranked-*.npz"))
     assert len(kept) == 5 + 4
@@ -129,9 +123,9 @@ def test_a_second_start_reads_chunks_and_makes_damaged_ones_again(
     asked: list[str] = []
     pool_run = matching_actors.Pool.run
 
-    def watched(self: matching_actors.Pool, calls: dict[str, Any]) -> Any:
-        asked.extend(calls)
-        return pool_run(self, calls)
+    def watched(self: matching_actors.Pool, requests: dict[str, Any], *shared: Any) -> Any:
+        asked.extend(requests)
+        return pool_run(self, requests, *shared)
 
     monkeypatch.setattr(matching_actors.Pool, "run", watched)
     found, _ = run(tmp_path)
@@ -147,14 +141,15 @@ def tell_pairs(patch: pytest.MonkeyPatch, log: Path) -> None:
     """Write down, call by call, how many pairs are given out to be ranked."""
     fill = matching_actors.Pool._fill
 
-    def watched(self: matching_actors.Pool, calls: dict[str, Any], *args: Any) -> None:
+    def watched(
+        self: matching_actors.Pool, requests: dict[str, Any], shared: tuple[Any, ...], *args: Any
+    ) -> None:
         given = {ref for worker in self.workers for ref in worker.calls}
-        fill(self, calls, *args)
+        fill(self, requests, shared, *args)
         for worker in self.workers:
             for ref, name in worker.calls.items():
                 if ref not in given and name.startswith("ranked-"):
-                    references, _, _, start, stop, *_ = calls[name].arguments
-                    pairs = (stop - start) * len(ray.get(references).packed)
+                    pairs = len(requests[name].asked) * ray.get(shared[1]).references
                     with log.open("a") as file:
                         file.write(f"{pairs}\n")
 
@@ -168,7 +163,7 @@ def pairs_again(log: Path) -> int:
 def test_killed_actors_are_replaced_and_change_nothing(
     started: None, tmp_path: Path, expected: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matching_sides, "PAIRS_PER_CHUNK", 20)
+    monkeypatch.setattr(local_features, "PAIRS_PER_REQUEST", 20)
     tell_pairs(monkeypatch, tmp_path / "pairs")
     kills = iter(range(3))
     fill = matching_actors.Pool._fill
@@ -273,12 +268,10 @@ def test_lightglue_puts_the_best_candidates_in_order(started: None, tmp_path: Pa
     )
     images, rows = photos()
     rows.loc[rows["dataset"] == "one", "split"] = "none"
-    shared = ray.put(images)
 
     def ranked(name: str, config: Matching) -> tuple[pd.DataFrame, dict[str, Any]]:
-        folder = MethodFolder(tmp_path / "methods" / name)
-        done = matching.run_matching(shared, rows, config, folder, actors=1, k=3)
-        return done.predictions, done.params
+        found, params = run_one(tmp_path, images, rows, config, name=name)
+        return found.predictions, params
 
     found, params = ranked("again", config)
     plain, _ = ranked("plain", config.model_copy(update={"verify": None}))
@@ -318,7 +311,6 @@ def test_methods_with_the_same_extractor_take_features_once(
     started: None, tmp_path: Path, expected: pd.DataFrame
 ) -> None:
     images, rows = photos()
-    shared = ray.put(images)
     changes: list[dict[str, Any]] = [
         {},
         {"mutual": True},
@@ -327,12 +319,11 @@ def test_methods_with_the_same_extractor_take_features_once(
     ]
     for name, change in zip("abcd", changes, strict=True):
         config = CONFIG.model_copy(update=change)
-        folder = MethodFolder(tmp_path / "methods" / name)
-        found = matching.run_matching(shared, rows, config, folder, actors=1, k=3).predictions
+        found, _ = run_one(tmp_path, images, rows, config, name=name)
         if name == "a":
-            same_answers(found, expected)
+            same_answers(found.predictions, expected)
             kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("features/*.npz")}
-    assert len(kept) == 4  # references and queries of two datasets
+    assert len(kept) == 2  # of either dataset all photos together
     assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("features/*.npz")} == kept
 
 
@@ -342,9 +333,9 @@ from pathlib import Path
 import pytest
 sys.path.insert(0, {here!r})
 import test_matching as t
-from reid_ray.on_ray import matching_sides
+from reid_ray.methods import local_features
 from reid_ray.on_ray.cluster.session import cluster
-matching_sides.PAIRS_PER_CHUNK = 20
+local_features.PAIRS_PER_REQUEST = 20
 t.tell_pairs(pytest.MonkeyPatch(), Path(sys.argv[1] + ".pairs"))
 with cluster():
     table, _ = t.run(Path(sys.argv[1]))
@@ -395,9 +386,7 @@ def test_the_threshold_of_new_animals_is_a_plain_loops(started: None, tmp_path: 
     new = rows["dataset"].eq("one") & rows["identity"].eq("4")
     rows.loc[new, "split"] = "query"
     config = Matching(extractor=Sift(max_keypoints=60), thresholds=(0.7,))
-    table = matching.run_matching(
-        ray.put(images), rows, config, folder_of(tmp_path), actors=1, k=3
-    ).predictions
+    table = run_one(tmp_path, images, rows, config)[0].predictions
     assert table.loc[table["dataset"] == "two", "threshold"].isna().all()
     g = np.flatnonzero(rows["dataset"].eq("one") & rows["split"].eq("reference"))
     packed = Packed.of(sift.extract([images[int(i)] for i in g], Sift(max_keypoints=60)))

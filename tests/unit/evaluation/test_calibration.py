@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,13 +10,7 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
 from reid_ray.errors import StorageError
-from reid_ray.evaluation.calibration import (
-    Calibrator,
-    answers_calibration,
-    brier,
-    calibrate,
-    calibration_error,
-)
+from reid_ray.evaluation.calibration import Calibrator, brier, calibrate, calibration_error
 
 
 def pairs(seed: int, count: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -129,19 +122,3 @@ def test_calibration_error_and_brier_by_hand() -> None:
     assert brier(said, right) == pytest.approx(squares / 4)
     assert calibration_error([1.0], [True]) == 0
     assert calibration_error([], []) == brier([], []) == 0
-
-
-def test_answers_are_judged_by_their_best_reference_per_domain() -> None:
-    table = pd.DataFrame(
-        {
-            "domain": ["seen", "seen", "unseen", "seen"],
-            "correct": [True, False, True, False],
-            "top_scores": [[0.8, 0.7], [0.6], [0.5, 0.1], []],
-        }
-    )
-    figures = answers_calibration(table)
-    assert figures["unseen/said"] == 0.5
-    assert figures["seen/said"] == pytest.approx((0.8 + 0.6) / 3)
-    assert figures["seen/came_true"] == pytest.approx(1 / 3)
-    assert figures["seen/brier"] == pytest.approx((0.2**2 + 0.6**2) / 3)
-    assert figures["seen/ece"] == pytest.approx((0.2 + 0.6) / 3)

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from searched import answer_queries
 
 from reid_ray.evaluation.metrics import chance, chance_metrics, cmc, identity_accuracy, summarise
-from reid_ray.evaluation.predictions import COLUMNS, answer_queries, pool, predictions_table
+from reid_ray.evaluation.predictions import COLUMNS, pool, predictions_table
 from reid_ray.evaluation.ranking import rank_block
 
 

@@ -5,18 +5,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from searched import answer_queries
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from reid_ray.evaluation.metrics import chance_metrics, known_only, summarise
-from reid_ray.evaluation.open_set import (
-    Gallery,
-    Lookups,
-    choose_threshold,
-    cosine_lookups,
-    fold,
-    open_figures,
-)
-from reid_ray.evaluation.predictions import LOOKUPS, answer_queries, lookup_places
+from reid_ray.evaluation.open_set import Lookups, choose_threshold, open_figures
 from reid_ray.evaluation.ranking import rank_block
 
 
@@ -191,32 +184,6 @@ def test_a_threshold_parts_what_can_be_parted():
     assert np.isnan(choose_threshold(nothing))
 
 
-def test_a_look_up_finds_neither_itself_nor_its_encounter_nor_the_withheld_animal():
-    # References: a a a b, the first two of one encounter.
-    gallery = Gallery(np.array([0, 0, 0, 1]), np.array([7, 7, -1, -1]))
-    scores = np.array([[1.0, 0.9, 0.5, 0.2], [0.2, 0.3, 0.6, 1.0]])
-    looked = fold(scores, scores, np.array([0, 3]), gallery)
-    assert looked.present[0] == pytest.approx(0.5)
-    assert looked.right.tolist() == [True, False]
-    assert looked.withheld == pytest.approx([0.2, 0.6])
-    assert np.isnan(looked.present[1])  # b has no other photo
-
-
-def test_cosine_look_ups_agree_with_searching_one_by_one():
-    rng = np.random.default_rng(0)
-    vectors, animals = rng.standard_normal((30, 8)).astype(np.float32), rng.integers(0, 6, 30)
-    gallery = Gallery(animals, np.full(30, -1))
-    looked = cosine_lookups(vectors, np.arange(30), gallery)
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    for i in range(30):
-        others = [j for j in range(30) if j != i]
-        scores = {j: float(units[i] @ units[j]) for j in others}
-        best = max(scores, key=scores.get)
-        assert looked.right[i] == (animals[best] == animals[i])
-        strangers = [s for j, s in scores.items() if animals[j] != animals[i]]
-        assert looked.withheld[i] == pytest.approx(max(strangers), abs=1e-6)
-
-
 def open_rows() -> pd.DataFrame:
     """a and b have two references each; X is new; one reference of a is kept from training."""
     table = pd.DataFrame(
@@ -235,25 +202,6 @@ def search(queries, references, query_labels, reference_labels):
     return rank_block(scores, query_labels, reference_labels, k=2)
 
 
-def test_the_threshold_comes_from_references_alone_and_from_unseen_ones_of_a_trained_model():
-    asked = []
-
-    def calibrate(references, labels, places):
-        asked.append((references.tolist(), places.tolist()))
-        gallery = Gallery(labels, np.full(len(labels), -1))
-        scores = np.where(gallery.own(places), 0.8, 0.2)
-        return fold(scores, scores, places, gallery)
-
-    table = answer_queries(open_rows(), search, calibrate=calibrate)
-    assert table["known"].tolist() == [True, False, False]
-    assert table["threshold"].tolist() == pytest.approx([0.5] * 3)
-    answer_queries(open_rows(), search, calibrate=calibrate, trained=True)
-    assert asked == [([0, 1, 2, 3], [0, 1, 2, 3]), ([0, 1, 2, 3], [1])]
-    closed = answer_queries(open_rows().iloc[:5], search, calibrate=calibrate)
-    assert len(asked) == 2
-    assert closed["threshold"].isna().all()
-
-
 def test_a_disjoint_set_validates_on_what_was_learnt_about_and_never_searches_it_for_queries():
     rows = open_rows().iloc[:5].copy()
     rows.loc[[0, 1], ["identity", "split"]] = ["c", "train"]
@@ -267,14 +215,6 @@ def test_a_disjoint_set_validates_on_what_was_learnt_about_and_never_searches_it
     answer_queries(rows, told)
     answer_queries(rows, told, validation=True)
     assert seen == [([4], [2, 3]), ([1], [0])]
-
-
-def test_many_references_are_thinned_evenly():
-    places = lookup_places(3 * LOOKUPS, np.ones(3 * LOOKUPS, bool))
-    assert len(places) == LOOKUPS
-    assert (places[0], places[-1]) == (0, 3 * LOOKUPS - 1)
-    assert set(np.diff(places)) <= {2, 3, 4}
-    assert lookup_places(4, np.zeros(4, bool)).tolist() == [0, 1, 2, 3]
 
 
 def test_chance_of_new_animals_is_a_coin():

@@ -4,15 +4,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from feature_images import byte_images
+from feature_images import byte_images, score_block
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Disk, Distance, LightGlue, Matching, Verify
+from reid_ray.datasets.encounters import same_encounter
 from reid_ray.matching import scoring, tuning
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features, ImageFeatures
 from reid_ray.matching.lnbnn import lnbnn_block
-from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_block, settings_of
+from reid_ray.matching.scoring import EXCLUDED, References, Setting, settings_of
 
 NOWHERE = np.full(20, -1)
 SETTING = Setting(threshold=0.9, neighbours=2, distance="squared")
@@ -20,6 +21,22 @@ SETTING = Setting(threshold=0.9, neighbours=2, distance="squared")
 
 def references_of(features: Features, identities: list[int], encounters: list[int]) -> References:
     return References(Packed.of(features), np.array(identities), np.array(encounters), features)
+
+
+def outs_of(references: References, *, encounter: bool) -> NDArray[np.bool_]:
+    """What each reference must not find: itself, and its encounter where that is left out."""
+    count = len(references.identities_g)
+    out = np.eye(count, dtype=bool)
+    if encounter:
+        out |= same_encounter(references.encounters_g, references.encounters_g)
+    return out
+
+
+def chosen(references: References, config: Matching) -> tuning.Tuned:
+    out = outs_of(references, encounter=config.exclude_same_encounter)
+    count = len(references.identities_g)
+    right = tuning.right_per_setting(references, config, np.arange(count), [out, out])
+    return tuning.best_of(settings_of(config), right[0].sum(axis=0), count)
 
 
 @pytest.mark.parametrize("per_identity", [False, True])
@@ -50,7 +67,7 @@ def test_the_threshold_is_the_one_a_plain_leave_one_out_loop_finds(per_identity:
             best = max(score(j) for j in others)
             tied = [j for j in others if score(j) == best]
             right[t] += sum(identities[j] == identities[i] for j in tied) / len(tied)
-    tuned = tuning.choose(references, config)
+    tuned = chosen(references, config)
     np.testing.assert_allclose(np.array(tuned.top1) * 8, right[[1, 2, 0]])
     equal = [t for t, value in zip(config.thresholds, right, strict=True) if value >= right.max() - 1e-9]
     assert tuned.setting.threshold == min(equal)
@@ -99,19 +116,11 @@ def test_lnbnns_neighbours_and_distances_are_chosen_as_by_brute_force(
             )
             tied = np.flatnonzero(np.isclose(scores, scores.max(), rtol=1e-12, atol=0))
             right[s] += sum(names[j] == identities[i] for j in tied) / len(tied)
-    tuned = tuning.choose(references_of(features, identities, encounters), config)
+    tuned = chosen(references_of(features, identities, encounters), config)
     np.testing.assert_allclose(np.array(tuned.top1) * 8, right)
     assert len(set(np.round(right, 6))) > 1
     best = candidates[int(np.argmax(np.round(right, 9)))]
     assert (tuned.setting.neighbours, tuned.setting.distance) == best
-
-
-def test_look_ups_are_all_or_a_seeded_draw() -> None:
-    assert tuning.sample(5, most=5, seed=0).tolist() == [0, 1, 2, 3, 4]
-    drawn = tuning.sample(1000, most=50, seed=3)
-    assert len(set(drawn.tolist())) == 50
-    assert drawn.tolist() == sorted(drawn.tolist()) == tuning.sample(1000, most=50, seed=3).tolist()
-    assert drawn.tolist() != tuning.sample(1000, most=50, seed=4).tolist()
 
 
 def naive_lnbnn(
@@ -222,10 +231,13 @@ def test_settings_for_other_encounters_are_chosen_as_if_the_own_one_were_left_ou
     config = Matching.parse(
         {"score": score, "thresholds": [0.5, 0.7, 0.9], "neighbours": [1, 2]}, where="test"
     )
-    lookups = np.arange(8)
-    both = tuning.right_per_setting(references, config, lookups)
-    alone = config.model_copy(update={"exclude_same_encounter": True})
-    left_out = tuning.right_per_setting(references, alone, lookups)
+    asked, itself, met = (
+        np.arange(8),
+        outs_of(references, encounter=False),
+        outs_of(references, encounter=True),
+    )
+    both = tuning.right_per_setting(references, config, asked, [itself, met])
+    left_out = tuning.right_per_setting(references, config, asked, [met, met])
     np.testing.assert_array_equal(both[1], left_out[0])
     np.testing.assert_array_equal(left_out[0], left_out[1])
     assert not np.array_equal(both[0], both[1])
@@ -265,7 +277,9 @@ def test_a_pair_is_looked_at_once_for_all_views(monkeypatch: pytest.MonkeyPatch)
     config = Matching(mutual=True, verify=Verify(candidates=3))
     none = np.zeros((1, 4), bool)
     out = np.array([[False, True, False, False]])
-    views = scoring.score_views(queries, references, config, [(SETTING, none), (SETTING, out)])
+    views = scoring.score_views(
+        Packed.of(queries), queries, references, config, [(SETTING, none), (SETTING, out)]
+    )
     assert len(looked) == len(set(looked))
     assert views[1][0, 1] == EXCLUDED
     assert np.argmax(views[1][0]) == 3
@@ -300,7 +314,8 @@ def test_a_withheld_animal_is_as_if_it_had_never_been_a_reference(config: Matchi
     for place in range(8):
         looked_up = np.array([place])
         own = references.identities_g == references.identities_g[place]
-        scores = scoring.score_lookups(looked_up, references, config, SETTING, own[None])[0]
+        packed = references.packed.take(looked_up)
+        scores = scoring.score_views(packed, None, references, config, [(SETTING, own[None])])[0, 0]
         assert (scores[own] == EXCLUDED).all()
         others = np.flatnonzero(~own)
         smaller = references_of(

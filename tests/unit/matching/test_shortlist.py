@@ -1,12 +1,13 @@
 """Shortlists: which references are matched, and where all the others rank."""
 
 import numpy as np
-from feature_images import byte_images
+from feature_images import byte_images, score_block
 
 from reid_ray.config.matching import MatchedShortlist, Matching
+from reid_ray.evaluation.stream import unit_rows
 from reid_ray.matching import shortlist, tuning
 from reid_ray.matching.engine import Packed
-from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_block
+from reid_ray.matching.scoring import EXCLUDED, References, Setting
 
 SETTING = Setting(threshold=0.9)
 
@@ -14,7 +15,7 @@ SETTING = Setting(threshold=0.9)
 def test_nearest_goes_by_angle_not_length_and_ties_by_position() -> None:
     references = np.array([[0.0, 9.0], [1.0, 1.0], [0.1, 0.0], [5.0, 5.0], [0.0, 0.0]])
     queries = np.array([[1.0, 0.0], [0.0, 2.0]])
-    found = shortlist.nearest_first(shortlist.unit(queries), shortlist.unit(references))
+    found = shortlist.nearest_first(unit_rows(queries)[0], unit_rows(references)[0])
     assert found.tolist() == [[2, 1, 3, 0, 4], [0, 1, 3, 2, 4]]
 
 
@@ -82,9 +83,11 @@ def test_a_longer_list_can_reach_the_animal_and_still_lose_it() -> None:
 def test_settings_are_chosen_behind_the_shortlist_as_by_looking_up_each_candidate() -> None:
     features = byte_images([15, 18, 17, 22, 19, 16], seed=6, values=6)
     references = References(Packed.of(features), np.array([0, 0, 1, 1, 0, 1]), np.full(6, -1), features)
-    vectors = shortlist.unit(np.random.default_rng(0).normal(size=(6, 3)))
+    vectors = unit_rows(np.random.default_rng(0).normal(size=(6, 3)))[0]
     config = Matching(shortlist=MatchedShortlist(by="vlad", size=2), thresholds=(0.5, 0.9))
-    found = tuning.right_per_setting(references, config, np.arange(6), vectors_gd=vectors)
+    out = np.eye(6, dtype=bool)
+    right = tuning.right_per_setting(references, config, np.arange(6), [out, out], units_gd=vectors)
+    found = right.sum(axis=1)
     expected = np.zeros(2)
     for own in range(6):
         cosines = vectors @ vectors[own] / np.linalg.norm(vectors, axis=1)

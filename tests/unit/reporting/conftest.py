@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from searched import answer_queries
 
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.evaluation.metrics import chance_metrics, summarise
-from reid_ray.evaluation.predictions import answer_queries
 from reid_ray.evaluation.ranking import rank_block
 from reid_ray.reporting.gallery import make_gallery, panels
 from reid_ray.reporting.page import write_report

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from searched import answer_queries
 from test_page import Outline
 
 from reid_ray.evaluation.metrics import chance_metrics
-from reid_ray.evaluation.predictions import answer_queries
 from reid_ray.evaluation.ranking import rank_block
 from reid_ray.reporting.open_set import open_set_table
 from reid_ray.reporting.page import write_report

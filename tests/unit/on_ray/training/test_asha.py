@@ -6,13 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from reid_ray.on_ray.winner import choose_winner
 
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.config.tune import Asha
-from reid_ray.on_ray.training.asha import Halving, left_to_do, start_halving, write_stopped
+from reid_ray.methods.selection import select
+from reid_ray.on_ray.training.asha import Halving, start_halving, write_stopped
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.planning import left_to_do
 from reid_ray.studies.trial import Plan
 
 TRIAL = Trial(backbone="b", loss=ArcFace(name="arcface", margin_rad=0.2, scale=8), lr=0.1, epochs=9)
@@ -100,7 +101,8 @@ def test_a_stopped_trial_is_done_says_when_and_cannot_win(tmp_path: Path) -> Non
     assert (result.status, result.stopped_at, result.seconds) == ("stopped", 2, 4.0)
     assert result.note == "stopped early by ASHA after 2 of 9 epochs, validation top-1 90.0 %"
     assert set(result.metrics) == {"val/top1"}
-    assert choose_winner(study, [weak, strong]) == weak
+    results = [study.method(one.key).result() for one in (weak, strong)]
+    assert select(results) == results[0]
 
 
 @pytest.mark.parametrize(("search", "expected"), [("asha", False), ("grid", True)])
@@ -120,4 +122,5 @@ def test_a_setting_that_finished_on_easy_datasets_alone_does_not_win(tmp_path: P
         finished(study.method(one.key), one, top1)
     stopped = plan("b2", "hard", lr=0.2)
     write_stopped(stopped, study.method("b2"), epoch=2, top1=0.1)
-    assert choose_winner(study, [*plans, stopped]) == plans[0]
+    results = [study.method(one.key).result() for one in [*plans, stopped]]
+    assert select(results, per_collection=True) == results[0]
