@@ -8,13 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import ray
-<<<<<<< HEAD
-from reid_ray.on_ray.fusion import FusionParts, Joined, LocalMethod, run_fusion
-from reid_ray.on_ray.matching import run_matching
-from reid_ray.on_ray.vectors import Embedded
-=======
 from matched import Given, run_one
->>>>>>> main
 from test_matching import CONFIG, photos
 
 from reid_ray.config.fusion import Fusion
@@ -28,11 +22,6 @@ from reid_ray.methods.local_features import LocalFeatures
 from reid_ray.methods.shortlist import Shortlisted
 from reid_ray.on_ray.actors import pool as matching_actors
 from reid_ray.on_ray.cluster.session import cluster
-<<<<<<< HEAD
-from reid_ray.runs import files
-from reid_ray.runs.methods import MethodFolder
-=======
->>>>>>> main
 
 pytestmark = pytest.mark.ray
 

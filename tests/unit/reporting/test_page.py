@@ -69,7 +69,7 @@ def test_every_section_is_there_and_linked(page):
 
 def test_figures_and_thumbnails_are_inside_the_page(page):
     tags = Outline(page).tags
-    assert tags.count("svg") == 16  # eight, for wide and narrow screens
+    assert tags.count("svg") == 26  # thirteen, for wide and narrow screens
     assert tags.count("img") > 12
 
 
