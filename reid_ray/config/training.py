@@ -65,6 +65,9 @@ class Training(Config):
     """`auto`: identity-balanced (P x K) for Triplet, plain shuffling for ArcFace."""
     photos_per_identity: Annotated[int, Field(ge=2)] = 4
     """K of the identity-balanced sampler."""
+    batch_norm: Literal["batch", "kept"] = "batch"
+    """What BatchNorm normalises by in training: the batch (the paper), or the statistics that pre-trained
+    weights came with. On few small photos a batch's own spoil what was learnt (reports/training.md)."""
     augment: Augment = Augment()
     validate_every: PositiveInt = 1
     """Epochs between validations on the slice of the reference set; the last epoch always is."""
