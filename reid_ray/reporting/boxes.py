@@ -79,12 +79,14 @@ def draw(
     width_px: float,
     guess: float | None = None,
     about: str = _ON_SEEN,
+    ringed: bool = True,
 ) -> str:
-    """Horizontal boxes: long names read best on the left; the highest point of all is ringed.
+    """Horizontal boxes: long names read best on the left.
 
     Args:
         guess: where the line of guessing stands; None: nowhere.
         about: what the points are, in per cent.
+        ringed: whether the highest point of all is the best, and marked.
     """
     if not any(row.points for group in groups for row in group.rows):
         return ""
@@ -96,7 +98,8 @@ def draw(
         labels_px = min(270.0, 0.42 * width_px)
         left = labels_px / width_px
         axes = figure.add_axes((left, 46 / height, 1 - 14 / width_px - left, body / height))
-        best = max(point for group in groups for row in group.rows for point in row.points)
+        highest = max(point for group in groups for row in group.rows for point in row.points)
+        best = highest if ringed else None
         y = 0.0
         for group in groups:
             if group.heading:
@@ -153,7 +156,7 @@ def _label(axes: Axes, y: float, row: Row, labels_px: float) -> None:
     )
 
 
-def _box(axes: Axes, y: float, row: Row, best: float, labels_px: float) -> None:
+def _box(axes: Axes, y: float, row: Row, best: float | None, labels_px: float) -> None:
     colour = FAMILY_COLOURS[row.family]
     _label(axes, y, row, labels_px)
     points = 100 * np.array(row.points)
@@ -184,5 +187,5 @@ def _box(axes: Axes, y: float, row: Row, best: float, labels_px: float) -> None:
             mew=0.7,
             zorder=3,
         )
-        if max(row.points) == best:
+        if best is not None and max(row.points) == best:
             axes.plot(100 * best, y, "o", ms=13, mfc="none", mec=INK, mew=1.4, zorder=4, clip_on=False)

@@ -75,7 +75,8 @@ def sensitivity(methods: Sequence[Method], *, name: str, width_px: float = WIDE_
     ]
     title = "How much settings matter, per backbone and loss"
     about = "Best less worst setting of a collection (points of top-1)"
-    return draw([Group("", tuple(rows))], name=name, title=title, width_px=width_px, about=about)
+    groups = [Group("", tuple(rows))]
+    return draw(groups, name=name, title=title, width_px=width_px, about=about, ringed=False)
 
 
 def sensitivity_table(methods: Sequence[Method]) -> pd.DataFrame:
