@@ -154,7 +154,7 @@ def _memory(study: Study, rows: pd.DataFrame) -> list[str]:
 
 def _work(study: Study, rows: pd.DataFrame, needs: dict[str, Need]) -> str:
     """What all trials of the grid compute, and how long that takes."""
-    trains, flop, passes = learned_from(rows), 0, 0
+    trains, flop, passes = trained_on(rows), 0, 0
     for scope in scopes(study, rows):
         photos = int((trains & rows["dataset"].isin(scope)).sum())
         for trial in study.trials():
