@@ -11,28 +11,37 @@ from reid_ray.reporting.sections.section import Section, Subject, drawing
 
 
 def _contents(subject: Subject) -> dict[str, Any] | None:
-    """Only with several collections: figures over one would be dots."""
+    """Figures only with several collections: over one they would be dots."""
     methods = subject.methods
-    if len(over.seen_collections(methods)) < 2:
-        published = over.published_table(methods)
-        told = {"published": published.to_dict("records"), "models": over.PUBLISHED, "source": SOURCE}
-        return told if len(published) else None
+    published = over.published_table(methods).to_dict("records")
+    several = len(over.seen_collections(methods)) > 1
+    if not several and not published:
+        return None
+    figures = _figures(subject) if several else dict.fromkeys(_FIGURES, "")
+    return {
+        **figures,
+        "spreads": over.sensitivity_table(methods).to_dict("records") if several else [],
+        "published": published,
+        "models": over.PUBLISHED,
+        "source": SOURCE,
+        "fewest": FEWEST,
+    }
+
+
+_FIGURES = ("compared", "per_collection", "arms", "sensitivity")
+
+
+def _figures(subject: Subject) -> dict[str, Any]:
+    methods = subject.methods
     arms = [
         {"family": family, "svg": svg}
         for family in TRAINED
         if (svg := drawing(partial(over.combinations, methods, family), f"combinations-{family.lower()}"))
     ]
-    return {
-        "compared": drawing(partial(over.compared, methods), "compared"),
-        "per_collection": drawing(partial(over.per_collection, methods), "per-collection"),
-        "arms": arms,
-        "sensitivity": drawing(partial(over.sensitivity, methods), "sensitivity"),
-        "spreads": over.sensitivity_table(methods).to_dict("records"),
-        "published": over.published_table(methods).to_dict("records"),
-        "models": over.PUBLISHED,
-        "source": SOURCE,
-        "fewest": FEWEST,
-    }
+    compared = drawing(partial(over.compared, methods), "compared")
+    per_collection = drawing(partial(over.per_collection, methods), "per-collection")
+    sensitivity = drawing(partial(over.sensitivity, methods), "sensitivity")
+    return dict(zip(_FIGURES, (compared, per_collection, arms, sensitivity), strict=True))
 
 
 SECTION = Section(
