@@ -324,6 +324,8 @@ class Data(Config):
     background: Literal["mask", "bbox", "off"] = "mask"
     """Whether to look if the background alone tells who it is: in photos with a mask of the animal
     (column `mask` or `segmentation`), in those with a box too, or not."""
+    missing: Literal["refuse", "leave_out"] = "refuse"
+    """A dataset whose folder is not there: an error, or told and left out."""
 
     @model_validator(mode="after")
     def _names_agree(self) -> "Data":

@@ -54,7 +54,17 @@ class Aliked(Config):
     max_keypoints: PositiveInt | None = None
 
 
-Extractor = Annotated[Sift | SuperPoint | Disk | Aliked, Field(discriminator="kind")]
+class XFeat(Config):
+    """XFeat (Potje et al. 2024) with the user's own weights file: small and fast, 64 numbers a keypoint."""
+
+    kind: Literal["xfeat"]
+    weights: str
+    threshold: PositiveFloat = 0.05
+    """Value of the heat map that a keypoint exceeds."""
+    max_keypoints: PositiveInt | None = 4096
+
+
+Extractor = Annotated[Sift | SuperPoint | Disk | Aliked | XFeat, Field(discriminator="kind")]
 Distance = Literal["squared", "plain"]
 
 
@@ -71,13 +81,14 @@ class Verify(Config):
 
 
 class LightGlue(Config):
-    """Look at the best candidates again: how many matches LightGlue (Lindenberger et al. 2023)
-    accepts. A network looks at each pair, thousands of times slower than the ratio test.
+    """Look at the best candidates again: how many matches LightGlue (Lindenberger et al. 2023; for XFeat
+    LighterGlue) accepts. A network looks at each pair, thousands of times slower than the ratio test.
     """
 
     model: Literal["lightglue"]
     weights: str
-    """LightGlue's file for the same kind of features; it cannot be told from the others' files."""
+    """LightGlue's file for the same kind of features, or a folder that has it; published ones for other kinds
+    are refused."""
     candidates: PositiveInt = 20
     least_score: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Matches that the network is less sure of do not count."""
@@ -91,7 +102,7 @@ def _looks_again(raw: object) -> str:
 SecondLook = Annotated[
     Annotated[Verify, Tag("geometry")] | Annotated[LightGlue, Tag("lightglue")], Discriminator(_looks_again)
 ]
-LIGHTGLUE_KINDS = ("superpoint", "disk", "aliked")
+LIGHTGLUE_KINDS = ("superpoint", "disk", "aliked", "xfeat")
 """Extractors that LightGlue's published weights were trained for."""
 
 

@@ -95,6 +95,8 @@ def _kind(annotation: Any, field: FieldInfo | None = None) -> str:
         )
     if origin is Literal:
         return " / ".join(f"`{value}`" for value in inner)
+    if origin is dict:
+        return f"map of {_kind(inner[0])} to {_kind(inner[1])}"
     if origin is tuple:
         return f"list of {_kind(inner[0])}"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):

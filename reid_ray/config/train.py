@@ -20,7 +20,7 @@ class TrainRun(Run):
         if isinstance(loss, ArcFace):
             arcface = ArcFaceGrid(margins_rad=(loss.margin_rad,), scales=(loss.scale,))
         else:
-            triplet = TripletGrid(minings=(loss.mining,), margins=(loss.margin,))
+            triplet = TripletGrid(minings=(loss.mining,), margins=(loss.margin,), distance=loss.distance)
         shared = {name: getattr(self.trial, name) for name in Training.model_fields}
         return Study(
             **self.kept(),

@@ -9,6 +9,9 @@ from reid_ray.config.base import Config
 Backbone = Annotated[str, Field(min_length=1, description="any timm model name")]
 
 
+TripletDistance = Literal["l2_squared", "l2"]
+
+
 class ArcFace(Config):
     """Additive angular margin loss (Deng et al. 2019)."""
 
@@ -23,6 +26,8 @@ class Triplet(Config):
     name: Literal["triplet"]
     mining: Literal["all", "semi", "hard"]
     margin: PositiveFloat
+    distance: TripletDistance = "l2_squared"
+    """Between unit vectors, in mining and loss: squared as in the authors' wildlife-tools, or plain."""
 
 
 Loss = Annotated[ArcFace | Triplet, Field(discriminator="name")]
@@ -39,16 +44,20 @@ class Augment(Config):
 class Training(Config):
     """What all trials of a study share."""
 
-    weights: str = "auto"
-    """`auto`: timm's pre-trained weights if they can be had, else random (said in the run);
-    `random`; a safetensors file or timm folder; or an `hf-hub:` id."""
+    weights: str | dict[Backbone, str] = "auto"
+    """`auto`: timm's pre-trained weights if they can be had, else random (said in the run); `random`; a file
+    of weights or a timm folder; or an `hf-hub:` id. Or a map of backbones to these; one that is not in it is
+    `auto`. What does not fit its backbone is refused before anything is run."""
     input_px: Annotated[int, Field(ge=32, le=1024)] = 224
     epochs: PositiveInt = 100
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Global batch of one optimiser step, over all workers and accumulation steps."""
     accumulation: PositiveInt = 1
-    """Parts of a batch that are passed through the model one after another, to save memory.
-    Gradients are those of the whole batch; Triplet pays one more forward pass for it."""
+    """Parts of a batch that are passed through the model one after another, to save memory."""
+    accumulate: Literal["mean", "sum"] = "mean"
+    """`mean`: gradients are those of the whole batch; Triplet pays one more forward pass for it. `sum`: each
+    part is a batch of its own, and their gradients are added, as in wildlife-tools' trainer of 2023: n parts
+    then act like n times the learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     lr_floor: Annotated[float, Field(ge=0, le=1)] = 1e-3
     """Cosine schedule ends at lr times this."""
@@ -56,6 +65,9 @@ class Training(Config):
     """`auto`: identity-balanced (P x K) for Triplet, plain shuffling for ArcFace."""
     photos_per_identity: Annotated[int, Field(ge=2)] = 4
     """K of the identity-balanced sampler."""
+    batch_norm: Literal["batch", "kept"] = "batch"
+    """What BatchNorm normalises by in training: the batch (the paper), or the statistics that pre-trained
+    weights came with. On few small photos a batch's own spoil what was learnt (reports/training.md)."""
     augment: Augment = Augment()
     validate_every: PositiveInt = 1
     """Epochs between validations on the slice of the reference set; the last epoch always is."""
@@ -72,10 +84,17 @@ class Training(Config):
     """`torch.compile` the backbone; worth its minutes on a GPU. A CPU needs a C++ compiler."""
     seed: NonNegativeInt = 0
 
+    def weights_of(self, backbone: str) -> str:
+        """Where this backbone starts from."""
+        if isinstance(self.weights, str):
+            return self.weights
+        return self.weights.get(backbone, "auto")
+
 
 class Trial(Training):
     """One point of the grid."""
 
+    weights: str = "auto"
     backbone: Backbone
     loss: Loss
     lr: PositiveFloat
@@ -94,4 +113,6 @@ class Trial(Training):
             loss = f"ArcFace m={self.loss.margin_rad:g} s={self.loss.scale:g}"
         else:
             loss = f"Triplet {self.loss.mining} m={self.loss.margin:g}"
+            if self.loss.distance != "l2_squared":
+                loss += f" {self.loss.distance}"
         return f"{self.backbone} {loss} lr={self.lr:g}"

@@ -9,7 +9,7 @@ from reid_ray.config.fusion import Fusion, check_names
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
 from reid_ray.config.run import Run
-from reid_ray.config.training import ArcFace, Backbone, Loss, Training, Trial, Triplet
+from reid_ray.config.training import ArcFace, Backbone, Loss, Training, Trial, Triplet, TripletDistance
 from reid_ray.config.transfer import Transfer
 
 
@@ -21,6 +21,8 @@ class ArcFaceGrid(Config):
 class TripletGrid(Config):
     minings: tuple[Literal["all", "semi", "hard"], ...] = ("all", "semi", "hard")
     margins: tuple[float, ...] = (0.1, 0.2, 0.3)
+    distance: TripletDistance = "l2_squared"
+    """Between unit vectors: `l2_squared` as in the authors' wildlife-tools, or `l2`."""
 
 
 class Grid(Config):
@@ -48,7 +50,7 @@ class Grid(Config):
             ]
         if self.triplet:
             losses += [
-                Triplet(name="triplet", mining=mining, margin=margin)
+                Triplet(name="triplet", mining=mining, margin=margin, distance=self.triplet.distance)
                 for mining in self.triplet.minings
                 for margin in self.triplet.margins
             ]
@@ -56,8 +58,9 @@ class Grid(Config):
 
     def expand(self, shared: Training) -> list[Trial]:
         """All points, in a fixed order, each with the study's shared settings."""
+        common = shared.model_dump(exclude={"weights"})
         return [
-            Trial(**shared.model_dump(), backbone=backbone, loss=loss, lr=lr)
+            Trial(**common, weights=shared.weights_of(backbone), backbone=backbone, loss=loss, lr=lr)
             for backbone in self.backbones
             for loss in self.losses()
             for lr in self.lrs
@@ -136,6 +139,15 @@ class Study(Run):
     def _grid_has_losses(self) -> "Study":
         if self.grid and not self.grid.losses():
             raise ValueError("grid has neither arcface nor triplet settings; give at least one")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_have_a_backbone(self) -> "Study":
+        weights = self.training.weights
+        if isinstance(weights, dict) and (unknown := sorted(set(weights) - set(self.backbones()))):
+            raise ValueError(
+                f"training.weights names no backbone of the grid: {unknown}; backbones are {self.backbones()}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,7 @@
-"""Find out where a model's weights are before any work is spread. In: its config. Out: `Found`."""
+"""Find out where a model's weights are, and that they are its own, before any work is spread.
+
+In: its config. Out: `Found`.
+"""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,8 +13,6 @@ import timm
 from reid_ray.config.models import Pretrained
 from reid_ray.embedding import backbones, miewid
 from reid_ray.errors import ConfigError, WeightsError
-
-_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ def _on_disk(model: Pretrained, path: Path) -> Found:
     own = (config.get("pretrained_cfg") or {}).get("input_size")
     px = model.input_px or (int(own[-1]) if own else _px(model))
     version = f"{stat.st_size} {stat.st_mtime_ns}"
+    try:
+        backbones.check_fit(architecture, path)
+    except WeightsError as error:
+        return Found("missing", architecture, str(path), px, str(error), version)
     return Found("local", architecture, str(path), px, f"in {path}", version)
 
 
@@ -117,7 +122,7 @@ def cached_folder(hub: str) -> Path | None:
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
-    return folder if any((folder / name).is_file() for name in _FOLDER_FILES) else None
+    return folder if any((folder / name).is_file() for name in backbones.WEIGHTS_FILES) else None
 
 
 @cache

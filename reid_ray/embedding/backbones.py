@@ -6,6 +6,7 @@ that says which weights it has.
 
 import json
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -14,16 +15,18 @@ from urllib.request import Request, urlopen
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
 
 from reid_ray.config.named import results_folder
 from reid_ray.embedding import miewid
+from reid_ray.embedding.efficientnet_names import with_timms_names
+from reid_ray.embedding.strict import fill, finite, made_with
 from reid_ray.errors import ConfigError, WeightsError
 from reid_ray.runs import files
+from reid_ray.weight_files.reading import read_tensors
 
 HUB_TIMEOUT_S = 3.0
-_WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
 
     Args:
         name: a timm model name, optionally with a tag (`name.tag`).
-        weights: `hub` (timm's own), `random`, a safetensors file or a timm folder (of this machine,
-            or s3://...), or an `hf-hub:` id.
+        weights: `hub` (timm's own), `random`, a file of weights or a timm folder (of this machine, or
+            s3://...), or an `hf-hub:` id. All of it is loaded, or it is refused.
         input_px: side of the square input; fixed-size models are made for it.
 
     Raises:
@@ -81,22 +84,60 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
         WeightsError: weights are missing, damaged or of another architecture.
     """
     options = input_options(name, input_px)
-    if weights == "hub":
-        return _describe(_create(name, pretrained=True, **options), f"pre-trained {hub_of(name)}")
     if weights == "random":
         return _describe(_create(name, pretrained=False, **options), "random weights")
-    if weights.startswith("hf-hub:"):
-        return _describe(_create(weights, pretrained=True, **options), f"pre-trained {weights}")
+    if weights == "hub" or weights.startswith("hf-hub:"):
+        source = str(hub_of(name)) if weights == "hub" else weights
+        asked = name if weights == "hub" else weights
+        make = partial(_create, asked, pretrained=True, **options)
+        return _describe(made_with(make, source=source, name=name or asked), f"pre-trained {source}")
     path = local(weights)
+    what = "folder" if path.is_dir() else "file"
+    return _describe(_from_disk(name, path, options), f"local {what} {path.name}")
+
+
+def _from_disk(name: str, path: Path, options: dict[str, int]) -> torch.nn.Module:
+    """A network with the weights of a file, or of a folder.
+
+    A folder's own architecture is taken, unless another one is asked for: weights that OpenAI trained with
+    its quick GELU are published under the name of the same network with the usual one.
+    """
+    file = weights_file(path) if path.is_dir() else path
+    tensors = read_tensors(file, of=f"the weights of {name or 'a timm model'} (safetensors, or torch's own)")
+    finite(tensors, source=str(file))
     if name == miewid.NAME:
         network = miewid.MiewId()
-        _load_safetensors(network, weights_file(path) if path.is_dir() else path)
-        return _describe(network, f"local weights {path.name}")
-    if path.is_dir():
-        return _describe(_from_folder(name, path, options), f"local folder {path.name}")
-    module = _create(name, pretrained=False, **options)
-    _load_safetensors(module, path)
-    return _describe(module, f"local file {path.name}")
+        fill(network, miewid.renamed(tensors), source=str(file), name=name, extra=miewid.HEAD)
+        return network
+    architecture = str(folder_config(path).get("architecture", "")) if path.is_dir() else ""
+    if architecture and (":" in name or name.split(".")[0] in ("", architecture)):
+        name, asked = architecture, f"local-dir:{path}"
+    else:
+        asked = name
+    tensors = with_timms_names(tensors, name)
+    overlay = {"state_dict": tensors, "source": "", "custom_load": False}
+    make = partial(_create, asked, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+    module = made_with(make, source=str(file), name=name)
+    module.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator, union-attr]
+    return module
+
+
+def check_fit(name: str, path: Path) -> None:
+    """Read local weights as `build` would, to see whether they are those of the architecture.
+
+    Raises:
+        WeightsError: they are not; ConfigError: no such timm model.
+    """
+    file = weights_file(path) if path.is_dir() else path
+    if not file.is_file():
+        raise WeightsError(f"{path}: no such file or folder of weights")
+    stat = file.stat()
+    _check_fit(name, path, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _check_fit(name: str, path: Path, _size: int, _changed: int) -> None:
+    _from_disk(name, path, input_options(name, native_px(name)))
 
 
 def local(weights: str) -> Path:
@@ -112,10 +153,10 @@ def weights_file(folder: Path) -> Path:
     Raises:
         WeightsError: there is none.
     """
-    for name in _WEIGHTS_FILES:
+    for name in WEIGHTS_FILES:
         if (folder / name).is_file():
             return folder / name
-    raise WeightsError(f"{folder}: no {' or '.join(_WEIGHTS_FILES)} in this folder")
+    raise WeightsError(f"{folder}: no {' or '.join(WEIGHTS_FILES)} in this folder")
 
 
 def folder_config(folder: Path) -> dict[str, Any]:
@@ -136,17 +177,6 @@ def folder_config(folder: Path) -> dict[str, Any]:
     raise WeightsError(f"{path}: not the config of a timm model")
 
 
-def _from_folder(name: str, folder: Path, options: dict[str, int]) -> torch.nn.Module:
-    """The folder's own architecture, unless another one is asked for: weights that OpenAI trained with
-    its quick GELU are published under the name of the same network with the usual one.
-    """
-    file = weights_file(folder)
-    architecture = str(folder_config(folder).get("architecture", ""))
-    if architecture and (":" in name or name.split(".")[0] in ("", architecture)):
-        return _create(f"local-dir:{folder}", pretrained=True, **options)
-    return _create(name, pretrained=True, pretrained_cfg_overlay={"file": str(file)}, **options)
-
-
 def native_px(name: str) -> int:
     """Side of the input of the model's published weights; 224 where that is not known."""
     if name == miewid.NAME:
@@ -163,7 +193,7 @@ def _create(name: str, **options: object) -> torch.nn.Module:
         if "Unknown model" in str(error):
             near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
             raise ConfigError(f"backbone {name!r} is not a timm model; near it: {near}") from None
-        raise WeightsError(f"{name}: weights do not fit ({str(error)[:300]})") from error
+        raise
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{name}: weights cannot be had ({error}); give a local file") from error
 
@@ -172,23 +202,6 @@ def input_options(name: str, input_px: int) -> dict[str, int]:
     """`img_size` for models whose position tables depend on it; others take any size."""
     config = get_pretrained_cfg(name, allow_unregistered=True) if ":" not in name else None
     return {"img_size": input_px} if config is not None and config.fixed_input_size else {}
-
-
-def _load_safetensors(module: torch.nn.Module, path: Path) -> None:
-    try:
-        state = miewid.renamed(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from None
-    wanted = module.state_dict()
-    kept = {key: value for key, value in state.items() if key in wanted}
-    missing = sorted(set(wanted) - set(kept))
-    shapes = [key for key, value in kept.items() if value.shape != wanted[key].shape]
-    if missing or shapes:
-        raise WeightsError(
-            f"{path}: made for another architecture; missing {missing[:3]} "
-            f"({len(missing)} in all), of another shape {shapes[:3]}"
-        )
-    module.load_state_dict(kept)
 
 
 def _describe(module: torch.nn.Module, weights: str) -> Backbone:
@@ -212,7 +225,7 @@ def hub_of(name: str) -> str | None:
 def is_cached(hub_id: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    return any(isinstance(try_to_load_from_cache(hub_id, file), str) for file in _WEIGHTS_FILES)
+    return any(isinstance(try_to_load_from_cache(hub_id, file), str) for file in WEIGHTS_FILES)
 
 
 def hub_answers() -> bool:

@@ -14,6 +14,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
+def keep_statistics(model: nn.Module) -> None:
+    """Put BatchNorm layers of a model in training into evaluation mode; their weights still learn."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+
+
 def globalise(model: nn.Module, device: torch.device) -> nn.Module:
     """Convert every BatchNorm layer; on GPUs to PyTorch's own, with timm's fused activations kept."""
     if device.type == "cuda":

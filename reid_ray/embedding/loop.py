@@ -20,6 +20,7 @@ from reid_ray.config.training import Trial
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding import backbones, checkpoint
 from reid_ray.embedding.augment import TrainCut
+from reid_ray.embedding.batchnorm import keep_statistics
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.feeding import Waiting, ahead
 from reid_ray.embedding.model import Encoder, ReidModel
@@ -133,6 +134,11 @@ class _Session:
     @classmethod
     def start(cls, trial: Trial, data: TrainSet, worker: Worker, weights: str) -> "_Session":
         _check_divisible(trial, worker)
+        if trial.batch_norm == "kept" and weights == "random":
+            raise ConfigError(
+                f"training.batch_norm: kept needs pre-trained weights, and {trial.backbone} starts from "
+                "random ones, whose statistics are of no photos; set training.weights, or batch_norm: batch"
+            )
         torch.manual_seed(trial.seed)
         backbone = backbones.build(trial.backbone, weights=weights, input_px=trial.input_px)
         on_gpu = worker.device.type == "cuda"
@@ -156,6 +162,8 @@ class _Session:
         # Dropout and drop-path draw from here; set anew each epoch, so that resuming is exact.
         torch.manual_seed((trial.seed * 1_000_003 + epoch) * 65_537 + self.worker.rank)
         self.wrapped.train()
+        if trial.batch_norm == "kept":
+            keep_statistics(self.wrapped)
         plan = self._plan(epoch)
         lr, total = optimizer.param_groups[0]["lr"], torch.zeros((), device=self.worker.device)
         batches = Waiting(ahead(partial(self._cut, plan, epoch), len(plan), threads=self.worker.cutters))

@@ -1,10 +1,13 @@
 """The paper's two losses on the global batch, from pytorch-metric-learning.
 
-In: embeddings [n, d] and labels [n] of the whole batch. Out: a scalar.
+In: embeddings [n, d] and labels [n] of the whole batch. Out: a scalar. Both are those of the paper's authors
+(wildlife-tools 0.0.9), but for ArcFace's margin: there a radian has 57.3 degrees, here it is exact, so that a
+margin of 0.5 there is 0.500037 here, and losses differ by less than 5e-5 of their value.
 """
 
 import math
 
+from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import ArcFaceLoss, TripletMarginLoss
 from pytorch_metric_learning.miners import TripletMarginMiner
 from torch import Tensor, nn
@@ -13,6 +16,7 @@ from reid_ray.config.training import ArcFace, Loss, Triplet
 
 MINERS = {"all": "all", "semi": "semihard", "hard": "hard"}
 """Our names of the mining strategies -> pytorch-metric-learning's."""
+POWERS = {"l2_squared": 2, "l2": 1}
 
 
 class ArcFaceHead(nn.Module):
@@ -35,15 +39,17 @@ class ArcFaceHead(nn.Module):
 class TripletHead(nn.Module):
     """Mean hinge over mined triplets of unit vectors (Schroff et al. 2015), without parameters.
 
-    With d_ap and d_an the distances of anchor to positive and to negative: `all` takes every
-    triplet with d_an - d_ap <= margin, `semi` those of them with d_an > d_ap, `hard` those with
-    d_an <= d_ap.
+    With d_ap and d_an the distances of anchor to positive and to negative, squared unless the config says
+    otherwise: `all` takes every triplet with d_an - d_ap <= margin, `semi` those of them with d_an > d_ap,
+    `hard` those with d_an <= d_ap.
     """
 
     def __init__(self, config: Triplet) -> None:
         super().__init__()
-        self.miner = TripletMarginMiner(margin=config.margin, type_of_triplets=MINERS[config.mining])
-        self.loss = TripletMarginLoss(margin=config.margin)
+        distance = LpDistance(normalize_embeddings=True, p=2, power=POWERS[config.distance])
+        kind = MINERS[config.mining]
+        self.miner = TripletMarginMiner(distance=distance, margin=config.margin, type_of_triplets=kind)
+        self.loss = TripletMarginLoss(distance=distance, margin=config.margin)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         value: Tensor = self.loss(embeddings, labels, self.miner(embeddings, labels))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
 
 from reid_ray.config.training import Trial
 from reid_ray.embedding.backbones import build
@@ -25,11 +26,14 @@ class Need:
         parameters: how many numbers the backbone has.
         state: weights, gradients and momentum in fp32.
         activations: kept for the backward pass of one worker's part of the batch, in fp32.
+        flop: of one photo's forward pass, a multiplication and an addition counted as two; a training step
+            takes three times that.
     """
 
     parameters: int
     state: int
     activations: int
+    flop: int = 0
 
 
 def estimate(trial: Trial, *, workers: int = 1) -> Need:
@@ -44,11 +48,13 @@ def estimate(trial: Trial, *, workers: int = 1) -> Need:
         kept.setdefault(tensor.untyped_storage()._cdata, tensor)
         return tensor
 
-    with saved_tensors_hooks(count, lambda tensor: tensor):
+    counter = FlopCounterMode(display=False)
+    with saved_tensors_hooks(count, lambda tensor: tensor), counter:
         encoder(photos)
     activations = sum(
         tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in own
     )
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     part = trial.batch_size // (workers * trial.accumulation)
-    return Need(parameters, parameters * 4 * 3, activations // _PROBE * max(1, part))
+    flop = counter.get_total_flops() // _PROBE
+    return Need(parameters, parameters * 4 * 3, activations // _PROBE * max(1, part), flop)

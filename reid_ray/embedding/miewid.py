@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 NAME = "miewid"
 INPUT_PX = 440
+HEAD = "final."
+"""What its authors' file holds besides: the centres of the classes it was trained on."""
 _BACKBONE = "efficientnetv2_rw_m"
 
 

@@ -1,7 +1,7 @@
 """One optimiser step's gradients, on all workers and over all accumulated parts of the batch.
 
-In: photos and labels of this rank. Out: `.grad` of the mean loss of the global batch, and that
-loss.
+In: photos and labels of this rank. Out: `.grad` of the mean loss of the global batch (or, where the trial
+says so, of the sum of its parts' mean losses), and the mean loss.
 """
 
 import torch
@@ -17,9 +17,9 @@ def backward(
 ) -> Tensor:
     """Add the batch's gradients to the parameters; returns its loss, left on the device.
 
-    The released research code summed the gradients of accumulated parts, so that its effective
-    learning rate grew with their number. Here k parts of B give what one batch of kB gives, for
-    both losses.
+    k parts of B give what one batch of kB gives, for both losses. With `accumulate: sum` each part is a batch
+    of its own, mined by itself, and their gradients are added, as in wildlife-tools' trainer of 2023: the
+    effective learning rate grows with k.
 
     Args:
         wrapped: the model under DDP, or the model itself.
@@ -28,16 +28,17 @@ def backward(
         slice(part * len(photos) // trial.accumulation, (part + 1) * len(photos) // trial.accumulation)
         for part in range(trial.accumulation)
     ]
-    if isinstance(trial.loss, Triplet) and len(parts) > 1:
+    summed = trial.accumulate == "sum"
+    if isinstance(trial.loss, Triplet) and len(parts) > 1 and not summed:
         return _cached(trial, worker, model, photos, labels, wrapped=wrapped, parts=parts)
     losses = []
     for part, mine in enumerate(parts):
         with worker.no_sync(wrapped, when=part + 1 < len(parts)):
             with autocast(trial, worker):
-                loss = wrapped(photos[mine], labels[mine]) / len(parts)
-            loss.backward()
+                loss = wrapped(photos[mine], labels[mine])
+            (loss if summed else loss / len(parts)).backward()
         losses.append(loss.detach())
-    return torch.stack(losses).sum()
+    return torch.stack(losses).mean()
 
 
 def _cached(

@@ -1,4 +1,5 @@
-"""Take DISK (Tyszkiewicz et al. 2020) or ALIKED (Zhao et al. 2023) features with kornia's networks.
+"""Take DISK (Tyszkiewicz et al. 2020), ALIKED (Zhao et al. 2023) or XFeat (Potje et al. 2024) features with
+kornia's networks.
 
 In: uint8 RGB images, the user's own weights. Out: float descriptors of unit length, packed.
 """
@@ -8,22 +9,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from kornia.feature import ALIKED, DISK
+from kornia.feature import ALIKED, DISK, XFeat
 from numpy.typing import NDArray
 from torch import nn
 
 from reid_ray.config.matching import Aliked, Disk
+from reid_ray.config.matching import XFeat as XFeatConfig
 from reid_ray.matching.features import Features, ImageFeatures
 from reid_ray.matching.weights import fill, read_weights
 
 DISK_SOURCE = "DISK's weights (depth-save.pth or epipolar-save.pth of cvlab-epfl/disk)"
-ALIKED_SOURCE = "ALIKED's weights of the same `model` (Shiaoming/ALIKED, models/<model>.pth)"
+ALIKED_SOURCE = "ALIKED's weights of the same `model`, {model} (Shiaoming/ALIKED, models/{model}.pth)"
+XFEAT_SOURCE = "XFeat's weights (xfeat.pt of verlab/accelerated_features)"
 
 _COMPUTED = ("dkd.hw_grid", "num_batches_tracked")
 """Buffers that need not be in a file of weights."""
 
 
-def load(config: Disk | Aliked) -> nn.Module:
+def load(config: Disk | Aliked | XFeatConfig) -> nn.Module:
     """The network with its weights, ready to use.
 
     Raises:
@@ -31,17 +34,25 @@ def load(config: Disk | Aliked) -> nn.Module:
     """
     net: nn.Module
     if isinstance(config, Disk):
-        net, source = DISK(), DISK_SOURCE
+        net, source, name = DISK(), DISK_SOURCE, "disk"
+    elif isinstance(config, XFeatConfig):
+        whole = XFeat(detection_threshold=config.threshold)
+        tensors = read_weights(config.weights, of=XFEAT_SOURCE, name="xfeat")
+        fill(whole.net, tensors, path=config.weights, of=XFEAT_SOURCE, computed=_COMPUTED)
+        net = whole.eval()
+        return net
     else:
         net = ALIKED(config.model, detection_threshold=config.threshold, nms_radius=config.nms_px)
-        source = ALIKED_SOURCE
-    found = read_weights(config.weights, of=source)
+        source, name = ALIKED_SOURCE.format(model=config.model), config.model
+    found = read_weights(config.weights, of=source, name=name)
     return fill(net, found, path=config.weights, of=source, computed=_COMPUTED)
 
 
-def extract(images: Iterable[NDArray[np.uint8]], config: Disk | Aliked) -> Features:
+def extract(images: Iterable[NDArray[np.uint8]], config: Disk | Aliked | XFeatConfig) -> Features:
     """Features of RGB images [H, W, 3]; scales are 0, responses are the network's scores."""
     net = load(config)
+    if isinstance(config, XFeatConfig):
+        return Features.pack(_xfeat(image, net, config.max_keypoints) for image in images)
     options: dict[str, Any] = {}
     if isinstance(config, Disk):
         # kornia takes the window's side, which is odd.
@@ -67,5 +78,20 @@ def _extract_one(image: NDArray[np.uint8], net: nn.Module, options: dict[str, An
         found.keypoints.float().numpy(),
         np.zeros(found.n, np.float32),
         scores.float().numpy(),
+        (width, height),
+    )
+
+
+@torch.inference_mode()
+def _xfeat(image: NDArray[np.uint8], net: nn.Module, most: int | None) -> ImageFeatures:
+    """XFeat has no `forward`, and keeps the best `most` by itself."""
+    height, width = image.shape[:2]
+    values = torch.tensor(image).permute(2, 0, 1)[None].float()
+    (found,) = net.detectAndCompute(values, top_k=most or height * width)  # type: ignore[operator]
+    return ImageFeatures(
+        found["descriptors"].float().numpy(),
+        found["keypoints"].float().numpy(),
+        np.zeros(len(found["scores"]), np.float32),
+        found["scores"].float().numpy(),
         (width, height),
     )

@@ -3,6 +3,7 @@ weights. In: features of two images. Out: pairs of keypoints that it accepts.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,25 @@ from reid_ray.matching.weights import fill, read_weights
 
 SOURCE = "LightGlue's weights for {kind} features (cvg/LightGlue, releases, {kind}_lightglue.pth)"
 
-_DIMS = {"superpoint": 256, "disk": 128, "aliked": 128}
+_NETWORKS: dict[str, dict[str, Any]] = {
+    "superpoint": {"input_dim": 256},
+    "disk": {"input_dim": 128},
+    "aliked": {"input_dim": 128},
+    "xfeat": {  # LighterGlue
+        "input_dim": 64,
+        "descriptor_dim": 96,
+        "n_layers": 6,
+        "num_heads": 1,
+        "depth_confidence": -1,
+        "width_confidence": 0.95,
+    },
+}
+"""How the published networks differ, by the features they are for."""
+_MATCHER, _EXTRACTOR = "matcher.", "extractor."
+"""LighterGlue's file holds the extractor, too."""
 _LAYERS = 9
+_UNUSED = r"log_assignment\.\d+\.r"
+"""Single numbers that the published file for DISK kept from its training."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -29,13 +47,15 @@ def load(weights: str, kind: str) -> Network:
     """
     source = SOURCE.format(kind=kind)
     # Without a name of features nothing is downloaded; the least score is applied below.
-    net = Network(None, input_dim=_DIMS[kind], filter_threshold=0.0)
-    found = {_current(name): value for name, value in read_weights(weights, of=source).items()}
-    return fill(net, found, path=weights, of=source, computed=("confidence_thresholds",))
+    net = Network(None, filter_threshold=0.0, **_NETWORKS[kind])
+    read = read_weights(weights, of=source, name=f"{kind}-lightglue")
+    found = {_current(name): value for name, value in read.items() if not name.startswith(_EXTRACTOR)}
+    return fill(net, found, path=weights, of=source, computed=("confidence_thresholds",), unused=_UNUSED)
 
 
 def _current(name: str) -> str:
     """Published files number self- and cross-attention apart, the network by layer."""
+    name = name.removeprefix(_MATCHER)
     for layer in range(_LAYERS):
         for part in ("self_attn", "cross_attn"):
             if name.startswith(f"{part}.{layer}."):

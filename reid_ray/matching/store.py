@@ -17,6 +17,7 @@ from reid_ray.errors import StorageError, WeightsError
 from reid_ray.matching import sift
 from reid_ray.matching.extract import extract
 from reid_ray.matching.features import Features
+from reid_ray.matching.weights import weights_path
 from reid_ray.runs import files
 
 _VERSION = 2
@@ -37,7 +38,7 @@ def settings_key(config: Extractor) -> str:
     if isinstance(config, Sift):
         return config.canonical()
     try:
-        content = hashlib.sha256(Path(config.weights).read_bytes()).hexdigest()
+        content = hashlib.sha256(weights_path(config).read_bytes()).hexdigest()
     except OSError as error:
         raise WeightsError(f"{config.weights}: cannot be read ({error}); give a file") from None
     return config.model_copy(update={"weights": content}).canonical()

@@ -40,7 +40,7 @@ def load_weights(path: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: missing, unreadable, or names and shapes of another network.
     """
-    found = read_weights(path, of=SOURCE)
+    found = read_weights(path, of=SOURCE, name="superpoint")
     normalised = any(name.startswith("backbone.") for name in found)
     state: dict[str, Tensor] = {}
     for layer, (inputs, outputs, size) in LAYERS.items():

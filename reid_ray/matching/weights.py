@@ -1,50 +1,44 @@
-"""Read a network's weights from the user's own file. In: a path. Out: tensors by name, checked.
+"""Give a network of local features its weights from the user's own file, all of them and no others.
 
-A `.safetensors` file is preferred; any other is read by torch with `weights_only`, so that nothing
-in it is executed. Nothing is ever downloaded.
+In: tensors by name. Out: the network, ready to use. Nothing is ever downloaded.
 """
 
-import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from reid_ray.config.matching import Aliked, Disk, SuperPoint, XFeat
 from reid_ray.errors import WeightsError
+from reid_ray.weight_files.known import how_to_get, in_folder, refuse_other
+from reid_ray.weight_files.reading import read_tensors
 
-_NESTS = ("state_dict", "model", "extractor")
-"""Names under which published files keep their tensors, where those are not at the top."""
 
-
-def read_weights(path: str, *, of: str) -> dict[str, Tensor]:
-    """All tensors of the file, by name, also where they lie under one of `_NESTS`.
+def read_weights(path: str, *, of: str, name: str = "") -> dict[str, Tensor]:
+    """All tensors of the file, by name.
 
     Args:
+        path: the file, or a folder that has it under the name it is published by.
         of: whose weights are looked for and where they are published, for the error.
+        name: which of the known files it should be; another known one is refused.
 
     Raises:
-        WeightsError: missing or unreadable.
+        WeightsError: missing, unreadable, or known as the weights of something else.
     """
-    file = Path(path)
+    file = in_folder(Path(path).expanduser(), name)
     if not file.is_file():
-        raise WeightsError(f"{path}: no such weights file; give the path of the weights of {of}")
-    try:
-        if file.suffix == ".safetensors":
-            return dict(load_file(file))
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"{path}: cannot be read as weights ({reason}); download it again or convert it to safetensors"
-        ) from None
-    for nest in _NESTS:
-        if isinstance(found, dict) and isinstance(found.get(nest), dict):
-            found = found[nest]
-    found = found if isinstance(found, dict) else {}
-    return {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+        raise WeightsError(f"{file}: no such weights file; give the path of {of}{how_to_get(name)}")
+    found = read_tensors(file, of=of)
+    refuse_other(file, found, name)
+    return found
+
+
+def weights_path(config: SuperPoint | Disk | Aliked | XFeat) -> Path:
+    """The file of an extractor's weights; of a folder the one with a name that it is published by."""
+    name = config.model if isinstance(config, Aliked) else config.kind
+    return in_folder(Path(config.weights).expanduser(), name)
 
 
 def checked(found: Mapping[str, Tensor], name: str, shape: tuple[int, ...], *, path: str, of: str) -> Tensor:
@@ -68,21 +62,29 @@ def checked(found: Mapping[str, Tensor], name: str, shape: tuple[int, ...], *, p
 
 
 def fill(
-    net: nn.Module, found: Mapping[str, Tensor], *, path: str, of: str, computed: tuple[str, ...]
+    net: nn.Module,
+    found: Mapping[str, Tensor],
+    *,
+    path: str,
+    of: str,
+    computed: tuple[str, ...],
+    unused: str = "",
 ) -> nn.Module:
     """Give `net` all its weights and running statistics from `found`, and make it ready to use.
 
     Args:
         computed: ends of the names of buffers that the network computes itself.
+        unused: pattern of the names of tensors that published files have and nobody uses.
 
     Raises:
-        WeightsError: a tensor is missing or does not fit, or most of the file belongs elsewhere.
+        WeightsError: a tensor is missing or does not fit, or some belong nowhere.
     """
     state = net.state_dict()
     needed = [name for name in state if not name.endswith(computed)]
     for name in needed:
         state[name] = checked(found, name, tuple(state[name].shape), path=path, of=of)
-    if unknown := sorted(set(found) - set(state)):
+    unknown = sorted(set(found) - set(state))
+    if unknown := [tensor for tensor in unknown if not (unused and re.fullmatch(unused, tensor))]:
         raise WeightsError(
             f"{path}: {len(unknown)} tensors belong to no part of this network "
             f"({', '.join(unknown[:4])}, ...); expected {of}"

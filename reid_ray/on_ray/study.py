@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 import ray
 
+from reid_ray.config.collections import Present, present
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Search, Study
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding.availability import find
 from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.methods.background import background_scores, background_warning
 from reid_ray.methods.ready import Method
@@ -55,6 +55,7 @@ from reid_ray.studies.planning import (
 )
 from reid_ray.studies.transfer import adopt, plan_transfer, refuse_empty, search_of
 from reid_ray.studies.trial import Materials, Plan
+from reid_ray.studies.wanted import look_for_weights
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,19 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     """
     storage = results_folder(study.storage)
     with only_one(storage / study.name):
-        return _run_study(study, storage, display, fresh=fresh)
+        return _run_study(present(study), storage, display, fresh=fresh)
 
 
-def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) -> Outcome:
+def _run_study(here: Present, storage: Path, display: Display, *, fresh: bool) -> Outcome:
+    study = here.study
     folder = StudyFolder(storage / study.name)
     if fresh:
         aside = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
         files.move_folder(folder.path, storage / aside)
     run = _Run(study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name))
-    _look_for_weights(run)
+    for sentence in here.left_out:
+        run.warn(sentence)
+    look_for_weights(study, say=display.say)
     with cluster(study.scaling) as resources:
         display.say(f"Ray on {resources}")
         if not resources.embedded:
@@ -162,23 +166,15 @@ def _run_study(study: Study, storage: Path, display: Display, *, fresh: bool) ->
     )
 
 
-def _look_for_weights(run: _Run) -> None:
-    """Before a cluster is claimed: an unknown model is an error, missing weights are told."""
-    for model in run.study.baselines.pretrained:
-        found = find(model)
-        if found.missing:
-            run.display.say(f"note: {model.name} will not be run: {found.sentence}")
-
-
 def _open_folder(run: _Run, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: StudyPlan) -> None:
     """Write what is known before the work starts, so that an unfinished study can be looked at."""
     files.write_table(run.folder.rows_path, rows)
     files.write_table(run.folder.quarantine_path, quarantine)
     write_manifest(run.folder.path, rows, run.study.data.split, run.study.data.unseen)
     _write_study(run, plan.keys(), winner=None, digest=plan.digest)
-    if run.study.training.weights == "auto":
-        for note in sorted({trial.note for trial in plan.trials if trial.weights == "random"}):
-            run.warn(note)
+    lacking = [one for one in plan.trials if one.trial.weights == "auto" and one.weights == "random"]
+    for note in sorted({one.note for one in lacking}):
+        run.warn(note)
 
 
 def _background(run: _Run, rows: pd.DataFrame, images: PreparedImages) -> None:

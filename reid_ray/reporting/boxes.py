@@ -1,4 +1,4 @@
-"""Draw box plots of hyper-parameters, a point per setting. In: methods. Out: SVG."""
+"""Draw box plots, a point per setting or per collection. In: methods, or groups of points. Out: SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,9 @@ from reid_ray.reporting.text import shorten, visible
 
 _ROW_PX = 34.0
 _HEADING_PX = 30.0
+FEWEST = 5
+"""Values that a box stands for, at least; fewer are shown as what they are, dots."""
+_ON_SEEN = "Top-1 on seen species (%)"
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Row:
     label: str
     family: str
     points: tuple[float, ...]
-    failed: int
+    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def backbone_by_loss(methods: Sequence[Method], *, name: str = "backbones", widt
         rows = [_row(family, family, [m for m in mine if m.family == family]) for family in TRAINED]
         groups.append(Group(str(backbone), tuple(row for row in rows if row.points or row.failed)))
     title = "Top-1 of all settings, per backbone and loss"
-    return _draw(groups, methods, name, title, width_px)
+    return draw(groups, name=name, title=title, width_px=width_px, guess=chance_of(methods, "seen"))
 
 
 def hyper_parameters(methods: Sequence[Method], family: str, *, name: str, width_px: float = WIDE_PX) -> str:
@@ -59,7 +62,7 @@ def hyper_parameters(methods: Sequence[Method], family: str, *, name: str, width
         if len(rows) > 1:
             groups.append(Group(parameter.replace("lr", "learning rate"), tuple(rows)))
     title = f"Top-1 of {family} settings, per hyper-parameter"
-    return _draw(groups, methods, name, title, width_px)
+    return draw(groups, name=name, title=title, width_px=width_px, guess=chance_of(methods, "seen"))
 
 
 def _row(label: str, family: str, having: Sequence[Method]) -> Row:
@@ -68,32 +71,48 @@ def _row(label: str, family: str, having: Sequence[Method]) -> Row:
     return Row(label, family, tuple(points), len(having) - len(points) - stopped)
 
 
-def _draw(groups: Sequence[Group], methods: Sequence[Method], name: str, title: str, width_px: float) -> str:
-    """Horizontal boxes: long names read best on the left; the best setting of all is ringed."""
+def draw(
+    groups: Sequence[Group],
+    *,
+    name: str,
+    title: str,
+    width_px: float,
+    guess: float | None = None,
+    about: str = _ON_SEEN,
+    ringed: bool = True,
+) -> str:
+    """Horizontal boxes: long names read best on the left.
+
+    Args:
+        guess: where the line of guessing stands; None: nowhere.
+        about: what the points are, in per cent.
+        ringed: whether the highest point of all is the best, and marked.
+    """
     if not any(row.points for group in groups for row in group.rows):
         return ""
     boxes = sum(len(group.rows) for group in groups)
-    body = _ROW_PX * boxes + _HEADING_PX * len(groups)
+    body = _ROW_PX * boxes + _HEADING_PX * sum(bool(group.heading) for group in groups)
     height = body + 58
     with style():
         figure = new_figure(width_px, height)
         labels_px = min(270.0, 0.42 * width_px)
         left = labels_px / width_px
         axes = figure.add_axes((left, 46 / height, 1 - 14 / width_px - left, body / height))
-        best = max(point for group in groups for row in group.rows for point in row.points)
+        highest = max(point for group in groups for row in group.rows for point in row.points)
+        best = highest if ringed else None
         y = 0.0
         for group in groups:
-            _heading(axes, y + _HEADING_PX / 2, shorten(group.heading, 38), labels_px)
-            y += _HEADING_PX
+            if group.heading:
+                _heading(axes, y + _HEADING_PX / 2, shorten(group.heading, 38), labels_px)
+                y += _HEADING_PX
             for row in group.rows:
                 _box(axes, y + _ROW_PX / 2, row, best, labels_px)
                 y += _ROW_PX
-        guess = chance_of(methods, "seen")
         if guess is not None:
             axes.axvline(100 * guess, color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=1)
         axes.set(xlim=(0, 100), ylim=(body, 0), yticks=[])
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("Top-1 on seen species (%)")
+        axes.set_xlabel(about)
         return to_svg(figure, name=name, title=visible(title))
 
 
@@ -137,11 +156,11 @@ def _label(axes: Axes, y: float, row: Row, labels_px: float) -> None:
     )
 
 
-def _box(axes: Axes, y: float, row: Row, best: float, labels_px: float) -> None:
+def _box(axes: Axes, y: float, row: Row, best: float | None, labels_px: float) -> None:
     colour = FAMILY_COLOURS[row.family]
     _label(axes, y, row, labels_px)
     points = 100 * np.array(row.points)
-    if points.size:
+    if points.size >= FEWEST:
         axes.boxplot(
             points,
             positions=[y],
@@ -156,6 +175,7 @@ def _box(axes: Axes, y: float, row: Row, best: float, labels_px: float) -> None:
             showcaps=False,
             medianprops={"color": colour, "lw": 2.6, "solid_capstyle": "butt"},
         )
+    if points.size:
         spread = np.linspace(-5, 5, points.size) if points.size > 1 else np.zeros(1)
         axes.plot(
             points,
@@ -167,5 +187,5 @@ def _box(axes: Axes, y: float, row: Row, best: float, labels_px: float) -> None:
             mew=0.7,
             zorder=3,
         )
-        if max(row.points) == best:
+        if best is not None and max(row.points) == best:
             axes.plot(100 * best, y, "o", ms=13, mfc="none", mec=INK, mew=1.4, zorder=4, clip_on=False)

@@ -2,6 +2,7 @@
 
 from reid_ray.reporting.sections import (
     animals,
+    collections,
     confirmation,
     cost,
     data,
@@ -32,6 +33,7 @@ SECTIONS = (
     encounters.SECTION,
     datasets.SECTION,
     settings.SECTION,
+    collections.SECTION,
     fusion.SECTION,
     shortlists.SECTION,
     probabilities.SECTION,

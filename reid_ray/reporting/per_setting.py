@@ -47,7 +47,7 @@ def best_settings(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(method: Method) -> dict[str, object]:
-    top1 = _per_dataset(method)
+    top1 = per_dataset(method)
     meant = {name for result in method.results for name in result.scope.split("+")}
     if method.predictions is not None:
         answered = method.predictions
@@ -70,7 +70,7 @@ def _row(method: Method) -> dict[str, object]:
     }
 
 
-def _per_dataset(method: Method) -> "pd.Series[float]":
+def per_dataset(method: Method) -> "pd.Series[float]":
     """Top-1 on each collection of a seen species that it finished on."""
     if method.predictions is None:
         return pd.Series(dtype=float)

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reid_ray.config.datasets import Data, Dataset, HerdDataset, Images
+from reid_ray.config.collections import advice
+from reid_ray.config.datasets import Data, Images
 from reid_ray.datasets import schema
 from reid_ray.datasets.catalogue import LoadedRows, expected_rows, root_of
 from reid_ray.datasets.images import BadImage, content_hash, decode, prepare, read_bytes
@@ -89,6 +90,8 @@ def check_up(
         _facts(str(name), part, found)
         _names(str(name), part, found)
         _balance(str(name), part, found)
+        boxed = "bbox" in part and bool(part["bbox"].notna().any())
+        found.notes += advice(str(name), cropped=data.images.crop == "bbox", boxed=boxed)
     found.notes += [finding.text for finding in findings]
     _open(rows[rows["root"].ne("")], data.images, most_photos, found, progress)
     return found

@@ -7,6 +7,7 @@ import pandas as pd
 import psutil
 import torch
 
+from reid_ray.config.collections import present
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
 from reid_ray.embedding.availability import find
@@ -16,20 +17,31 @@ from reid_ray.splits.learnable import trained_on
 from reid_ray.splits.plausibility import plausible
 from reid_ray.studies.planning import enlarged, matched_most, pair_count, scopes
 from reid_ray.studies.transfer import refuse_empty
+from reid_ray.studies.wanted import look_for_weights
 
 _ASPECT = 1.5  # of a typical photo; sizes are not known before decoding
 _GIB = 2**30
+_LISTED = 100  # trials, each with a line of its own
+_STEP = 3  # forward passes that a training step takes
+_SUSTAINED = 50e12  # FLOP per second, to say hours in; a card's own share of its peak varies
 _ROOM = 0.8  # of a machine's memory; libraries and photos have the rest
 
 
 def forecast(study: Study) -> str:
     """A table of collections, the list of trials, and estimates of memory."""
-    loaded, (rows, findings), odd = plausible(study.data, made=results_folder(study.storage) / "herd")
+    study, left_out = present(study)
+    loaded = expected_rows(study.data, made=results_folder(study.storage) / "herd")
+    rows, findings = assign(loaded.rows, study.data.split, study.data.unseen)
+    not_run = look_for_weights(study)
     lines = [f"Study {study.name}, {study.scope}", "", *_collections(rows), ""]
-    lines += [f"note: {text}" for text in (*odd, *(finding.text for finding in findings))]
+    lines += [f"note: {finding.text}" for finding in findings]
+    lines += [f"note: {sentence}" for sentence in left_out]
     if len(loaded.quarantine):
         lines.append(f"note: {len(loaded.quarantine)} rows put aside before decoding")
-    lines += [*_trials(study, rows), "", *_models(study), *_matching(study, rows), "", *_memory(study, rows)]
+    lines += [*_trials(study, rows), "", *_models(study), *_matching(study, rows)]
+    models = {model.name for model in study.baselines.pretrained}  # told of above
+    lines += [f"Not run: {name}: {reason}" for name, reason in not_run.items() if name not in models]
+    lines += ["", *_memory(study, rows)]
     return "\n".join(lines)
 
 
@@ -49,13 +61,20 @@ def _trials(study: Study, rows: pd.DataFrame) -> list[str]:
     trains = trained_on(rows)
     work = [(trial, scope) for trial in study.trials() for scope in scopes(study, rows)]
     lines = [f"{len(work)} trials:"] if work else ["No training."]
-    for number, (trial, scope) in enumerate(work, 1):
-        photos = int((trains & rows["dataset"].isin(scope)).sum())
-        where = "all seen" if study.scope == "joint" else scope[0]
-        lines.append(
-            f"{number:>4}  {trial.label:<70} {where:<16} {photos} photos x {trial.epochs} epochs, "
-            f"batch {trial.batch_size}, {trial.input_px} px"
-        )
+    photos = {scope: int((trains & rows["dataset"].isin(scope)).sum()) for _, scope in work}
+    where = {scope: "all seen" if study.scope == "joint" else scope[0] for scope in photos}
+    if len(work) > _LISTED:
+        settings, epochs = len(study.trials()), study.training.epochs
+        lines += [
+            f"      {settings} settings on {where[scope]:<20} {count} photos x {epochs} epochs"
+            for scope, count in photos.items()
+        ]
+    else:
+        lines += [
+            f"{number:>4}  {trial.label:<70} {where[scope]:<16} {photos[scope]} photos x {trial.epochs} "
+            f"epochs, batch {trial.batch_size}, {trial.input_px} px"
+            for number, (trial, scope) in enumerate(work, 1)
+        ]
     if study.search == "asha":
         lines.append(
             f"ASHA stops weak trials from epoch {study.asha.grace_epochs} on, so that many will train less."
@@ -119,8 +138,9 @@ def _memory(study: Study, rows: pd.DataFrame) -> list[str]:
     short = study.data.images.short_px
     photos = len(rows) * short * short * _ASPECT * 3
     lines = ["Estimated memory:", f"  photos, once per node: {photos / _GIB:.2f} GiB"]
+    needs = {}
     for trial in {trial.backbone: trial for trial in study.trials()}.values():
-        need = estimate(trial, workers=max(1, study.scaling.workers))
+        needs[trial.backbone] = need = estimate(trial, workers=max(1, study.scaling.workers))
         lines.append(f"  {trial.backbone}: {_needed(need)}")
         there = psutil.virtual_memory().total
         if need.state + need.activations > _ROOM * there and not torch.cuda.is_available():
@@ -128,7 +148,21 @@ def _memory(study: Study, rows: pd.DataFrame) -> list[str]:
                 f"    too much for this machine, which has {there / _GIB:.1f} GiB and no GPU: raise "
                 "training.accumulation (which divides the batch), or lower training.input_px"
             )
-    return lines
+    return [*lines, *([_work(study, rows, needs)] if needs else [])]
+
+
+def _work(study: Study, rows: pd.DataFrame, needs: dict[str, Need]) -> str:
+    """What all trials of the grid compute, and how long that takes."""
+    trains, flop, passes = trained_on(rows), 0, 0
+    for scope in scopes(study, rows):
+        photos = int((trains & rows["dataset"].isin(scope)).sum())
+        for trial in study.trials():
+            passes += photos * trial.epochs
+            flop += photos * trial.epochs * _STEP * needs[trial.backbone].flop
+    return (
+        f"Work of the grid: {passes:,} photos passed, {flop / 1e15:,.2f} PFLOP, which is "
+        f"{flop / _SUSTAINED / 3600:,.2f} hours if the GPUs sustain {_SUSTAINED / 1e12:.0f} TFLOP/s together"
+    )
 
 
 def _needed(need: Need) -> str:

@@ -181,7 +181,7 @@ def scopes(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def _trials(study: Study, rows: pd.DataFrame, digest: str) -> list[Plan]:
-    weights = {name: resolve_weights(name, study.training.weights) for name in study.backbones()}
+    weights = {name: resolve_weights(name, study.training.weights_of(name)) for name in study.backbones()}
 
     def plan(trial: Trial, datasets: tuple[str, ...]) -> Plan:
         source, note = weights[trial.backbone]

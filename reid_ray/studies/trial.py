@@ -102,7 +102,7 @@ class Plan:
         if isinstance(loss, ArcFace):
             params |= {"margin": loss.margin_rad, "scale": loss.scale}
         else:
-            params |= {"margin": loss.margin, "mining": loss.mining}
+            params |= {"margin": loss.margin, "mining": loss.mining, "distance": loss.distance}
         if self.variant is not None:
             params |= {"variant": self.variant, "trained_on": "+".join(self.trained_on)}
         return Result(

@@ -1,10 +1,12 @@
 """Commands answer quickly, in one sentence, with the right exit code."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -56,14 +58,31 @@ def test_a_wrong_setting_is_your_input_told_in_one_line(
 
 
 def test_the_papers_dry_run_lists_its_trials_without_a_cluster(tmp_path: Path) -> None:
+    seals = tmp_path / "collections" / "SealID"
+    seals.mkdir(parents=True)
+    rows = [(n, n // 4, f"{n}.jpg", "test" if n % 4 == 0 else "train") for n in range(16)]
+    pd.DataFrame(rows, columns=["image_id", "identity", "path", "split"]).to_csv(seals / "metadata.csv")
+    for n in range(16):
+        (seals / f"{n}.jpg").write_bytes(b"opened only by a run")
     told = tune("paper", "--dry-run", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
+    assert told.stdout.count(" is not run: no folder collections/") == 28
     assert "72 trials:" in told.stdout
+    # By hand: 12 photos x 100 epochs x 36 settings, each thrice 2 x (15.5 + 1.0) GMAC (timm's table).
+    work = re.search(r"86,400 photos passed, ([\d.]+) PFLOP", told.stdout)
+    assert work is not None
+    assert float(work[1]) == pytest.approx(12 * 100 * 36 * 3 * 2 * 16.5e9 / 1e15, rel=0.1)
     assert sum("photos x 100 epochs" in line for line in told.stdout.splitlines()) == 72
     # Swin-B has 86.7 M parameters without its classifier (timm's table), EfficientNet-B3 10.7 M.
     assert "86.7 M parameters" in told.stdout
     assert "10.7 M parameters" in told.stdout
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["collections"]
+
+
+def test_the_paper_without_any_of_its_collections_says_where_they_belong(tmp_path: Path) -> None:
+    told = tune("paper", "--dry-run", cwd=tmp_path)
+    assert told.returncode == 2
+    assert "none of the 29 collections is here (collections has no folder of theirs)" in told.stderr
 
 
 def validate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -46,7 +46,9 @@ def test_the_papers_grid_is_its_72_points() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no config named 'papre' for tune.*'paper', 'quickstart'"):
+    with pytest.raises(
+        ConfigError, match=r"no config named 'papre' for tune.*'paper', 'paper_small', 'quickstart'"
+    ):
         find("tune", "papre")
 
 

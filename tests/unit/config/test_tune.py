@@ -84,6 +84,6 @@ def test_asha_that_could_never_stop_a_trial_is_refused() -> None:
         study(search="asha", training={"epochs": 10})
 
 
-@pytest.mark.parametrize("name", ["quickstart", "paper", "domains", "lion", "nyala_dev"])
+@pytest.mark.parametrize("name", ["quickstart", "paper", "paper_small", "domains", "lion", "nyala_dev"])
 def test_the_configs_that_come_along_are_valid(name: str) -> None:
     assert load(Study, find("tune", name)).search == "grid"

@@ -8,9 +8,14 @@ import timm
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from safetensors.torch import save_file
+from tiny_training import photos, trial
 from torch.nn.parallel import DistributedDataParallel
 
 from reid_ray.embedding.batchnorm import globalise
+from reid_ray.embedding.context import Worker
+from reid_ray.embedding.loop import train
+from reid_ray.errors import ConfigError
 
 WORLD, PHOTOS = 2, 6
 
@@ -56,3 +61,31 @@ def test_evaluation_is_unchanged() -> None:
     changed = globalise(copy.deepcopy(model), torch.device("cpu"))
     torch.testing.assert_close(changed(batch()), expected)
     assert changed.state_dict().keys() == model.state_dict().keys()
+
+
+def test_kept_statistics_stay_those_of_the_weights_while_the_weights_learn(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = timm.create_model("test_resnet", num_classes=0).state_dict()
+    for name, value in state.items():
+        if name.endswith("running_mean"):
+            value.normal_()
+    save_file(state, tmp_path / "net.safetensors")
+
+    def trained(batch_norm: str) -> dict[str, torch.Tensor]:
+        setting = trial(backbone="test_resnet", batch_norm=batch_norm, epochs=1)
+        source = str(tmp_path / "net.safetensors")
+        done = train(setting, photos(), Worker(), weights=source, report=lambda _: None)
+        return done.model.encoder.backbone.state_dict()
+
+    statistics = [name for name in state if "running_" in name]
+    weights = [name for name in state if name.endswith("bn1.weight")]
+    kept, batch = trained("kept"), trained("batch")
+    assert all(torch.equal(kept[name], state[name]) for name in statistics)
+    assert not any(torch.equal(batch[name], state[name]) for name in statistics)
+    assert not any(torch.equal(kept[name], state[name]) for name in weights)
+
+
+def test_statistics_of_random_weights_cannot_be_kept() -> None:
+    setting = trial(backbone="test_resnet", batch_norm="kept")
+    with pytest.raises(ConfigError, match="kept needs pre-trained weights"):
+        train(setting, photos(), Worker(), weights="random", report=lambda _: None)

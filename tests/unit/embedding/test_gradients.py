@@ -49,6 +49,25 @@ def test_accumulated_parts_have_the_gradients_of_the_whole_batch(
     assert_same(gradients(loss, dtype, accumulation, Worker()), whole, TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_summed_parts_have_the_added_gradients_of_batches_of_their_own(loss: str) -> None:
+    setting = trial(LOSSES[loss], accumulation=2, accumulate="sum")
+    images, labels = case.batch()
+    order = torch.arange(case.BATCH).reshape(4, 2, 2).transpose(0, 1).reshape(-1)  # half of each animal's
+    images, labels = images[order], labels[order]
+    model = case.model(setting, "fp64")
+    found_loss = backward(setting, Worker(), model, images, labels, wrapped=model)
+    found = {name: parameter.grad for name, parameter in model.named_parameters()}
+    alone = case.model(setting, "fp64")
+    losses = [alone.head(alone.encoder(images[s : s + 8]), labels[s : s + 8]) for s in (0, 8)]
+    expected = {name: torch.zeros_like(parameter) for name, parameter in alone.named_parameters()}
+    for value in losses:
+        for name, grad in zip(expected, torch.autograd.grad(value, list(alone.parameters())), strict=True):
+            expected[name] += grad
+    mean = torch.stack(losses).mean().detach()
+    assert_same(found | {"loss": found_loss}, expected | {"loss": mean}, 1e-12)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("loss", ["all", "semi"])
 def test_drop_path_draws_the_same_when_a_part_is_embedded_again(loss: str) -> None:
     found = gradients(loss, "fp64", 2, Worker(), drop_path=0.5)

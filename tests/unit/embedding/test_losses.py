@@ -59,12 +59,19 @@ def test_an_arcface_margin_is_in_radians() -> None:
     assert found == pytest.approx(float(expected), rel=1e-6)
 
 
+POWERS = {"l2_squared": 2, "l2": 1}
+
+
+def distances(embeddings: np.ndarray, kind: str) -> np.ndarray:
+    vectors = unit(embeddings)
+    return np.linalg.norm(vectors[:, None] - vectors[None], axis=2) ** POWERS[kind]
+
+
 def triplets_by_brute_force(
-    embeddings: np.ndarray, labels: np.ndarray, mining: str, margin: float
+    embeddings: np.ndarray, labels: np.ndarray, mining: str, margin: float, kind: str = "l2_squared"
 ) -> set[tuple[int, int, int]]:
     """Every (anchor, positive, negative) by the definitions of Schroff et al. 2015."""
-    vectors = unit(embeddings)
-    distance = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+    distance = distances(embeddings, kind)
     chosen = set()
     for a, p, n in itertools.product(range(len(labels)), repeat=3):
         if a == p or labels[a] != labels[p] or labels[a] == labels[n]:
@@ -76,30 +83,33 @@ def triplets_by_brute_force(
     return chosen
 
 
+@pytest.mark.parametrize("kind", list(POWERS))
 @pytest.mark.parametrize("mining", ["all", "semi", "hard"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_each_mining_strategy_selects_what_it_says(mining: str, seed: int) -> None:
+def test_each_mining_strategy_selects_what_it_says(mining: str, seed: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, 20)
     embeddings = rng.normal(size=(4, 6))[labels] + 0.8 * rng.normal(size=(20, 6))
-    head = TripletHead(Triplet(name="triplet", mining=mining, margin=0.2))  # type: ignore[arg-type]
+    head = TripletHead(Triplet(name="triplet", mining=mining, margin=0.2, distance=kind))  # type: ignore[arg-type]
     mined = head.miner(torch.from_numpy(embeddings), torch.from_numpy(labels))
     found = {tuple(map(int, triplet)) for triplet in zip(*mined, strict=True)}
-    expected = triplets_by_brute_force(embeddings, labels, mining, 0.2)
+    expected = triplets_by_brute_force(embeddings, labels, mining, 0.2, kind)
     assert found == expected
     assert 0 < len(expected) < len(triplets_by_brute_force(embeddings, labels, "all", 99.0))
 
 
+@pytest.mark.parametrize("kind", list(POWERS))
 @pytest.mark.parametrize("mining", ["all", "semi", "hard"])
-def test_triplet_loss_is_the_mean_hinge_of_the_mined_triplets(mining: str) -> None:
+def test_triplet_loss_is_the_mean_hinge_of_the_mined_triplets(mining: str, kind: str) -> None:
     rng = np.random.default_rng(8)
     labels = np.repeat(np.arange(4), 4)
     embeddings = rng.normal(size=(4, 6))[labels] + 0.8 * rng.normal(size=(16, 6))
-    head = make_head(Triplet(name="triplet", mining=mining, margin=0.3), classes=4, dims=6)  # type: ignore[arg-type]
-    vectors = unit(embeddings)
+    setting = Triplet(name="triplet", mining=mining, margin=0.3, distance=kind)  # type: ignore[arg-type]
+    head = make_head(setting, classes=4, dims=6)
+    distance = distances(embeddings, kind)
     hinges = [
-        np.linalg.norm(vectors[a] - vectors[p]) - np.linalg.norm(vectors[a] - vectors[n]) + 0.3
-        for a, p, n in triplets_by_brute_force(embeddings, labels, mining, 0.3)
+        distance[a, p] - distance[a, n] + 0.3
+        for a, p, n in triplets_by_brute_force(embeddings, labels, mining, 0.3, kind)
     ]
     found = float(head(torch.from_numpy(embeddings), torch.from_numpy(labels)))
     assert found == pytest.approx(float(np.mean(hinges)), rel=1e-6)

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reid_ray.reporting import boxes, figures, tables
+from reid_ray.reporting import boxes, figures, over_collections, tables
 from reid_ray.reporting.html import style_sheet
 from reid_ray.reporting.pooled import candidates, chosen_trial, pooled_methods
 from reid_ray.reporting.svg import NARROW_PX, VARIABLES, WIDE_PX, new_figure, style, to_svg
@@ -21,6 +21,10 @@ def draw_all(record, width_px: float = WIDE_PX) -> dict[str, str]:
         "forest": partial(figures.forest, board),
         "backbones": partial(boxes.backbone_by_loss, methods),
         "arcface": partial(boxes.hyper_parameters, methods, "ArcFace"),
+        "combinations": partial(over_collections.combinations, methods, "ArcFace"),
+        "per_collection": partial(over_collections.per_collection, methods),
+        "sensitivity": partial(over_collections.sensitivity, methods),
+        "compared": partial(over_collections.compared, methods),
         "cmc": partial(figures.cmc_curves, seen, domain="seen"),
         "training": partial(figures.training_curves, methods),
         "animals": partial(figures.identity_bars, chosen),

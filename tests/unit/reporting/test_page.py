@@ -63,13 +63,13 @@ def test_every_section_is_there_and_linked(page):
     links = [v[1:] for t, n, v in outline.attributes if n == "href" and v.startswith("#")]
     assert set(links) <= anchors
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
-    assert len(titles) == 14
+    assert len(titles) == 15
     assert titles[0] == "Verdict"
 
 
 def test_figures_and_thumbnails_are_inside_the_page(page):
     tags = Outline(page).tags
-    assert tags.count("svg") == 16  # eight, for wide and narrow screens
+    assert tags.count("svg") == 26  # thirteen, for wide and narrow screens
     assert tags.count("img") > 12
 
 
@@ -233,3 +233,17 @@ def test_a_damaged_gallery_is_named(record, tmp_path):
     files.write_json(tmp_path / "gallery" / "gallery.json", {"panels": [{}]})
     with pytest.raises(StorageError, match=r"gallery\.json: not a gallery"):
         write_report(replace(record, gallery_path=tmp_path / "gallery"), tmp_path / "out")
+
+
+def test_one_published_collection_has_its_published_figures_and_no_empty_figure(record, tmp_path):
+    sift = next(m for m in record.methods if m.result.method == "SIFT")
+    rename = {"ZebraHerd": "LionData"}
+    only = sift.predictions[sift.predictions["dataset"] == "ZebraHerd"].replace({"dataset": rename})
+    rows = record.rows[record.rows["dataset"] == "ZebraHerd"].replace({"dataset": rename})
+    study = {**record.study, "winner": None, "methods": [sift.result.key]}
+    result = replace(sift.result, scope="LionData")
+    small = replace(record, methods=[replace(sift, result=result, predictions=only)], rows=rows, study=study)
+    text = write_report(small, tmp_path).read_text(encoding="utf-8")
+    section = text.split("Over collections</h2>")[1].split("<h2")[0]
+    assert "25.2" in section  # MegaDescriptor-L-384 on LionData, as published
+    assert "<figure" not in section
