@@ -21,7 +21,7 @@ def look_at_backgrounds(data: Data, rows: pd.DataFrame, images: PreparedImages) 
     if data.background == "off":
         return [], []
     try:
-        scores, refused = ray.get(_look.remote(data, rows, images))
+        scores, refused = ray.get(ray.remote(num_cpus=1, max_retries=1)(_look).remote(data, rows, images))
     except (WorkerCrashedError, OutOfMemoryError) as error:
         kind = "memory ran out" if isinstance(error, OutOfMemoryError) else "a mask ended the process"
         return [], [
@@ -32,7 +32,6 @@ def look_at_backgrounds(data: Data, rows: pd.DataFrame, images: PreparedImages) 
     return scores, notes + [background_warning(score) for score in scores if score["beats_chance"]]
 
 
-@ray.remote(num_cpus=1, max_retries=1)
 def _look(data: Data, rows: pd.DataFrame, images: PreparedImages) -> tuple[Scores, list[str]]:
     refused: list[str] = []
     boxes = data.background == "bbox"
