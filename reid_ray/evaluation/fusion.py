@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from reid_ray.errors import StorageError
 from reid_ray.evaluation.calibration import Calibrator, Kind, calibrate
-from reid_ray.evaluation.open_set import Lookups
 
 Combine = Literal["mean", "log_odds"]
 FOLDS = 5
@@ -243,22 +242,6 @@ def _best_of_each(
     highest = np.full(int(which.max()) + 1, -np.inf)
     np.maximum.at(highest, which, probability)
     return probability == highest[which], which
-
-
-def as_lookups(said: NDArray[np.float64], pairs: Pairs, identities_g: NDArray[np.int64]) -> Lookups:
-    """What `open_set` chooses a threshold from: each look-up's best answer with and without its own
-    animal.
-
-    Args:
-        said: float64 [n], of the pairs.
-        identities_g: of all references; `pairs.lookup` are places among them.
-    """
-    places, which = np.unique(pairs.lookup, return_inverse=True)
-    own, withheld = (np.full(len(places), -np.inf, np.float32) for _ in range(2))
-    np.maximum.at(own, which[pairs.same], said[pairs.same].astype(np.float32))
-    np.maximum.at(withheld, which[~pairs.same], said[~pairs.same].astype(np.float32))
-    present = np.where(np.isneginf(own), np.float32(np.nan), np.maximum(own, withheld))
-    return Lookups(present, own > withheld, withheld, identities_g[places])
 
 
 def _curves(pairs: Pairs, kind: Kind) -> tuple[Calibrator, ...]:

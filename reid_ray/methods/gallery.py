@@ -15,6 +15,8 @@ from reid_ray.datasets.encounters import encounter_codes, same_encounter
 from reid_ray.splits.learnable import learnable, trained_on
 
 Positions = NDArray[np.int64]
+_SPLIT = {"split", "validation", "domain"}
+"""Columns that say what was trained on; new photos have none."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Gallery:
             pd.factorize(names)[0].astype(np.int64),
             encounter_codes(rows)[photos],
             _codes(part, "content"),
-            trained_on(rows)[references] if "split" in rows else np.zeros(len(references), bool),
+            trained_on(rows)[references] if set(rows) >= _SPLIT else np.zeros(len(references), bool),
             _fingerprint(rows.iloc[references]),
         )
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
-import pandas as pd
 from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -28,7 +27,7 @@ model = mlflow.pyfunc.load_model("models:/{name}@selected")  # needs reid_ray in
 names = model.predict(["photo.jpg"], params={{"reference": "known"}})  # known/<animal>/*.jpg
 ```"""
 SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec("string", "photo")]),
+    inputs=Schema([ColSpec("string")]),  # a list will do, or a table of one column
     outputs=Schema(
         [
             ColSpec("string", "photo"),
@@ -42,7 +41,7 @@ SIGNATURE = ModelSignature(
     params=ParamSchema([ParamSpec("reference", "string", ""), ParamSpec("candidates", "long", 5)]),
 )
 
-EXAMPLE = (pd.DataFrame({"photo": ["photo.jpg"]}), {"reference": "known", "candidates": 5})
+EXAMPLE = (["photo.jpg"], {"reference": "known", "candidates": 5})
 
 
 def register_selected(client: MlflowClient, run: Any, folder: Path, name: str, about: str) -> str:

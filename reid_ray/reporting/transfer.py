@@ -16,7 +16,8 @@ from reid_ray.reporting.pooled import Method, candidates, pooled_methods
 from reid_ray.reporting.verdict import Comparison, compare
 from reid_ray.runs.methods import Result
 from reid_ray.runs.study import MethodRecord, StudyRecord
-from reid_ray.splits.domains import learned_from, variant_rows
+from reid_ray.splits.domains import variant_rows
+from reid_ray.splits.learnable import trained_on
 
 NAMES = {
     "all": "Trained on everything, these collections included",
@@ -211,7 +212,7 @@ def _figures(method: Method) -> dict[str, Any]:
 def _learned(rows: pd.DataFrame, asked: Sequence[str], result: Result) -> dict[str, Any]:
     """Of how many photos and animals a training could learn, and of which species groups."""
     seen = variant_rows(rows, asked, result.params["variant"])  # type: ignore[arg-type]
-    learned = seen[learned_from(seen)]
+    learned = seen[trained_on(seen)]
     return {
         "photos": len(learned),
         "animals": learned[["dataset", "identity"]].drop_duplicates().shape[0],

@@ -125,7 +125,7 @@ def choice_sentence(study: dict[str, Any]) -> str:
         return (
             "The method to use was selected among all by its accuracy on validation photos "
             f"({100 * share:.3g} % of the reference photos, kept out of training); "
-            "the query photos had no part in it."
+            "the query photos had no part in the choice."
         )
     return (
         "No validation photos were set aside, so the method to use was selected by the query photos "

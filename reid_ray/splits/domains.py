@@ -10,17 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reid_ray.config.transfer import Variant
-from reid_ray.splits.learnable import learnable
 
 
 def domain_of(groups: pd.Series, unseen: Collection[str]) -> NDArray[np.object_]:
     """`unseen` for rows whose species group is named so, else `seen`."""
     return np.where(groups.isin(list(unseen)), "unseen", "seen").astype(object)
-
-
-def learned_from(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows are trained on: `learnable` ones, less the validation slice."""
-    return np.asarray(learnable(rows) & ~rows["validation"].to_numpy(bool))
 
 
 def withheld(rows: pd.DataFrame, evaluate: Collection[str], variant: Variant) -> NDArray[np.bool_]:

@@ -13,7 +13,8 @@ from reid_ray.datasets.catalogue import expected_rows
 from reid_ray.embedding.availability import find
 from reid_ray.embedding.memory import Need, estimate
 from reid_ray.splits.assign import assign
-from reid_ray.splits.domains import learned_from, variant_rows
+from reid_ray.splits.domains import variant_rows
+from reid_ray.splits.learnable import trained_on
 from reid_ray.studies.planning import enlarged, matched_most, pair_count, scopes
 from reid_ray.studies.transfer import refuse_empty
 
@@ -47,7 +48,7 @@ def _collections(rows: pd.DataFrame) -> list[str]:
 
 def _trials(study: Study, rows: pd.DataFrame) -> list[str]:
     """One line per trial: where it trains, on how many photos, for how long."""
-    trains = learned_from(rows)
+    trains = trained_on(rows)
     work = [(trial, scope) for trial in study.trials() for scope in scopes(study, rows)]
     lines = [f"{len(work)} trials:"] if work else ["No training."]
     for number, (trial, scope) in enumerate(work, 1):
@@ -74,7 +75,7 @@ def _transfer(study: Study, rows: pd.DataFrame) -> list[str]:
     lines = ["", f"Then, on the queries of {', '.join(evaluate)} (at most {most} each):"]
     for variant in study.transfer.variants:
         seen = variant_rows(rows, evaluate, variant)
-        learned = seen[learned_from(seen)]
+        learned = seen[trained_on(seen)]
         names = ", ".join(map(str, pd.unique(learned["dataset"])))
         lines.append(f"      {variant:<14} trained on {len(learned)} photos of {names}")
     return lines

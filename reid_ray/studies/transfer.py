@@ -17,7 +17,8 @@ from reid_ray.evaluation.metrics import summarise
 from reid_ray.runs import files
 from reid_ray.runs.methods import MethodFolder, method_key
 from reid_ray.runs.study import StudyFolder
-from reid_ray.splits.domains import learned_from, variant_rows
+from reid_ray.splits.domains import variant_rows
+from reid_ray.splits.learnable import trained_on
 from reid_ray.studies.planning import StudyPlan, left_to_do
 from reid_ray.studies.trial import Plan
 
@@ -46,7 +47,7 @@ def plan_transfer(study: Study, rows: pd.DataFrame, stages: StudyPlan, winner: P
     plans = []
     for variant in study.transfer.variants:
         seen = variant_rows(rows, evaluate, variant)
-        learned = seen[learned_from(seen)]
+        learned = seen[trained_on(seen)]
         base = replace(
             winner,
             kind="transfer",
@@ -113,6 +114,6 @@ def _settings(study: Study, winner: Plan) -> list[Trial]:
 
 def _digest(seen: pd.DataFrame) -> str:
     """Changes with which photos are learned from, validate or are asked."""
-    part = seen[["key", "split", "validation"]].assign(learned=learned_from(seen))
+    part = seen[["key", "split", "validation"]].assign(learned=trained_on(seen))
     hashes = pd.util.hash_pandas_object(part, index=False).to_numpy()
     return hashlib.sha256(np.ascontiguousarray(hashes).tobytes()).hexdigest()[:16]

@@ -32,7 +32,8 @@ from reid_ray.methods.ready import Learnt, Ready
 from reid_ray.methods.scorer import EmbeddingScorer
 from reid_ray.runs import files
 from reid_ray.runs.methods import Kind, MethodFolder, Result
-from reid_ray.splits.domains import learned_from, variant_rows
+from reid_ray.splits.domains import variant_rows
+from reid_ray.splits.learnable import trained_on
 
 OUT_OF_MEMORY = "out of memory: lower training.batch_size, raise accumulation, or give trials a whole GPU"
 
@@ -238,8 +239,8 @@ def _train(
 
 
 def training_set(rows: pd.DataFrame, images: PreparedImages) -> TrainSet:
-    """What `learned_from` says, identities apart by dataset."""
-    positions = np.flatnonzero(learned_from(rows))
+    """What `trained_on` says, identities apart by dataset."""
+    positions = np.flatnonzero(trained_on(rows))
     names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
     labels = pd.factorize(names.iloc[positions], sort=True)[0].astype(np.int64)
     if len(positions) == 0 or labels.max() == 0:

@@ -11,7 +11,7 @@ from reid_ray.evaluation.calibration import Calibrator
 from reid_ray.evaluation.fusion import (
     Fused,
     Pairs,
-    as_lookups,
+    _final,
     fit,
     joined,
     right_share,
@@ -135,20 +135,18 @@ def test_a_fusion_that_is_never_right_still_says_what_its_pairs_say() -> None:
     assert fitted.said == pytest.approx([2 / 5, 2 / 5, 1 / 7, 1 / 7, 1 / 7] * 2)
 
 
-def test_look_ups_for_a_threshold_by_hand() -> None:
-    # Photos 1, 3 and 4 of animals 7, 8, 9; photo 4 is its animal's only one.
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_unknown_individuals_weigh_as_much_as_they_are_expected(share: float) -> None:
+    """By hand: at 0.5 one look-up's right answer stands against another's best wrong one, which counts
+    share / (1 - share): 1 / (1 + share / (1 - share)) = 1 - share of the answers there are right.
+    """
+    average = np.tile([0.5, 0.4, 0.6, 0.5], 50)
+    same = np.tile([True, False, True, False], 50)
     pairs = Pairs(
-        np.zeros((7, 1), np.float32),
-        np.array([1, 0, 1, 0, 0, 1, 0], bool),
-        np.array([1, 1, 3, 3, 3, 1, 4]),
-        np.ones(7, np.float32),
+        np.zeros((200, 1), np.float32), same, np.repeat(np.arange(100), 2), np.ones(200, np.float32)
     )
-    said = np.array([0.6, 0.4, 0.2, 0.7, 0.1, 0.5, 0.3])
-    found = as_lookups(said, pairs, np.array([5, 7, 5, 8, 9]))
-    assert found.present == pytest.approx([0.6, 0.7, np.nan], nan_ok=True)
-    assert found.right.tolist() == [True, False, False]
-    assert found.withheld == pytest.approx([0.4, 0.7, 0.3])
-    assert found.identities.tolist() == [7, 8, 9]
+    final = _final(average, pairs, share)
+    assert final.probability([0.5])[0] == pytest.approx(1 - share)
 
 
 def test_weights_on_offer_begin_with_equal_ones_and_leave_no_part_out() -> None:

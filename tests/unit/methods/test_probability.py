@@ -248,3 +248,11 @@ def test_few_animals_that_are_all_found_again_are_enough() -> None:
     scores[0, np.arange(12), own] += 9
     known, _ = crossed(scores, own, unknown_share=0.2, most=3, seed=0)
     assert (known.identity_qc[:, 0] == own).all()
+
+
+@pytest.mark.parametrize(("first", "unknown", "answer"), [(0.4, 0.41, -1), (0.41, 0.4, 3), (0.4, 0.4, -1)])
+def test_an_animal_is_named_only_where_it_is_likelier_than_unknown(
+    first: float, unknown: float, answer: int
+) -> None:
+    found = Candidates(np.array([[3, 1]]), np.array([[first, 0.1]]), np.array([unknown]))
+    assert found.answer_q.tolist() == [answer]

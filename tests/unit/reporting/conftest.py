@@ -9,9 +9,17 @@ import pandas as pd
 import pytest
 from searched import answer_queries
 
+from reid_ray.config.datasets import Images
+from reid_ray.config.fusion import Fusion
+from reid_ray.config.matching import Matching
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.embedding.encoding import Encoding
 from reid_ray.evaluation.metrics import chance_metrics, summarise
 from reid_ray.evaluation.ranking import rank_block
+from reid_ray.methods.embedding import ANY, Embedding
+from reid_ray.methods.fusion import Fusing
+from reid_ray.methods.local_features import LocalFeatures
+from reid_ray.methods.saved import SavedMethod, save
 from reid_ray.reporting.gallery import make_gallery, panels
 from reid_ray.reporting.page import write_report
 from reid_ray.runs import files
@@ -302,14 +310,14 @@ def leave(record, images):
     """Write the made-up study with so many of its trials, the first of them chosen, and copy it."""
     from reid_ray.reporting.mlflow_store import Store
 
-    def leave(root: Path, *, trials: int, uri: str = "", winner: Path | None = None) -> Left:
+    def leave(root: Path, *, trials: int, uri: str = "", selected: Path | None = None) -> Left:
         some = [m for m in record.methods if m.result.kind == "trial"][:trials]
         methods = [m for m in record.methods if m.result.kind != "trial"] + some
-        study = record.study | {"winner": some[0].result.key}
+        study = record.study | {"winner": some[0].result.key, "selected": some[0].result.key}
         folder = StudyFolder(root / "runs" / "quickstart")
         write_study(replace(record, methods=methods, study=study), images, folder)
-        if winner:
-            shutil.copytree(winner, folder.winner_path)
+        if selected:
+            shutil.copytree(selected, folder.selected_path)
         report = write_report(folder.load(), root / "report").parent
         uri = uri or f"sqlite:///{root / 'm.db'}"
         store = Store.open(uri, study="quickstart", artifacts=root / "artifacts")
@@ -322,23 +330,11 @@ def leave(record, images):
 
 
 @pytest.fixture(scope="session")
-def winner(tmp_path_factory) -> Path:
-    """A tiny timm folder, prepared as exported ones are: squashed, no crop."""
-    import timm
-    import torch
-    from timm.models import save_for_hf
-
-    folder = tmp_path_factory.mktemp("winner") / "winner"
-    torch.manual_seed(0)
-    model = timm.create_model("test_resnet", num_classes=0).eval()
-    data = {
-        "input_size": (3, 96, 96),
-        "mean": (0.4, 0.5, 0.6),
-        "std": (0.2, 0.3, 0.2),
-        "interpolation": "bilinear",
-        "crop_pct": 1.0,
-        "crop_mode": "squash",
-    }
-    save_for_hf(model, str(folder), safe_serialization=True, data_config=data)
-    (folder / "pytorch_model.bin").unlink(missing_ok=True)
+def selected(tmp_path_factory) -> Path:
+    """A saved fusion of a tiny network and local features."""
+    folder = tmp_path_factory.mktemp("selected") / "selected"
+    network = Embedding("tiny", "k", {ANY: Encoding("test_resnet", "random", 64)})
+    local = LocalFeatures(Matching(thresholds=(0.6,)))
+    fused = Fusing(Fusion(parts=("SIFT", "tiny")), (local, network))
+    save(SavedMethod(fused, Images(short_px=96)), folder)
     return folder

@@ -123,12 +123,12 @@ def test_a_study_can_be_looked_at_while_it_runs(spoilt, tmp_path: Path) -> None:
     assert "planned methods have not run yet" in page
 
 
-def test_the_winner_is_registered_in_a_local_store_too(leave, winner, tmp_path: Path) -> None:
-    study = leave(tmp_path, trials=1, winner=winner)
+def test_the_selected_method_is_registered_in_a_local_store_too(leave, selected, tmp_path: Path) -> None:
+    study = leave(tmp_path, trials=1, selected=selected)
     store = Store.existing(study.uri, None)
-    found = store.client.get_model_version_by_alias("quickstart", "winner")
+    found = store.client.get_model_version_by_alias("quickstart", "selected")
     model = Path(found.source.removeprefix("file://"))
     assert (model / "MLmodel").is_file()
-    assert [path.name for path in model.rglob("*.safetensors")] == ["model.safetensors"]
+    assert [path.name for path in model.rglob("*.safetensors")] == ["0.safetensors"]
     assert not [path for path in model.rglob("*") if path.suffix in (".pkl", ".pickle", ".bin")]
     assert fetch_study(study.uri, None, tmp_path / "fetched").problems == ()

@@ -3,11 +3,13 @@
 from dataclasses import replace
 from xml.etree import ElementTree
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from reid_ray.evaluation.calibration import answers_calibration
 from reid_ray.evaluation.intervals import mcnemar, wilson
 from reid_ray.evaluation.metrics import summarise
+from reid_ray.evaluation.quality import probability_figures
 from reid_ray.reporting.page import write_report
 from reid_ray.reporting.sections import fusion, shortlists
 from reid_ray.reporting.sections.section import Subject
@@ -38,6 +40,9 @@ def joined(record: StudyRecord) -> StudyRecord:
     wrong = table.index[(table["domain"] == "seen") & ~table["correct"]][:20]
     table.loc[wrong, ["correct", "first_correct"]] = [True, 1]
     table["top_scores"] = [[0.5, 0.25]] * len(table)
+    sure = np.random.default_rng(0).uniform(size=(4, len(table)))
+    table["probability"], table["unknown_probability"] = 0.8 * sure[0], 0.2 * sure[1]
+    table["withheld_probability"], table["withheld_unknown"] = 0.5 * sure[2], 0.5 * sure[3]
     fused = Result(
         key="fused",
         method="both",
@@ -45,10 +50,16 @@ def joined(record: StudyRecord) -> StudyRecord:
         family="fusion",
         scope=sift.result.scope,
         params={"parts": "SIFT + winner", "shortlist": "winner", "candidates": 20},
-        metrics=summarise(table) | answers_calibration(table),
+        metrics=summarise(table) | probability_figures(table),
     )
     late = [MethodRecord(few, sift.predictions, []), MethodRecord(fused, table, [])]
     return replace(record, methods=[*record.methods, *late])
+
+
+def fused_table(record: StudyRecord) -> pd.DataFrame:
+    table = next(one.predictions for one in record.methods if one.result.key == "fused")
+    assert table is not None
+    return table
 
 
 def test_a_row_per_length_with_wilsons_interval_and_the_length_in_use(joined: StudyRecord) -> None:
@@ -99,8 +110,16 @@ def test_the_page_tells_of_both_and_leaves_them_out_of_a_study_without(
     page = write_report(joined, tmp_path / "with").read_text()
     assert 'id="fusion"' in page
     assert 'id="shortlists"' in page
-    said = f"{0.5:.0%}".rstrip("%")
-    assert f'<td class="num">{said}.0</td>' in page
+    assert 'id="probabilities"' in page
+    judged = pd.read_csv(tmp_path / "with" / "probabilities.csv").set_index(["method", "domain"])
+    expected = probability_figures(fused_table(joined))
+    for domain in ("seen", "unseen"):
+        for name in ("brier", "constant", "auroc", "named_at_95"):
+            assert judged.loc[("both", domain), name] == pytest.approx(
+                expected[f"{domain}/probability/{name}"]
+            )
+            shown = judged.loc[("both", domain), "brier"]
+            assert f'<td class="num">{shown:.3f}</td>' in page
     assert (tmp_path / "with" / "shortlists.csv").read_text().count("SIFT-20") == 6
     assert (tmp_path / "with" / "fusion.csv").read_text().count("both") == 4
     plain = Subject(record)

@@ -1,4 +1,4 @@
-"""A real MLflow server over HTTP, with passwords: a study goes in, its report and its winner come out."""
+"""A real MLflow server over HTTP, with passwords: a study goes in, its report and its method come out."""
 
 import json
 import os
@@ -16,8 +16,6 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-import timm
-import torch
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
@@ -31,13 +29,14 @@ from faulty import write_record
 
 _PREDICT = """
 import json, sys
-import numpy as np, mlflow
+import mlflow
 mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pyfunc.load_model("models:/quickstart@winner")
-photo = np.load("photo.npy")
-vectors = [model.predict(["photo.png", "photo.png"])[0], model.predict(photo[None])[0]]
-assert "reid_ray" not in sys.modules
-print(json.dumps([vector.tolist() for vector in vectors]))
+model = mlflow.pyfunc.load_model("models:/quickstart@selected")
+outputs = [one.name for one in model.metadata.signature.outputs]
+table = model.predict(["new.png", "known/b/1.png"], params={"reference": "known", "candidates": 2})
+assert list(table.columns) == outputs
+assert "ray" not in sys.modules
+print(table.to_json(orient="records"))
 """
 
 
@@ -123,8 +122,8 @@ def _wait(address: str, log: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def study(leave, server, winner, tmp_path_factory):
-    return leave(tmp_path_factory.mktemp("left"), trials=1, uri=server, winner=winner)
+def study(leave, server, selected, tmp_path_factory):
+    return leave(tmp_path_factory.mktemp("left"), trials=1, uri=server, selected=selected)
 
 
 def test_the_report_comes_back_byte_for_byte(study, tmp_path: Path) -> None:
@@ -134,32 +133,38 @@ def test_the_report_comes_back_byte_for_byte(study, tmp_path: Path) -> None:
     assert {file.name: file.read_bytes() for file in page.parent.iterdir()} == study.report_bytes()
 
 
-def test_the_winner_loads_without_pickle_or_this_package_and_gives_timms_vectors(
-    study, tmp_path: Path
-) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (70, 110, 3), dtype=np.uint8)
-    np.save(tmp_path / "photo.npy", pixels)
-    Image.fromarray(pixels).save(tmp_path / "photo.png")
-    environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONPATH": ""}
+def test_the_registered_model_names_animals_without_pickle_and_without_ray(study, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for animal in "abc":
+        coat = np.kron(rng.integers(0, 256, (24, 28, 3)), np.ones((5, 5, 1)))
+        (tmp_path / "known" / animal).mkdir(parents=True)
+        for number in range(4):
+            noisy = np.clip(coat + rng.normal(0, 12, coat.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(tmp_path / "known" / animal / f"{number}.png")
+        if animal == "c":
+            Image.fromarray(noisy[4:, 6:]).save(tmp_path / "new.png")
+    environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     command = [sys.executable, "-c", _PREDICT, study.uri]
     told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
-    model = timm.create_model(f"local-dir:{study.folder.winner_path}", pretrained=True, num_classes=0).eval()
-    prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-    with torch.inference_mode():
-        features = model(prepare(Image.fromarray(pixels))[None])[0].numpy()
-    expected = features / np.linalg.norm(features)
-    for vector in json.loads(told.stdout.splitlines()[-1]):
-        np.testing.assert_allclose(vector, expected, atol=1e-6)
+    table = json.loads(told.stdout.splitlines()[-1])
+    assert [(row["photo"], row["rank"]) for row in table] == [
+        ("new.png", 1),
+        ("new.png", 2),
+        ("known/b/1.png", 1),
+        ("known/b/1.png", 2),
+    ]
+    assert [row["identity"] for row in table if row["rank"] == 1] == ["c", "b"]
+    assert table[2]["reference"] == "b/1.png"  # the query is a file of the gallery: it is its own best match
 
 
 def test_copying_again_registers_no_second_version(study) -> None:
     store = Store.open(study.uri, study="quickstart", artifacts=study.report)
     store.sync_summary(study.folder, report=study.report, description="again")
     (version,) = store.client.search_model_versions("name = 'quickstart'")
-    winner = study.folder.load().study["winner"]
+    selected = study.folder.load().study["selected"]
     run = store.client.get_run(version.run_id)
-    assert run.data.tags["reid_ray.trial"] == winner
+    assert run.data.tags["reid_ray.trial"] == selected
     assert run.data.tags["reid_ray.chosen"] == "true"
     made = [f"models:/{item.model_id}" for item in run.outputs.model_outputs]
     assert made == [version.source]

@@ -116,6 +116,25 @@ def test_the_verdict_says_what_the_tables_say(record, page):
     assert "2 photos could not be used" in text
 
 
+def test_the_headline_is_the_share_of_right_answers(record, page):
+    """Counted anew from the answers of the best method, and read from the page."""
+    text = re.sub(r"[\s\u00a0]+", " ", "".join(Outline(page).text))
+    chosen = record.study["winner"]
+    shares = {}
+    for one in record.methods:
+        if one.predictions is None or one.result.kind not in ("trial", "baseline"):
+            continue
+        if one.result.kind == "trial" and one.result.key != chosen:
+            continue
+        seen = one.predictions[one.predictions["domain"] == "seen"]
+        known = seen[seen["known"].astype(bool)]
+        shares[one.result.method] = 100 * (known["predicted"] == known["identity"]).mean()
+    best = max(shares, key=lambda name: shares[name])
+    expected = f"On seen species, {best} names the right animal for {shares[best]:.1f} %"
+    assert expected in text
+    assert f"Best on seen species {shares[best]:.1f} %" in re.sub(r"\s+", " ", text)
+
+
 def test_single_animals_are_those_of_the_method_that_the_verdict_calls_best(record, tmp_path):
     trials = {
         m.result.key: m.result.metrics.get("seen/top1")

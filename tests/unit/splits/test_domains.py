@@ -5,7 +5,8 @@ import pytest
 from split_rows import rows_of
 
 from reid_ray.config.transfer import VARIANTS, Variant
-from reid_ray.splits.domains import learned_from, variant_rows, withheld
+from reid_ray.splits.domains import variant_rows, withheld
+from reid_ray.splits.learnable import trained_on
 
 DATASETS = {"cows": "cattle", "bulls": "cattle", "zebra": "equid", "whale": "whale"}
 WITHHELD: dict[Variant, set[str]] = {
@@ -33,14 +34,14 @@ def test_each_variant_learns_from_what_is_left(variant: Variant) -> None:
     rows = variant_rows(herd(), ["cows"], variant)
     left = {"cows", "bulls", "zebra"} - WITHHELD[variant]
     expected = {f"{name}/{photo:03}" for name in left for photo in (0, 1)}
-    assert set(rows.loc[learned_from(rows), "key"]) == expected
+    assert set(rows.loc[trained_on(rows), "key"]) == expected
     assert set(rows.loc[rows["validation"], "key"]) == {f"{name}/002" for name in left}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_identity_of_the_withheld_datasets_is_in_train(variant: Variant) -> None:
     rows = variant_rows(herd(), ["cows"], variant)
-    trained = rows[learned_from(rows)]
+    trained = rows[trained_on(rows)]
     animals = set(trained["dataset"] + "/" + trained["identity"])
     assert not animals & {f"{name}/a" for name in WITHHELD[variant] | {"whale"}}
 
@@ -71,5 +72,5 @@ def test_groups_of_single_photos_count_where_a_dataset_holds_several_species() -
     rows = herd()
     rows.loc[rows["key"].isin(["zebra/000", "zebra/002"]), "group"] = "cattle"
     seen = variant_rows(rows, ["cows"], "other_domains")
-    assert list(seen.loc[learned_from(seen), "key"]) == ["zebra/001"]
+    assert list(seen.loc[trained_on(seen), "key"]) == ["zebra/001"]
     assert not seen["validation"].any()

@@ -10,7 +10,7 @@ from reid_ray.config.tune import Study
 from reid_ray.errors import ConfigError
 from reid_ray.on_ray.training.asha import write_stopped
 from reid_ray.runs.study import StudyFolder
-from reid_ray.splits.domains import learned_from
+from reid_ray.splits.learnable import trained_on
 from reid_ray.studies.planning import StudyPlan, plan_study
 from reid_ray.studies.transfer import adopt, plan_transfer, refuse_empty
 from reid_ray.studies.trial import Plan
@@ -72,7 +72,7 @@ def test_the_winner_is_trained_once_per_variant_on_what_is_left() -> None:
     ]
     for plan in plans:
         trained = plan.within(photos())
-        assert set(trained.loc[learned_from(trained), "dataset"]) == set(plan.trained_on)
+        assert set(trained.loc[trained_on(trained), "dataset"]) == set(plan.trained_on)
         assert list(trained.loc[trained["split"] == "query", "key"]) == ["north/2"]
 
 

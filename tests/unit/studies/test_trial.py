@@ -95,3 +95,18 @@ def test_divergence_is_known_to_all_workers_and_written_by_the_first(
     assert first.status == "diverged"
     with pytest.raises(AssertionError):
         ends_with(Diverged("nan"), tmp_path / "1", monkeypatch, Worker(rank=1, world=2))
+
+
+def test_two_collections_animals_of_one_name_are_two_classes() -> None:
+    rows = pd.DataFrame(
+        {
+            "dataset": ["zebra"] * 3 + ["owl"] * 3,
+            "identity": ["a", "a", "b", "a", "a", "c"],
+            "split": "reference",
+            "validation": False,
+            "domain": "seen",
+        }
+    )
+    labels = module.training_set(rows, PreparedImages.pack([np.zeros((2, 2, 3), np.uint8)] * 6)).labels
+    assert len(set(labels.tolist())) == 4
+    assert labels[0] == labels[1] != labels[3] == labels[4]

@@ -1,0 +1,93 @@
+"""`identify` answers as the study said the method does, photo by photo, whatever kind of method it is."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_study import Done, done  # noqa: F401  (the fixture)
+
+from reid_ray.config.identify import IdentifyRun
+from reid_ray.on_ray.identify import identify
+from reid_ray.on_ray.retrieval import bench
+from reid_ray.progress import Display
+from reid_ray.runs.study import StudyFolder
+from reid_ray.studies.export import export_selected
+from reid_ray.studies.methods_of import method_of, plan_dependent
+from reid_ray.studies.planning import plan_study
+
+pytestmark = pytest.mark.ray
+
+
+def folders_of(rows: pd.DataFrame, collection: str, to: Path) -> None:
+    """Known animals in a folder each, below other names than the study's, and the queries."""
+    part = rows[rows["dataset"] == collection]
+    for row in part.itertuples():
+        known = row.split == "reference"
+        where = to / "known" / row.identity if known else to / "new"
+        name = f"{len(part) - row.Index:05d}-{Path(row.path).name}"
+        where.mkdir(parents=True, exist_ok=True)
+        target = where / (name if known else f"{row.image_id}{Path(row.path).suffix}")
+        shutil.copy(Path(row.root) / row.path, target)
+
+
+@pytest.mark.parametrize("collection", ["zebra", "giraffe"])
+@pytest.mark.parametrize("name", ["SIFT", "SIFT-few", "fused", "winner", "test_resnet untrained"])
+def test_identify_answers_as_the_study_did(
+    done: Done,  # noqa: F811
+    name: str,
+    collection: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record, study = done.outcome.record, done.study
+    folder = StudyFolder(done.folder / "runs" / "small")
+    stages = plan_study(study, record.rows)
+    winner = next(plan for plan in stages.trials if plan.key == record.study["winner"])
+    dependent = plan_dependent(study, stages, winner, record.rows, folder)
+    wanted = winner.key if name == "winner" else None
+    one = next(m for m in record.methods if m.result.key == wanted or m.result.method == name)
+    kept = tmp_path / "kept"
+    shutil.move(folder.selected_path, kept)
+    try:
+        method = method_of(one.result.key, stages, dependent, folder)
+        export_selected(study, folder, method, one.result, stages, record.rows)
+        shutil.move(folder.selected_path, tmp_path / "moved")
+    finally:
+        shutil.move(kept, folder.selected_path)
+    folders_of(record.rows, collection, tmp_path)
+    run = IdentifyRun.parse(
+        {
+            "reference": {"source": "folder", "name": "reference", "root": str(tmp_path / "known")},
+            "query": {"source": "folder", "name": "query", "root": str(tmp_path / "new")},
+            "method": str(tmp_path / "moved"),
+            "images": study.data.images.model_dump(mode="json"),
+            "storage": str(tmp_path / "runs"),
+        },
+        where="test",
+    )
+    tuned: list[str] = []
+    spread = bench.RayBench.run
+
+    def watched(self, requests, *shared, folder=None):
+        tuned.extend(each for each in requests if each.startswith(("tuning", "pairs")))
+        return spread(self, requests, *shared, folder=folder)
+
+    monkeypatch.setattr(bench.RayBench, "run", watched)
+    found = identify(run, display=Display())
+    assert not tuned  # nothing is chosen or fitted again on the study's own references
+    said = {
+        Path(found.rows["path"].iloc[answer.row]).stem: answer for answer in found.answers("test").answers
+    }
+    predictions = one.predictions
+    assert predictions is not None
+    image_id = record.rows.set_index("key")["image_id"]
+    own = predictions[predictions["dataset"] == collection]
+    assert len(own) == len(said)
+    for row in own.itertuples():
+        answer = said[str(image_id[row.query])]
+        assert answer.candidates[0].identity == row.predicted
+        if np.isfinite(row.probability):
+            assert answer.candidates[0].probability == pytest.approx(row.probability, abs=1e-5)
+            assert answer.unknown == pytest.approx(row.unknown_probability, abs=1e-5)
