@@ -12,9 +12,10 @@ def act(arguments: argparse.Namespace) -> int:
     import uvicorn
 
     from reid_ray.config.named import results_folder
-    from reid_ray.datasets.understand import Said, understand
-    from reid_ray.reporting.batches import Batches
-    from reid_ray.reporting.review_server import app
+    from reid_ray.datasets.understand import understand
+    from reid_ray.review_app.door import Door
+    from reid_ray.review_app.queue import Batches
+    from reid_ray.review_app.server import MOST_BYTES, app
 
     folder = results_folder(arguments.out)
     said = Said.of(arguments)
@@ -29,8 +30,14 @@ def act(arguments: argparse.Namespace) -> int:
             given += [f"--{flag}", value]
     for setting in arguments.set:
         given += ["--set", setting]
-    print(f"Open http://127.0.0.1:{arguments.port}/ (Ctrl-C ends it; photos and decisions are in {folder})")
-    uvicorn.run(app(Batches(folder, given)), host="127.0.0.1", port=arguments.port, log_level="warning")
+    batches, door = Batches(folder, given), Door(MOST_BYTES)
+    with batches.held():
+        print(
+            f"Open http://127.0.0.1:{arguments.port}/?token={door.token}\n"
+            f"(Ctrl-C ends it; photos and decisions are in {folder}; who has the address can decide)",
+            flush=True,
+        )
+        uvicorn.run(app(batches, door), host="127.0.0.1", port=arguments.port, log_level="warning")
     return 0
 
 

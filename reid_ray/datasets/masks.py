@@ -8,7 +8,7 @@ read counts as none.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -23,6 +23,8 @@ MARGIN = 0.04
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _CHARACTERS = 1 << 20
+_POLYGONS = 1000
+"""Each may fill the whole photo, so thousands would take minutes."""
 
 Mask = NDArray[np.bool_]
 
@@ -34,17 +36,33 @@ def has_mask(row: Mapping[str, Any], *, boxes: bool) -> bool:
 
 
 def read_background(
-    row: Mapping[str, Any], images: Images, *, size_hw: tuple[int, int], boxes: bool
+    row: Mapping[str, Any],
+    images: Images,
+    *,
+    size_hw: tuple[int, int],
+    boxes: bool,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Mask | None:
     """True where the prepared photo of `size_hw` shows background; None where nothing tells.
 
     Args:
         row: with `root`, `path` and any of `mask`, `segmentation`, `bbox`.
         boxes: take the box for the animal where there is no mask; not of photos cut to the box.
+        told: called with a sentence on a mask that cannot be read.
     """
     try:
         animal = _animal(row, boxes=boxes and images.crop != "bbox", max_pixels=images.max_pixels)
-    except (BadImage, ValueError, TypeError, LookupError, OverflowError, OSError, RecursionError, cv2.error):
+    except (
+        BadImage,
+        ValueError,
+        TypeError,
+        LookupError,
+        OverflowError,
+        OSError,
+        RecursionError,
+        cv2.error,
+    ) as error:
+        told(f"{row['path']}: its mask is not used ({' '.join(str(error).split())[:200]})")
         return None
     if animal is None or not animal.any():
         return None
@@ -82,19 +100,34 @@ def _animal(row: Mapping[str, Any], *, boxes: bool, max_pixels: int) -> Mask | N
 
 
 def _from_runs(size: Sequence[int], counts: Sequence[int], *, max_pixels: int) -> Mask:
-    """Lengths of background and animal in turn, column by column."""
-    height, width = (int(side) for side in size)
+    """Lengths of background and animal in turn, column by column.
+
+    Numbers are bounded as Python's integers before anything is computed with them: numpy's wrap around,
+    and lengths whose sum wraps to the right one are written far outside the mask.
+    """
+    height, width = (_whole(side, most=max_pixels) for side in size)
     if height * width > max_pixels:
         raise ValueError(f"a mask of {width} x {height} px")
-    lengths = np.asarray(counts, np.int64)
-    if lengths.sum() != height * width or (lengths < 0).any():
+    lengths = [_whole(count, most=height * width) for count in counts]
+    if sum(lengths) != height * width:
         raise ValueError("run lengths do not fill the mask")
     values = np.arange(len(lengths)) % 2 == 1
     return np.asarray(np.repeat(values, lengths).reshape(width, height).T)
 
 
+def _whole(value: Any, *, most: int) -> int:
+    """A number of a file, 0 to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ValueError(f"{str(value)[:40]}: expected a number from 0 to {most}")
+    if value != int(value):
+        raise ValueError(f"{value}: not a whole number")
+    return int(value)
+
+
 def _from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Mask:
     width, height = size
+    if len(polygons) > _POLYGONS:
+        raise ValueError(f"{len(polygons)} polygons for one animal")
     animal = np.zeros((height, width), np.uint8)
     for polygon in polygons:
         corners = np.asarray(polygon, np.float64).reshape(-1, 2)

@@ -6,6 +6,7 @@ any embedding: places that are met again are found so, without training and in t
 study. At chance it proves no more than that; above chance, methods may have learnt places.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -30,15 +31,23 @@ _WIDTH = 3 * (_SMALL_PX**2 + _BINS)
 
 
 def background_scores(
-    rows: pd.DataFrame, images: PreparedImages, settings: Images, *, boxes: bool
+    rows: pd.DataFrame,
+    images: PreparedImages,
+    settings: Images,
+    *,
+    boxes: bool,
+    told: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """One entry per collection whose photos have masks (or, with `boxes`, boxes) on both sides.
 
     Keys: `dataset`, `photos` that took part, `queries`, `top1` with Wilson's `top1_low` and
         `top1_high`, expected `chance` of the same queries, `beats_chance`: the whole interval is
         above it.
+
+    Args:
+        told: called with a sentence on each mask that cannot be read.
     """
-    described = _describe(rows, images, settings, boxes=boxes)
+    described = _describe(rows, images, settings, boxes=boxes, told=told)
     shown = pd.Series(np.isfinite(described).all(axis=1), rows.index)
     rows = rows.assign(split=rows["split"].where(shown, "none"))
     answers = ranked_answers(rows, partial(_rank, described))
@@ -93,7 +102,7 @@ def describe(pixels: NDArray[np.uint8], background: NDArray[np.bool_]) -> NDArra
 
 
 def _describe(
-    rows: pd.DataFrame, images: PreparedImages, settings: Images, *, boxes: bool
+    rows: pd.DataFrame, images: PreparedImages, settings: Images, *, boxes: bool, told: Callable[[str], None]
 ) -> NDArray[np.float32]:
     """[n, d]; NaN for photos that take no part or have no mask."""
     described = np.full((len(rows), _WIDTH), np.nan, np.float32)
@@ -105,7 +114,7 @@ def _describe(
     def work(item: tuple[int, Any]) -> None:
         place, row = item
         pixels = images[int(place)]
-        background = read_background(row, settings, size_hw=pixels.shape[:2], boxes=boxes)
+        background = read_background(row, settings, size_hw=pixels.shape[:2], boxes=boxes, told=told)
         if background is not None:
             described[place] = describe(pixels, background)
 

@@ -16,9 +16,9 @@ from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Search, Study
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.errors import ReidError, ResourceError, TrialError
-from reid_ray.methods.background import background_scores, background_warning
 from reid_ray.methods.ready import Method
 from reid_ray.methods.selection import select, selected_by_queries
+from reid_ray.on_ray.background import look_at_backgrounds
 from reid_ray.on_ray.cluster.nodes import check_storage
 from reid_ray.on_ray.cluster.reserved import reserved
 from reid_ray.on_ray.cluster.session import Cluster, cluster
@@ -179,13 +179,9 @@ def _open_folder(run: _Run, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: 
 
 def _background(run: _Run, rows: pd.DataFrame, images: PreparedImages) -> None:
     """Whether the background alone tells who it is, where the animal can be masked out."""
-    kind = run.study.data.background
-    if kind == "off":
-        return
-    run.background = background_scores(rows, images, run.study.data.images, boxes=kind == "bbox")
-    for score in run.background:
-        if score["beats_chance"]:
-            run.warn(background_warning(score))
+    run.background, notes = look_at_backgrounds(run.study.data, rows, images)
+    for note in notes:
+        run.warn(note)
 
 
 def _write_study(

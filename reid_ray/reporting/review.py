@@ -52,9 +52,11 @@ def review_page(
     names: Sequence[str],
     *,
     decisions: Mapping[str, str] | None = None,
+    revision: int = 0,
     exports: Sequence[tuple[str, str]] = EXPORTS,
     decided: tuple[int, int] | None = None,
     refused: Sequence[str] = (),
+    alerts: Sequence[str] = (),
 ) -> str:
     """One page as text.
 
@@ -62,9 +64,11 @@ def review_page(
         names: addresses of all pages.
         decisions: what was decided on photos by path, for a page with a form to decide; None: a page
             to look at.
+        revision: of these decisions, which the form sends back.
         exports: (address, name) of what can be fetched.
         decided: (photos decided on, all photos) of this batch.
         refused: why files were not taken.
+        alerts: sentences on what was not saved or is damaged.
     """
     css = style_sheet()
     return (
@@ -80,9 +84,11 @@ def review_page(
             names=names,
             number=number,
             decisions=decisions,
+            revision=revision,
             exports=exports,
             decided=decided,
             refused=refused,
+            alerts=alerts,
         )
     )
 

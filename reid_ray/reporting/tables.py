@@ -1,6 +1,7 @@
 """The report's tables, as data frames. In: methods of a study. Out: frames for page and CSV."""
 
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from reid_ray.reporting.pooled import Method, candidates, pooled_methods, standi
 from reid_ray.reporting.text import visible
 from reid_ray.runs.study import StudyRecord
 
+_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:[.,][0-9]{1,30})?")
 RANKS = (1, 2, 3, 5, 10, 20)
 HYPER_PARAMETERS = ("backbone", "lr", "margin", "scale", "mining")
 _MEASURES = (
@@ -260,21 +262,33 @@ def to_csv(table: pd.DataFrame) -> str:
     """CSV that a spreadsheet cannot run: text that begins like a formula gets an apostrophe.
 
     Hidden characters, which could begin a line or turn it around, are written as their codes. Only
-    text is touched; negative numbers stay numbers. Floats keep six digits.
+    text is touched, and of it only what is dangerous: `-7` is a number to every spreadsheet. Floats keep six
+    digits. What a program is to read is written by `to_plain_csv`.
     """
     safe = table.copy()
     for column in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[column]):
             safe[column] = [_disarmed(value) for value in safe[column]]
     safe.columns = [_disarmed(str(name)) for name in safe.columns]
+    return to_plain_csv(safe)
+
+
+def to_plain_csv(table: pd.DataFrame) -> str:
+    """CSV for programs: names as they are, so that what is read back is what was written."""
     buffer = io.StringIO()
-    safe.to_csv(buffer, index=False, float_format="%.6g", lineterminator="\n")
+    table.to_csv(buffer, index=False, float_format="%.6g", lineterminator="\n")
     return buffer.getvalue()
 
 
 def _disarmed(value: Any) -> Any:
-    """Spreadsheets run what begins with one of these, also after blanks or line ends."""
+    """Spreadsheets run what begins with one of these, also after blanks or line ends; numbers they do not."""
     if not isinstance(value, str):
         return value
     text = visible(value)
-    return f"'{text}" if text.strip().startswith(("=", "+", "-", "@")) else text
+    if _NUMBER.fullmatch(text):
+        return text
+    return (
+        f"'{text}"
+        if text.strip().startswith(("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"))
+        else text
+    )

@@ -4,8 +4,8 @@ import unicodedata
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories without a shape: controls, direction marks, private use, unassigned."""
-_KEPT = {"\n", "\t", "\u200d", "\u00ad"}
-"""Line ends and tabs of our own text; joiners that scripts and emoji need; soft hyphens."""
+_KEPT = {"\n", "\t", "\u200c", "\u200d", "\u00ad"}
+"""Line ends and tabs of our own text; (non-)joiners that Persian and emoji need; soft hyphens."""
 
 
 def visible(text: str) -> str:

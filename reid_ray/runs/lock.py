@@ -12,8 +12,8 @@ from reid_ray.errors import StorageError
 
 
 @contextmanager
-def only_one(study: Path) -> Iterator[None]:
-    """Hold the study's lock, a hidden file beside its folder, while the block runs.
+def only_one(study: Path, *, busy: str = "study {} is being run already") -> Iterator[None]:
+    """Hold the lock of a study's folder, or of another, a hidden file beside it, while the block runs.
 
     The system takes it from a process that ends in any way. Where the storage has no locks, there is
     none.
@@ -33,7 +33,7 @@ def only_one(study: Path) -> Iterator[None]:
         if not _taken(handle):
             holder = os.pread(handle, 200, 0).decode("utf-8", "replace") or "another process"
             raise StorageError(
-                f"study {study.name} is being run already, by {holder}; wait for it or end it, or give "
+                f"{busy.format(study.name)}, by {holder}; wait for it or end it, or give "
                 "this one another name"
             )
         yield

@@ -80,6 +80,15 @@ def test_a_mask_is_cut_like_its_photo(row):
         "[[1]]",
         '{"size": [60, 80], "counts": [3]}',
         '{"size": [60, 80], "counts": "PYc1"}',
+        '{"size": [60, 80], "counts": [4611686018427387904, 4611686018427387904, 4611686018427387904, '
+        "4611686018427387904, 2400, 2400]}",  # 4 x 2^62 is 0 in 64 bits
+        '{"size": [60, 80], "counts": [18446744073709551616, 4800]}',
+        '{"size": [60, 80], "counts": [-10, 4810]}',
+        '{"size": [60, 80], "counts": [2400.5, 2399.5]}',
+        '{"size": [60, 80], "counts": [NaN, 4800]}',
+        '{"size": [1e308, 1e308], "counts": [4800]}',
+        '{"size": [4294967296, 4294967296], "counts": [0]}',
+        "[" + ",".join(["[0, 0, 9, 0, 9, 9]"] * 1001) + "]",
         '[["x", 1]]',
         "7",
         "[" * 100_000,
@@ -99,3 +108,10 @@ def test_an_empty_or_full_mask_tells_nothing(row, tmp_path):
 def test_a_photo_without_anything_has_no_mask(row):
     assert not has_mask(row | {"mask": "", "segmentation": "", "bbox": None}, boxes=True)
     assert read_background(row, FULL, size_hw=(40, 53), boxes=True) is None
+
+
+def test_a_mask_that_is_refused_is_told_with_its_photo(row):
+    told: list[str] = []
+    row = row | {"segmentation": '{"size": [60, 80], "counts": [4611686018427387904, 4800]}'}
+    assert read_background(row, FULL, size_hw=(40, 53), boxes=True, told=told.append) is None
+    assert told == ["photo.png: its mask is not used (4611686018427387904: expected a number from 0 to 4800)"]

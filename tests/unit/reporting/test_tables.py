@@ -236,11 +236,24 @@ def test_every_answer_of_competing_methods_is_exported(record):
     assert table["best_reference_path"].tolist() == paths[table["best_reference"]].tolist()
 
 
-@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\n@"])
+@pytest.mark.parametrize(
+    "text", ["=cmd|' /C calc'!A0", "+1+A1", "-1-cmd", "-", "@SUM(A1)", "\uff1d1", "\t=1", " =1", "\n@"]
+)
 def test_a_spreadsheet_cannot_run_text_from_data(text):
     back = pd.read_csv(io.StringIO(tables.to_csv(pd.DataFrame({"a": [text], "n": [-1.5]}))))
     assert back["a"].iloc[0] == f"'{text}"
     assert back["n"].iloc[0] == -1.5
+
+
+@pytest.mark.parametrize("text", ["-7", "+7", "-7.5", "-7,5", "می\u200cشود"])
+def test_names_that_no_spreadsheet_runs_stay_as_they_are(text):
+    assert tables.to_csv(pd.DataFrame({"a": [text]})) == pd.DataFrame({"a": [text]}).to_csv(index=False)
+
+
+@pytest.mark.parametrize("text", ["-7", "=1", "'x", "a\u202eb", "0012", "\t=1"])
+def test_a_plain_table_is_read_back_as_it_was(text):
+    back = pd.read_csv(io.StringIO(tables.to_plain_csv(pd.DataFrame({"a": [text]}))), dtype=str)
+    assert back["a"].iloc[0] == text
 
 
 def test_names_of_columns_are_disarmed_too():

@@ -17,8 +17,9 @@ from test_browser import CHROMIUM, RULES, axe, browser  # noqa: F401  (a fixture
 
 from reid_ray.datasets.understand import understand
 from reid_ray.reporting.answers import write_answers
-from reid_ray.reporting.batches import Batches
-from reid_ray.reporting.review_server import app
+from reid_ray.review_app.door import Door
+from reid_ray.review_app.queue import Batches
+from reid_ray.review_app.server import MOST_BYTES, app
 from reid_ray.runs import files
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (apt-get install chromium)")
@@ -27,21 +28,22 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (apt-get i
 class Quick(Batches):
     """Answers that were made beforehand stand in for the process that names, which is tested apart."""
 
-    async def _name(self, name: str) -> None:
+    async def _name(self, name: str) -> int:
         folder = self.folder / name
         (folder / "log.txt").write_text("looking\n")
         write_answers(answers(), folder / "answers")
         files.write_json(folder / "answers" / "cards.json", cards(answers()))
+        return 0
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[str, Batches]]:
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        batches = Quick(tmp_path / "review", [])
-        server = uvicorn.Server(uvicorn.Config(app(batches), log_level="error"))
+        batches, door = Quick(tmp_path / "review", []), Door(MOST_BYTES)
+        server = uvicorn.Server(uvicorn.Config(app(batches, door), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", batches
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/?token={door.token}", batches
         server.should_exit = True
         thread.join(20)
 

@@ -1,0 +1,116 @@
+"""The server's pages and what their forms say. In: batches. Out: HTML; decisions by path."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from reid_ray.reporting.html import environment, policy, style_sheet
+from reid_ray.reporting.review import pages_of, review_page
+from reid_ray.review_app.decisions import Decisions
+from reid_ray.review_app.queue import CONFIRMED, FOR_SPREADSHEETS, Batches
+
+MOST_NAME = 200
+"""Characters of an animal's name that is typed."""
+
+
+def start_page(batches: Batches, *, most: int) -> str:
+    """All batches, and a form for more; `most` files at a time."""
+    names = batches.names()
+    shown = [(name, batches.state(name), _count(batches, name)) for name in names]
+    return _render(
+        "server.html.j2",
+        batches=shown,
+        problems=[problem for name in names for problem in batches.journal(name).problems()],
+        forms=True,
+        refresh=0,
+        most=most,
+        kept=str(batches.folder / CONFIRMED),
+        spreadsheet=FOR_SPREADSHEETS,
+    )
+
+
+def waiting_page(batches: Batches, name: str, *, state: str, log: Sequence[str]) -> str:
+    """How far a batch is, or why it failed."""
+    failed = state == "failed"
+    return _render(
+        "waiting.html.j2", name=name, state=state, log=log, forms=failed, refresh=0 if failed else 3
+    )
+
+
+def batch_page(batches: Batches, name: str, page: int, *, refused: Mapping[str, str] | None = None) -> str:
+    """Answers with a form to decide.
+
+    Args:
+        refused: decisions that were not saved, as somebody else had decided: by path, what holds.
+
+    Raises:
+        StorageError: the batch's answers are damaged.
+    """
+    answers, cards = batches.answers(name)
+    pages = pages_of(answers, cards)
+    journal = batches.journal(name)
+    revision = journal.revision()
+    meanwhile = [
+        f"{path}: another page saved {_said(what)} after this one was opened, so your decision was not "
+        "saved; decide again if it is wrong"
+        for path, what in (refused or {}).items()
+    ]
+    return review_page(
+        answers,
+        pages,
+        min(max(page, 1), len(pages)) - 1,
+        [f"./?page={place + 1}" for place in range(len(pages))],
+        decisions=journal.holds(revision),
+        revision=revision,
+        exports=[
+            (CONFIRMED, CONFIRMED),
+            (FOR_SPREADSHEETS, "the same for spreadsheets"),
+            ("../../", "all batches"),
+        ],
+        decided=_count(batches, name),
+        refused=batches.refused(name),
+        alerts=meanwhile + journal.problems(),
+    )
+
+
+def decided_in(form: Mapping[str, Any], photos: set[str]) -> Decisions:
+    """Decisions on photos of this batch; a name that was typed counts before a choice."""
+    decided = {}
+    for path in photos:
+        if path in form:
+            decided[path] = str(form[path])[: MOST_NAME + 3]
+        if typed := str(form.get(f"other:{path}", "")).strip()[:MOST_NAME]:
+            decided[path] = f"is:{typed}"
+    return {
+        path: what
+        for path, what in decided.items()
+        if what in ("", "unknown") or (what.startswith("is:") and len(what) > 3)
+    }
+
+
+def of_all_photos(decided: Decisions, cards: Sequence[Mapping[str, Any]]) -> Decisions:
+    """What was decided on a card's first photo holds for those that it shows together with it."""
+    for card in cards:
+        for other in card.get("more", ()):
+            if card["path"] in decided:
+                decided[other["path"]] = decided[card["path"]]
+    return decided
+
+
+def _said(what: str) -> str:
+    return {"": "no decision", "unknown": "nobody known"}.get(what, what[3:])
+
+
+def _count(batches: Batches, name: str) -> tuple[int, int]:
+    """(decided, photos)."""
+    return len(batches.decisions(name)), len(batches.photos(name))
+
+
+def _render(template: str, *, forms: bool, refresh: int, **values: Any) -> str:
+    css = style_sheet()
+    return (
+        environment()
+        .get_template(template)
+        .render(css=Markup(css), policy=policy(css, forms=forms), refresh=refresh, **values)
+    )
