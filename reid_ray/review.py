@@ -12,7 +12,7 @@ def act(arguments: argparse.Namespace) -> int:
     import uvicorn
 
     from reid_ray.config.named import results_folder
-    from reid_ray.datasets.understand import understand
+    from reid_ray.datasets.understand import Said, understand
     from reid_ray.review_app.door import Door
     from reid_ray.review_app.queue import Batches
     from reid_ray.review_app.server import MOST_BYTES, app
@@ -21,9 +21,8 @@ def act(arguments: argparse.Namespace) -> int:
     said = Said.of(arguments)
     given = _forwarded(arguments)
     for reference in arguments.reference:
-        understand(
-            Path(reference).expanduser(), said=said
-        )  # what is wrong with it is told now, not after photos came
+        # What is wrong with it is told now, not after photos came.
+        understand(Path(reference).expanduser(), said=said)
         given += ["--reference", str(Path(reference).expanduser().absolute())]
     for flag in ("model", "local"):
         if value := getattr(arguments, flag):

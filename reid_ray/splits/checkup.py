@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from reid_ray.config.collections import advice
-from reid_ray.config.datasets import Data, Images
+from reid_ray.config.datasets import Data, Dataset, HerdDataset, Images
 from reid_ray.datasets import schema
 from reid_ray.datasets.catalogue import LoadedRows, expected_rows, root_of
 from reid_ray.datasets.images import BadImage, content_hash, decode, prepare, read_bytes

@@ -30,12 +30,10 @@ _ROOM = 0.8  # of a machine's memory; libraries and photos have the rest
 def forecast(study: Study) -> str:
     """A table of collections, the list of trials, and estimates of memory."""
     study, left_out = present(study)
-    loaded = expected_rows(study.data, made=results_folder(study.storage) / "herd")
-    rows, findings = assign(loaded.rows, study.data.split, study.data.unseen)
+    loaded, (rows, findings), odd = plausible(study.data, made=results_folder(study.storage) / "herd")
     not_run = look_for_weights(study)
     lines = [f"Study {study.name}, {study.scope}", "", *_collections(rows), ""]
-    lines += [f"note: {finding.text}" for finding in findings]
-    lines += [f"note: {sentence}" for sentence in left_out]
+    lines += [f"note: {text}" for text in (*odd, *(finding.text for finding in findings), *left_out)]
     if len(loaded.quarantine):
         lines.append(f"note: {len(loaded.quarantine)} rows put aside before decoding")
     lines += [*_trials(study, rows), "", *_models(study), *_matching(study, rows)]

@@ -178,22 +178,14 @@ def test_towers_of_their_true_size_embed_a_photo(
 
     from reid_ray.datasets.prepared import PreparedImages
     from reid_ray.embedding import embed as embedding
-    from reid_ray.embedding.encoding import Model
+    from reid_ray.embedding.encoding import Encoding
 
     # Drawn flat instead of by the inverse error function, which takes most of the time.
     quick = lambda tensor, mean, std, a, b: tensor.uniform_(-std, std)  # noqa: E731
     monkeypatch.setattr(weight_init, "_trunc_normal_", quick)
     monkeypatch.setattr(embedding, "precision", lambda _: "bf16")
     found = find(Pretrained.parse({"name": name, "weights": "random"}, where="test"))
-    made = Model.build(
-        name,
-        found.architecture,
-        weights="random",
-        px=found.input_px,
-        seed=0,
-        store=tmp_path,
-        device=torch.device("cpu"),
-    )
+    made = Encoding(found.architecture, "random", found.input_px).build(tmp_path, "cpu")
     size = sum(parameter.numel() for parameter in made.encoder.parameters()) / 1e6
     assert size == pytest.approx(parameters, abs=0.1)
     photo = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)

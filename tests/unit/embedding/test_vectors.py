@@ -11,7 +11,7 @@ from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding import embed as embedding
 from reid_ray.embedding.backbones import build
 from reid_ray.embedding.embed import _squash_bicubic, batch_size, embed
-from reid_ray.embedding.encoding import Model
+from reid_ray.embedding.encoding import Encoding, Model
 from reid_ray.embedding.model import Encoder
 from reid_ray.embedding.vectors import VectorStore, photo_keys
 
@@ -25,8 +25,10 @@ def images() -> PreparedImages:
 
 
 def make(store: Path, **changes: object) -> Model:
-    options = {"weights": "random", "px": 48, "seed": 0, "store": store, "device": CPU}
-    return Model.build("tiny", "test_resnet", **(options | changes))  # type: ignore[arg-type]
+    options = {"weights": "random", "input_px": 48, "seed": 0} | changes
+    options |= {"input_px": options.pop("px")} if "px" in options else {}
+    device = options.pop("device", CPU)
+    return Encoding("test_resnet", **options).build(store, device)  # type: ignore[arg-type]
 
 
 def count_photos(monkeypatch: pytest.MonkeyPatch) -> list[int]:
