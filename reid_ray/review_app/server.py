@@ -16,7 +16,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 
-from reid_ray.datasets.folder import SUFFIXES
+from reid_ray.datasets.kinds import SUFFIXES
 from reid_ray.errors import StorageError
 from reid_ray.reporting.tables import to_csv, to_plain_csv
 from reid_ray.review_app.decisions import LAST
