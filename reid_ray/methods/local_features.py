@@ -180,13 +180,12 @@ class LocalFeatures:
     def _prepare(self, gallery: Gallery, bench: Bench, learnt: Learnt | None, folder: Path | None) -> Ready:
         work = None if folder is None else folder / "chunks" / self.work_key(gallery)
         if learnt is None:
-            number, references, tuned = self._choose(gallery, bench, work)
+            number, (references, queries), tuned = self._choose(gallery, bench, work)
         else:
-            number, chosen = _chosen(learnt, self.config)
-            references = self.searched(gallery, bench, self.extractors[number])
+            number, chosen = _chosen(learnt)
+            references, queries = self.sides(gallery, bench, self.extractors[number])
             tuned = [chosen, chosen]
         config = self.config.model_copy(update={"extractor": self.extractors[number]})
-        queries = bench.features(gallery.photos, config).take(gallery.queries)
         settings = (tuned[0][0].setting, tuned[0][1].setting)
         kept = self._kept(gallery, config, settings, folder)
         scorer = LocalScorer(config, references, queries, settings, kept)
@@ -204,16 +203,18 @@ class LocalFeatures:
             work=work,
         )
 
-    def searched(self, gallery: Gallery, bench: Bench, extractor: Extractor) -> References:
-        """The references' side by one extractor."""
+    def sides(self, gallery: Gallery, bench: Bench, extractor: Extractor) -> tuple[References, Features]:
+        """The references and the query photos by one extractor."""
         config = self.config.model_copy(update={"extractor": extractor})
-        features = bench.features(gallery.photos, config).take(np.arange(gallery.references))
-        return References(
-            Packed.of(features).sketched(),
+        features = bench.features(gallery.photos, config)
+        searched = features.take(np.arange(gallery.references))
+        references = References(
+            Packed.of(searched).sketched(),
             gallery.labels_g,
             gallery.encounters_g,
-            features if self.config.verify else None,
+            searched if self.config.verify else None,
         )
+        return references, features.take(gallery.queries)
 
     @property
     def extractors(self) -> tuple[Extractor, ...]:
@@ -222,14 +223,14 @@ class LocalFeatures:
 
     def _choose(
         self, gallery: Gallery, bench: Bench, work: Path | None
-    ) -> tuple[int, References, list[TunedPair]]:
-        """The extractor (its number) and the settings that name most references rightly, leave-one-out."""
-        best: tuple[int, References, list[TunedPair]] | None = None
+    ) -> tuple[int, tuple[References, Features], list[TunedPair]]:
+        """The extractor (its number) and the settings that name most references rightly, with both sides."""
+        best: tuple[int, tuple[References, Features], list[TunedPair]] | None = None
         for number, extractor in enumerate(self.extractors):
-            references = self.searched(gallery, bench, extractor)
-            tuned = tune(self.config, references, gallery, bench, work, extractor=number)
+            sides = self.sides(gallery, bench, extractor)
+            tuned = tune(self.config, sides[0], gallery, bench, work, extractor=number)
             if best is None or tuned[0][0].best > best[2][0][0].best:
-                best = number, references, tuned
+                best = number, sides, tuned
         assert best is not None
         return best
 
@@ -338,7 +339,7 @@ def chosen_params(config: Matching, tuned: tuple[Tuned, Tuned], *, several: bool
     return first | other
 
 
-def _chosen(learnt: Learnt, config: Matching) -> tuple[int, tuple[Tuned, Tuned]]:
+def _chosen(learnt: Learnt) -> tuple[int, tuple[Tuned, Tuned]]:
     first, second = (
         Tuned(Setting(**one["setting"]), tuple(one["top1"]), int(one["looked_up"]))
         for one in learnt["settings"]

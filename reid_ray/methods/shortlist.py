@@ -177,7 +177,7 @@ class Shortlisted:
         work = None if folder is None else folder / "chunks" / self.local.work_key(gallery)
         best: tuple[float, Learnt, Learnt] | None = None
         for number, extractor in enumerate(self.local.extractors):
-            references = self.local.searched(gallery, bench, extractor)
+            references, _ = self.local.sides(gallery, bench, extractor)
             units = None if near is None else near.units[: gallery.references]
             if units is None:
                 one = self.local.config.model_copy(update={"extractor": extractor})
