@@ -116,7 +116,7 @@ def test_the_page_tells_of_both_and_leaves_them_out_of_a_study_without(
     for domain in ("seen", "unseen"):
         for name in ("brier", "constant", "auroc", "named_at_95"):
             assert judged.loc[("both", domain), name] == pytest.approx(
-                expected[f"{domain}/probability/{name}"]
+                expected[f"{domain}/probability/{name}"], abs=1e-6
             )
             shown = judged.loc[("both", domain), "brier"]
             assert f'<td class="num">{shown:.3f}</td>' in page

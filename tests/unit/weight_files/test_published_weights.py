@@ -1,6 +1,5 @@
 """Published files as they come, from packages of the group `weights`: as in their libraries, or refused."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def published(name: str) -> str:
 
 
 def theirs(module: str) -> Any:
-    return importlib.import_module(module)
+    return pytest.importorskip(module, reason="not installed; uv sync --group weights")
 
 
 def photo(seed: int = 0) -> np.ndarray:
