@@ -5,7 +5,7 @@
 import io
 import tempfile
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,6 +16,7 @@ from reid_ray.config import base
 from reid_ray.config.datasets import Data, Images
 from reid_ray.config.tune import Study
 from reid_ray.datasets import catalogue, images, listed, masks
+from reid_ray.datasets.roots import Inventory
 from reid_ray.errors import ReidError
 
 CAP = 1_000_000
@@ -32,8 +33,11 @@ class MemoryRoot:
     def exists(self) -> bool:
         return True
 
-    def files(self) -> Iterator[str]:
-        return iter(())
+    def inventory(self) -> Inventory:
+        return Inventory(())
+
+    def head(self, path: str) -> bytes:
+        return b""
 
     def fault(self, path: str) -> str | None:
         from reid_ray.datasets.roots import path_fault
@@ -51,8 +55,8 @@ def _load(data: bytes, dataset: dict[str, object]) -> None:
     root = MemoryRoot(data)
     raw = {"datasets": [{"name": "d", "root": "/fuzz", **dataset}], "images": {"max_bad_share": 1.0}}
     with (
-        patch.object(catalogue, "open_root", lambda _: root),
-        patch.object(listed, "open_root", lambda _: root),
+        patch.object(catalogue, "open_root", lambda *_, **__: root),
+        patch.object(listed, "open_root", lambda *_, **__: root),
     ):
         try:
             loaded = catalogue.load_rows(Data.parse(raw, where="fuzz"), made=Path("/fuzz"))
