@@ -18,8 +18,9 @@ from sklearn.metrics import roc_auc_score
 from votes import Votes
 
 from reid_ray.evaluation.calibration import brier
-from reid_ray.methods import probability as confidence
-from reid_ray.methods.probability import Candidates, per_identity, together
+from reid_ray.methods import probability
+from reid_ray.methods.probability import Candidates, together
+from reid_ray.methods.scorer import Animals, ScoreBlock, per_animal
 
 SIGHTING = r"(\d+)_[^/]*$"
 KNOWN, NEW_SHARE, MOST = 43, 0.25, 5
@@ -58,6 +59,11 @@ def measured(found: Candidates, own_q: Numbers) -> dict[str, float]:
     }
 
 
+def animals(scores: NDArray[np.float32], own_g: Numbers, count: int) -> Animals:
+    """What each animal's photos say."""
+    return per_animal(ScoreBlock(scores[None]), scores, own_g, count)
+
+
 def division(
     votes: Votes, identities: Numbers, sightings: Numbers, *, unknown_share: float, seed: int
 ) -> list[dict]:
@@ -68,19 +74,20 @@ def division(
     place[names] = np.arange(len(names))
     out = sightings[known][:, None] == sightings[known][None]
     lookups = {
-        voters: per_identity(votes.scores(known, known, voters, out), own_g, len(names))[0]
-        for voters in VOTERS
+        voters: animals(votes.scores(known, known, voters, out), own_g, len(names)) for voters in VOTERS
     }
-    right = {voters: (looks[0].argmax(axis=1) == own_g).mean() for voters, looks in lookups.items()}
+    right = {voters: (looks.scores[0].argmax(axis=1) == own_g).mean() for voters, looks in lookups.items()}
     voters = max(right, key=lambda one: right[one])
-    asked = per_identity(votes.scores(new, known, voters), own_g, len(names))[0]
-    able = np.isfinite(lookups[voters][0, np.arange(len(known)), own_g])
+    asked = animals(votes.scores(new, known, voters), own_g, len(names)).scores
+    able = np.isfinite(lookups[voters].best[np.arange(len(known)), own_g])
+    withheld = lookups[voters].without(own_g)
     rows = []
     for looks, kept in (("best photo", slice(1)), ("best photo, best two", slice(2))):
         for unit, groups in (("photo", np.arange(len(identities))), ("encounter", sightings)):
             _, first, of = np.unique(groups[known][able], return_index=True, return_inverse=True)
-            learning = together(lookups[voters][kept][:, able], of)
-            model = confidence.fit(learning, own_g[able][first], unknown_share=unknown_share, most=MOST)
+            sides = [together(one.scores[kept][:, able], of) for one in (lookups[voters], withheld)]
+            own = own_g[able][first]
+            model = probability.fit(*sides, own, unknown_share=unknown_share, most=MOST)
             _, of = np.unique(groups[new], return_inverse=True)
             found = model.candidates(together(asked[kept], of), most=MOST)
             each = Candidates(found.identity_qc[of], found.probability_qc[of], found.unknown_q[of])

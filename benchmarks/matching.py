@@ -43,6 +43,7 @@ from reid_ray.matching.extract import resized
 from reid_ray.matching.features import Features
 from reid_ray.matching.scoring import References, Setting, score_views, settings_of
 from reid_ray.matching.store import load_or_extract
+from reid_ray.methods.leave_one_out import sample
 from reid_ray.splits.assign import assign
 
 SPLITS = {"LionData": "given", "NyalaDev": "closed_set"}
@@ -184,9 +185,12 @@ def choose(collection: Collection, config: Matching) -> Chosen:
     settings = settings_of(config)
     for extractor in (config.extractor, *config.alternatives):
         queries, references = collection.sides(extractor, config.short_px)
-        lookups = tuning.sample(len(references.packed), most=config.tuning_lookups, seed=0)
-        right = tuning.right_per_setting(references, config, lookups)
-        tuned = [tuning.best_of(settings, one, len(lookups)) for one in right]
+        asked = sample(len(references.packed), most=config.tuning_lookups, seed=0)
+        itself = asked[:, None] == np.arange(len(references.packed))
+        met = itself | same_encounter(references.encounters_g[asked], references.encounters_g)
+        outs = [met if config.exclude_same_encounter else itself, met]
+        right = tuning.right_per_setting(references, config, asked, outs)
+        tuned = [tuning.best_of(settings, one.sum(axis=0), len(asked)) for one in right]
         if best is None or tuned[0].best > best.tuned[0].best:
             best = Chosen(queries, references, extractor, tuned)
     assert best is not None

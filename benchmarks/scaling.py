@@ -67,15 +67,17 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     for _ in range(nodes):
         local.add_node(num_cpus=1)
     ray.init(address=local.address, log_to_driver=False, logging_level="ERROR")
-    from reid_ray.on_ray.encoders import EncoderPlan, score_encoders
-    from reid_ray.on_ray.matching import run_matching
-
+    from reid_ray.embedding.encoding import Encoding
+    from reid_ray.methods.local_features import LocalFeatures
     from reid_ray.on_ray.cluster.session import cluster
     from reid_ray.on_ray.photos import load_photos
+    from reid_ray.on_ray.retrieval.bench import RayBench
+    from reid_ray.on_ray.retrieval.encoders import score_encoders
+    from reid_ray.on_ray.retrieval.methods import run_method
     from reid_ray.on_ray.training.tuning import run_trials
     from reid_ray.progress import Display
     from reid_ray.runs.study import StudyFolder
-    from reid_ray.studies.planning import pair_count, plan_study
+    from reid_ray.studies.planning import EncoderPlan, pair_count, plan_study
     from reid_ray.studies.trial import Materials
 
     ray.get(ray.remote(lambda: 0).remote())
@@ -88,29 +90,39 @@ def work(nodes: int, photos: int) -> dict[str, float]:
         began = time.perf_counter()
         load_photos(chosen.data, made=folder / "herd", prepared=folder / "again", display=Display())
         took["decoded_per_s"] = len(loaded.rows) / (time.perf_counter() - began) / nodes
-        materials = ray.put(Materials(loaded.images, loaded.rows))
+        shared = Materials(loaded.images, loaded.rows)
+        materials = ray.put(shared)
         plan = plan_study(chosen, loaded.rows)
         home = StudyFolder(folder / "scaling")
         matcher = plan.matchers[0]
-        matched = run_matching(
-            materials, loaded.rows, matcher.config, home.method(matcher.key), actors=nodes, k=10
-        )
-        rate = float(matched.params["pairs_per_second"])
-        took["matching"] = pair_count(loaded.rows) / rate
-        took["pairs_per_second"] = rate / nodes
-        encoder = EncoderPlan(
-            "scalingencoder00", "resnet18 untrained", "untrained", "resnet18", "random", 160, 0, 10
-        )
         told: list[tuple[float, int]] = []
-        score_encoders(
-            [encoder],
+        bench = RayBench(
+            shared,
             materials,
-            loaded.rows,
-            home,
-            actors=nodes,
+            features_store=folder / "features",
+            vectors_store=folder / "vectors",
+            matching=nodes,
+            embedding=nodes,
             gpus=0.0,
-            progress=lambda done: told.append((time.perf_counter(), done)),
+            embedded=lambda done: told.append((time.perf_counter(), done)),
         )
+        with bench:
+            method = LocalFeatures(matcher.config)
+            result = run_method(
+                method,
+                matcher.key,
+                "local features",
+                bench,
+                home.method(matcher.key),
+                k=10,
+                told=lambda *_: None,
+            )
+            rate = float(result.params["pairs_per_second"])
+            took["matching"] = pair_count(loaded.rows) / rate
+            took["pairs_per_second"] = rate / nodes
+            encoding = Encoding("resnet18", "random", 160)
+            encoder = EncoderPlan("scalingencoder00", "resnet18 untrained", "untrained", encoding, 10)
+            score_encoders([encoder], bench, home)
         # From the first call's end to the last's: actors and models are there by then.
         (first, before), (last, after) = told[nodes - 1], told[-1]
         took["embedding"] = (last - first) / (after - before) * len(loaded.rows)
