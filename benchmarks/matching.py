@@ -37,6 +37,7 @@ from reid_ray.embedding.embed import embed
 from reid_ray.embedding.model import Encoder
 from reid_ray.evaluation.intervals import mcnemar, wilson
 from reid_ray.evaluation.ranking import Ranked, concat, rank_block
+from reid_ray.evaluation.stream import unit_rows
 from reid_ray.matching import engine, shortlist, tuning, vlad, vnni
 from reid_ray.matching.engine import Packed, count_block, nearest_images
 from reid_ray.matching.extract import resized
@@ -253,9 +254,8 @@ def rank(collection: Collection, chosen: Chosen, config: Matching) -> list[Ranke
         same = same_encounter(encounters[at : at + 1], references.encounters_g)
         outs = [np.zeros_like(same), same][:views]
         settings = [tuned.setting for tuned in chosen.tuned]
-        scores = score_views(
-            chosen.queries.take([at]), references, config, list(zip(settings, outs, strict=False))
-        )
+        query, pairs = chosen.queries.take([at]), list(zip(settings, outs, strict=False))
+        scores = score_views(Packed.of(query), query, references, config, pairs)
         for part, one, out in zip(parts, scores, outs, strict=True):
             part.append(rank_block(one, labels[at : at + 1], references.identities_g, k=5, left_out_qg=out))
     return [concat(part) for part in parts]
@@ -318,7 +318,7 @@ def curve(
     vectors: NDArray[np.float32],
 ) -> Iterator[str]:
     q, g = collection.positions("query"), collection.positions("reference")
-    order = shortlist.nearest_first(shortlist.unit(vectors[q]), shortlist.unit(vectors[g]))
+    order = shortlist.nearest_first(unit_rows(vectors[q])[0], unit_rows(vectors[g])[0])
     share = shortlist.reached(order, collection.identities[q], collection.identities[g])
     none_out = np.zeros((1, len(g)), bool)
     for count in (1, 2, 5, 10, 20, 50, 100, 200, len(g)):
