@@ -181,17 +181,22 @@ class Chosen:
         return text
 
 
+def tuned_on(references: References, config: Matching) -> list[tuning.Tuned]:
+    """The setting chosen leave-one-out, and that among references of other encounters."""
+    settings = settings_of(config)
+    asked = sample(len(references.packed), most=config.tuning_lookups, seed=0)
+    itself = asked[:, None] == np.arange(len(references.packed))
+    met = itself | same_encounter(references.encounters_g[asked], references.encounters_g)
+    outs = [met if config.exclude_same_encounter else itself, met]
+    right = tuning.right_per_setting(references, config, asked, outs)
+    return [tuning.best_of(settings, one.sum(axis=0), len(asked)) for one in right]
+
+
 def choose(collection: Collection, config: Matching) -> Chosen:
     best: Chosen | None = None
-    settings = settings_of(config)
     for extractor in (config.extractor, *config.alternatives):
         queries, references = collection.sides(extractor, config.short_px)
-        asked = sample(len(references.packed), most=config.tuning_lookups, seed=0)
-        itself = asked[:, None] == np.arange(len(references.packed))
-        met = itself | same_encounter(references.encounters_g[asked], references.encounters_g)
-        outs = [met if config.exclude_same_encounter else itself, met]
-        right = tuning.right_per_setting(references, config, asked, outs)
-        tuned = [tuning.best_of(settings, one.sum(axis=0), len(asked)) for one in right]
+        tuned = tuned_on(references, config)
         if best is None or tuned[0].best > best.tuned[0].best:
             best = Chosen(queries, references, extractor, tuned)
     assert best is not None
@@ -275,7 +280,7 @@ def shortlists(collections: list[Collection], lookups: int, model: Path | None, 
     yield "|---|---|---|---|---|---|---|---|"
     for collection in collections:
         queries, references = collection.sides(config.extractor)
-        setting = tuning.choose(references, config).setting
+        setting = tuned_on(references, config)[0].setting
         for name, embed_all in embeddings(collection, config.extractor, model).items():
             began = time.process_time()
             vectors = embed_all()
