@@ -74,7 +74,7 @@ def sensitivity(methods: Sequence[Method], *, name: str, width_px: float = WIDE_
         Row(f"{backbone}, {family}", family, spreads) for backbone, family, _, spreads in _spreads(methods)
     ]
     title = "How much settings matter, per backbone and loss"
-    about = "Best less worst setting of a collection (points of top-1)"
+    about = "Best less worst top-1 (points)"
     groups = [Group("", tuple(rows))]
     return draw(groups, name=name, title=title, width_px=width_px, about=about, ringed=False)
 
