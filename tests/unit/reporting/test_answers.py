@@ -2,13 +2,14 @@
 
 import html.parser
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from some_answers import HOSTILE, answers, burst, cards
 
-from reid_ray.reporting.answers import Answer, Answers, answers_of, sections, write_answers
+from reid_ray.reporting.answers import Answer, Answers, Candidate, answers_of, sections, write_answers
 from reid_ray.reporting.review import PER_PAGE, write_review
 
 
@@ -38,6 +39,22 @@ def test_wildbook_gets_names_of_certain_answers_alone(tmp_path: Path) -> None:
     assert sheet["Encounter.year"].tolist() == ["2023", ""]
     assert "Encounter.month" not in sheet  # empty columns make an import fail
     assert sheet["Encounter.researcherComments"][0] == "reid_ray: leo, probability 0.95"
+
+
+@pytest.mark.parametrize(("probability", "named"), [(0.6, False), (0.899, False), (0.9, True)])
+def test_no_export_names_an_animal_that_is_not_certain(
+    probability: float, named: bool, tmp_path: Path
+) -> None:
+    """A likeliest animal below 90 % is an answer to be looked at, and a name in no sheet for others."""
+    leo = Candidate("leo", probability, 0)
+    told = (Answer(2, "leo", probability, 0.05, (leo,)),)
+    some = replace(answers(), answers=told)
+    write_answers(some, tmp_path)
+    sheet = pd.read_csv(tmp_path / "wildbook.csv", dtype=str, keep_default_na=False)
+    assert sheet["Encounter.individualID"].tolist() == ["leo" if named else ""]
+    for name in ("records.csv", "captures.csv", "history.csv"):
+        if (tmp_path / name).exists():
+            assert ("leo" in (tmp_path / name).read_text()) == named, name
 
 
 def test_right_answers_are_counted_where_names_were_known() -> None:
