@@ -5,6 +5,7 @@ bulk-import sheet, `answers.json` holds all of it; `records.csv`, `captures.csv`
 population models, see `reid_ray.reporting.captures`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,11 @@ class Answers:
         if not known:
             return None
         return sum(answer.identity == answer.truth for answer in known), len(known)
+
+
+def finite(probability: float) -> float | None:
+    """A probability for JSON and pages; None where a run has none (NaN), as too few animals are known."""
+    return None if math.isnan(probability) else probability
 
 
 def write_answers(answers: Answers, out: Path) -> list[Path]:
@@ -195,13 +201,20 @@ def wildbook_table(answers: Answers) -> pd.DataFrame:
                 "Encounter.locationID": _cell(answers.rows, answer.row, "location"),
                 "Encounter.verbatimLocality": _cell(answers.rows, answer.row, "location"),
                 "Annotation0.viewpoint": _cell(answers.rows, answer.row, "orientation"),
-                "Encounter.researcherComments": f"reid_ray: {answer.text}, "
-                f"probability {answer.probability:.2f}",
+                "Encounter.researcherComments": _comment(answer),
             }
         )
     table = pd.DataFrame(rows)
     filled = [str(name) for name in table if table[name].astype(str).ne("").any()]
     return table[[name for name in table if name in (*filled, "Encounter.individualID")]]
+
+
+def _comment(answer: Answer) -> str:
+    """For whoever reviews the import; without a probability the answer is not one to rely on."""
+    if finite(answer.probability) is None:
+        best = answer.candidates[0].identity if answer.candidates else "nobody"
+        return f"reid_ray: {best} is most alike, no probability"
+    return f"reid_ray: {answer.text}, probability {answer.probability:.2f}"
 
 
 def captured(answers: Answers) -> pd.DataFrame:
@@ -231,19 +244,27 @@ def _plain(answers: Answers) -> dict[str, Any]:
                 **_told(answers.rows, answer.row),
                 "answer": answer.text,
                 "identity": answer.identity,
-                "probability": answer.probability,
-                "unknown_probability": answer.unknown,
+                "probability": finite(answer.probability),
+                "unknown_probability": finite(answer.unknown),
                 "group": answer.group,
                 "truth": answer.truth,
                 "together": answer.together,
                 "candidates": [
-                    {"identity": c.identity, "probability": c.probability, "reference": photo(c.photo)}
+                    {
+                        "identity": c.identity,
+                        "probability": finite(c.probability),
+                        "reference": photo(c.photo),
+                    }
                     for c in answer.candidates
                 ],
             }
             for answer in answers.answers
         ],
     }
+
+
+def _probability(raw: Any) -> float:
+    return math.nan if raw is None else float(raw)
 
 
 def answers_of(plain: dict[str, Any]) -> Answers:
@@ -257,13 +278,13 @@ def answers_of(plain: dict[str, Any]) -> Answers:
             Answer(
                 row=row,
                 identity=one["identity"],
-                probability=float(one["probability"]),
-                unknown=float(one["unknown_probability"]),
+                probability=_probability(one["probability"]),
+                unknown=_probability(one["unknown_probability"]),
                 group=one["group"],
                 truth=one["truth"],
                 together=one.get("together"),
                 candidates=tuple(
-                    Candidate(c["identity"], float(c["probability"]), None) for c in one["candidates"]
+                    Candidate(c["identity"], _probability(c["probability"]), None) for c in one["candidates"]
                 ),
             )
             for row, one in enumerate(plain["answers"])

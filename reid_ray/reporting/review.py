@@ -16,7 +16,7 @@ from PIL import Image
 
 from reid_ray.config.matching import Matching
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.reporting.answers import Answer, Answers, Candidate, sections, sightings
+from reid_ray.reporting.answers import Answer, Answers, Candidate, finite, sections, sightings
 from reid_ray.reporting.gallery import MOST_LINES, draw_pair, jpeg, matched_points
 from reid_ray.reporting.html import environment, policy, style_sheet
 from reid_ray.runs import files
@@ -164,8 +164,8 @@ def _card(
     return {
         "text": answer.text,
         "identity": answer.identity,
-        "probability": answer.probability,
-        "unknown": answer.unknown,
+        "probability": finite(answer.probability),
+        "unknown": finite(answer.unknown),
         **first,
         "more": more,
         "candidates": [
@@ -195,7 +195,7 @@ def _candidate(
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "identity": candidate.identity,
-        "probability": candidate.probability,
+        "probability": finite(candidate.probability),
         "path": "",
         "facts": [],
         "picture": None,

@@ -2,6 +2,8 @@
 
 import html.parser
 import json
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +57,29 @@ def test_no_export_names_an_animal_that_is_not_certain(
     for name in ("records.csv", "captures.csv", "history.csv"):
         if (tmp_path / name).exists():
             assert ("leo" in (tmp_path / name).read_text()) == named, name
+
+
+def test_without_probabilities_candidates_are_ranked_and_nobody_is_named(tmp_path: Path) -> None:
+    """Too few animals are known to learn what a score is worth."""
+    alone = Answer(
+        2, None, math.nan, math.nan, (Candidate("leo", math.nan, 0), Candidate("mia", math.nan, 1))
+    )
+    some = replace(answers(), answers=(alone,), learnt={"looked_by": ["SIFT"]}, notes=("no probabilities",))
+    write_answers(some, tmp_path)
+    sheets = {one.name: one.read_text() for one in tmp_path.glob("*.csv")}
+    assert not [name for name, text in sheets.items() if "nan" in text]
+    ranked = pd.read_csv(tmp_path / "candidates.csv", dtype=str, keep_default_na=False)
+    assert ranked[["identity", "probability"]].to_numpy().tolist() == [["leo", ""], ["mia", ""]]
+    assert "leo is most alike, no probability" in sheets["wildbook.csv"]
+    again = answers_of(json.loads((tmp_path / "answers.json").read_text()))
+    assert math.isnan(again.answers[0].probability)
+    assert [one.identity for one in again.answers[0].candidates] == ["leo", "mia"]
+    made = cards(some)
+    json.dumps(made, allow_nan=False)
+    page = re.sub(r"<style.*?</style>", "", write_review(some, made, tmp_path).read_text(), flags=re.S)
+    assert "leo" in page
+    assert "nan" not in page
+    assert "How far to trust" not in page
 
 
 def test_right_answers_are_counted_where_names_were_known() -> None:
