@@ -2,9 +2,9 @@
 
     python benchmarks/identify.py --data ../shared/data [--keep near/] [--unknown-share 0.46]
 
-NyalaDev is divided ten times: of 58 animals 43 are known, and a quarter of their sightings is new, as
+NyalaDev is divided ten times: of 58 animals 43 are known, and a quarter of their encounters is new, as
 are all photos of the other 15. LNBNN looks; its votes per descriptor, and what a score is worth, are
-learnt by looking known photos up among each other without their own sighting. Prints a Markdown table:
+learnt by looking known photos up among each other without their own encounter. Prints a Markdown table:
 mean over the divisions (standard deviation).
 """
 
@@ -30,14 +30,14 @@ DIVISIONS = 10
 Numbers = NDArray[np.int64]
 
 
-def divided(identities: Numbers, sightings: Numbers, seed: int) -> tuple[Numbers, Numbers]:
+def divided(identities: Numbers, encounters: Numbers, seed: int) -> tuple[Numbers, Numbers]:
     """Known photos and new ones."""
     rng = np.random.default_rng(seed)
     animals = rng.permutation(identities.max() + 1)
     new = np.isin(identities, animals[KNOWN:])
     for animal in animals[:KNOWN]:
-        own = rng.permutation(np.unique(sightings[identities == animal]))
-        new |= np.isin(sightings, own[: round(NEW_SHARE * len(own))])
+        own = rng.permutation(np.unique(encounters[identities == animal]))
+        new |= np.isin(encounters, own[: round(NEW_SHARE * len(own))])
     return np.flatnonzero(~new), np.flatnonzero(new)
 
 
@@ -65,27 +65,32 @@ def animals(scores: NDArray[np.float32], own_g: Numbers, count: int) -> Animals:
 
 
 def division(
-    votes: Votes, identities: Numbers, sightings: Numbers, *, unknown_share: float, seed: int
+    votes: Votes, identities: Numbers, encounters: Numbers, *, unknown_share: float, seed: int
 ) -> list[dict]:
     """A row per way to score an animal and to answer."""
-    known, new = divided(identities, sightings, seed)
+    known, new = divided(identities, encounters, seed)
     names, own_g = np.unique(identities[known], return_inverse=True)
     place = np.full(identities.max() + 1, -1)
     place[names] = np.arange(len(names))
-    out = sightings[known][:, None] == sightings[known][None]
-    lookups = {
+    out = encounters[known][:, None] == encounters[known][None]
+    leave_one_out_queries = {
         voters: animals(votes.scores(known, known, voters, out), own_g, len(names)) for voters in VOTERS
     }
-    right = {voters: (looks.scores[0].argmax(axis=1) == own_g).mean() for voters, looks in lookups.items()}
+    right = {
+        voters: (looks.scores[0].argmax(axis=1) == own_g).mean()
+        for voters, looks in leave_one_out_queries.items()
+    }
     voters = max(right, key=lambda one: right[one])
     asked = animals(votes.scores(new, known, voters), own_g, len(names)).scores
-    able = np.isfinite(lookups[voters].best[np.arange(len(known)), own_g])
-    withheld = lookups[voters].without(own_g)
+    able = np.isfinite(leave_one_out_queries[voters].best[np.arange(len(known)), own_g])
+    withheld = leave_one_out_queries[voters].without(own_g)
     rows = []
     for looks, kept in (("best photo", slice(1)), ("best photo, best two", slice(2))):
-        for unit, groups in (("photo", np.arange(len(identities))), ("encounter", sightings)):
+        for unit, groups in (("photo", np.arange(len(identities))), ("encounter", encounters)):
             _, first, of = np.unique(groups[known][able], return_index=True, return_inverse=True)
-            sides = [together(one.scores[kept][:, able], of) for one in (lookups[voters], withheld)]
+            sides = [
+                together(one.scores[kept][:, able], of) for one in (leave_one_out_queries[voters], withheld)
+            ]
             own = own_g[able][first]
             model = probability.fit(*sides, own, unknown_share=unknown_share, most=MOST)
             _, of = np.unique(groups[new], return_inverse=True)
@@ -99,16 +104,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--keep", type=Path, help="folder for the comparison of all photos")
-    parser.add_argument("--unknown-share", type=float, default=0.2, help="the prior of strangers")
+    parser.add_argument("--unknown-share", type=float, default=0.2, help="the prior of unknown individuals")
     given = parser.parse_args()
     votes = Votes(given.data / "NyalaDev", given.keep)
     identities = pd.factorize(votes.table["identity"])[0].astype(np.int64)
     met = votes.table["identity"] + "/" + votes.table["path"].str.extract(SIGHTING, expand=False)
-    sightings = pd.factorize(met)[0].astype(np.int64)
+    encounters = pd.factorize(met)[0].astype(np.int64)
     rows = [
         row
         for seed in range(DIVISIONS)
-        for row in division(votes, identities, sightings, unknown_share=given.unknown_share, seed=seed)
+        for row in division(votes, identities, encounters, unknown_share=given.unknown_share, seed=seed)
     ]
     grouped = pd.DataFrame(rows).groupby(["an animal's", "answer per"], sort=False)
     mean, spread = grouped.mean(), grouped.std()

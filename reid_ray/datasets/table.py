@@ -63,7 +63,7 @@ def read_cells(
 def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -> pa.Table:
     """CSV with its delimiter read off the first line; ragged lines are faults, the others go on."""
 
-    def put_aside(line: Any) -> str:
+    def quarantined(line: Any) -> str:
         reason = f"line {line.number} has {line.actual_columns} cells, expected {line.expected_columns}"
         faults.append((name, "", "", reason))
         return "skip"
@@ -76,7 +76,7 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
         first = text.splitlines()[0]
         delimiter = max(",;\t", key=lambda mark: first.count(mark))
         parse = pyarrow.csv.ParseOptions(
-            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=put_aside
+            delimiter=delimiter, newlines_in_values=True, invalid_row_handler=quarantined
         )
         # Headers first: types are forced to text by name.
         head = io.StringIO(text[:_HEAD_CHARACTERS], newline="")

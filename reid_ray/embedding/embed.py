@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding.augment import squash
+from reid_ray.embedding.augment import resize_whole
 from reid_ray.embedding.model import Encoder
 
 _BATCH_PIXELS = 64 * 224 * 224
@@ -70,7 +70,7 @@ def _ahead(
     """Batches, each cut while the one before is in use."""
     size = batch_size(px)
     spans = [positions[start : start + size].tolist() for start in range(0, len(positions), size)]
-    cut = squash if interpolation == "bilinear" else _squash_bicubic
+    cut = resize_whole if interpolation == "bilinear" else _resize_bicubic
     with ThreadPoolExecutor(1) as thread:
         waiting = [thread.submit(cut, images, span, px=px) for span in spans[:1]]
         for span in [*spans[1:], None]:
@@ -80,8 +80,8 @@ def _ahead(
                 yield waiting.pop(0).result()
 
 
-def _squash_bicubic(images: PreparedImages, positions: Sequence[int], *, px: int) -> Tensor:
-    """As `squash`, bicubic with antialiasing; uint8 [n, 3, px, px]."""
+def _resize_bicubic(images: PreparedImages, positions: Sequence[int], *, px: int) -> Tensor:
+    """As `resize_whole`, bicubic with antialiasing; uint8 [n, 3, px, px]."""
     photos = [torch.from_numpy(images[position].copy()).permute(2, 0, 1) for position in positions]
     sized = [interpolate(photo[None], (px, px), mode="bicubic", antialias=True) for photo in photos]
     return torch.cat(sized)

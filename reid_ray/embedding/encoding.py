@@ -60,7 +60,7 @@ class Encoding:
         if self.checkpoint:
             load_encoder(Path(self.checkpoint), encoder)
             encoder.eval()
-            # As it was trained: squashed bilinearly, whatever the first weights wanted.
+            # As it was trained: resized bilinearly, whatever the first weights wanted.
             method = self.interpolation or "bilinear"
         where = torch.device(device)
         key = encoder_key(encoder, px=self.input_px, interpolation=method, precision=precision(where))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from reid_ray.config.training import Trial
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding import backbones, checkpoint
-from reid_ray.embedding.augment import TrainCut
+from reid_ray.embedding.augment import TrainTransform
 from reid_ray.embedding.batchnorm import keep_statistics
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.feeding import Waiting, ahead
@@ -129,7 +129,7 @@ class _Session:
     model: ReidModel
     wrapped: nn.Module
     state: checkpoint.Training
-    cut: TrainCut
+    cut: TrainTransform
 
     @classmethod
     def start(cls, trial: Trial, data: TrainSet, worker: Worker, weights: str) -> "_Session":
@@ -153,7 +153,7 @@ class _Session:
             optimizer, trial.epochs, eta_min=trial.lr * trial.lr_floor
         )
         state = checkpoint.Training(trial, model, optimizer, schedule, Selection(trial))
-        cut = TrainCut(trial.augment, px=trial.input_px, seed=trial.seed)
+        cut = TrainTransform(trial.augment, px=trial.input_px, seed=trial.seed)
         return cls(trial, data, worker, model, wrapped, state, cut)
 
     def epoch(self, epoch: int) -> Row:

@@ -42,7 +42,7 @@ class Best(NamedTuple):
         return cls(np.full((queries, k), _LOWEST), np.full((queries, k), -1, np.int64))
 
 
-class Rights(NamedTuple):
+class Positives(NamedTuple):
     """The right references of q queries, one query after another, ascending by score.
 
     Attributes:
@@ -94,7 +94,7 @@ def exact_scores(queries_qd, references_nd, query_of, row_of, scores):  # type: 
 
 
 @_compile
-def fold(first, bits_qg, shift, queries_qd, references_gd, slack, start, best, rights):  # type: ignore[no-untyped-def]
+def fold(first, bits_qg, shift, queries_qd, references_gd, slack, start, best, positives):  # type: ignore[no-untyped-def]
     """Take the scores of queries start... with references first... into account.
 
     Blocks must come in ascending order.
@@ -113,14 +113,14 @@ def fold(first, bits_qg, shift, queries_qd, references_gd, slack, start, best, r
     for i in range(bits_qg.shape[0]):
         q = start + i
         query, top, where = queries_qd[q], best.score[q], best.position[q]
-        begin, end = rights.offsets[q], rights.offsets[q + 1]
+        begin, end = positives.offsets[q], positives.offsets[q + 1]
         for at in range(0, bits_qg.shape[1], _CHUNK):
             bits = bits_qg[i, at : at + _CHUNK]
             highest = _highest(bits, shift)
             keeps = top.shape[0] > 0 and highest >= _from(top[-1], slack)
             near = end
             if end - begin <= _FEW:  # ascending: no score of this chunk comes near the last ones
-                while near > begin and _from(rights.score[near - 1], slack) > highest:
+                while near > begin and _from(positives.score[near - 1], slack) > highest:
                     near -= 1
             if not keeps and near == begin:
                 continue
@@ -132,9 +132,9 @@ def fold(first, bits_qg, shift, queries_qd, references_gd, slack, start, best, r
             if keeps:
                 _keep(chunk, first + at, query, rows, slack, known, top, where)
             if end - begin <= _FEW:
-                _compare(chunk, first + at, query, rows, slack, known, begin, near, rights)
+                _compare(chunk, first + at, query, rows, slack, known, begin, near, positives)
             else:
-                _look_up(chunk, first + at, query, rows, slack, known, q, rights)
+                _count_by_search(chunk, first + at, query, rows, slack, known, q, positives)
             exact += known.sum()
     return exact
 
@@ -217,39 +217,39 @@ def _keep(chunk, first, query, rows, slack, known, top, where):  # type: ignore[
 
 
 @_compile
-def _compare(chunk, first, query, rows, slack, known, begin, end, rights):  # type: ignore[no-untyped-def]
+def _compare(chunk, first, query, rows, slack, known, begin, end, positives):  # type: ignore[no-untyped-def]
     """Count what is ahead of each right reference, one after another."""
     for r in range(begin, end):
-        low, high = _from(rights.score[r], slack), _to(rights.score[r], slack)
+        low, high = _from(positives.score[r], slack), _to(positives.score[r], slack)
         from_low, above = _count_from(chunk, low, high)
-        rights.ahead[r] += above
+        positives.ahead[r] += above
         if from_low == above:
             continue
         for g in range(chunk.shape[0]):
             if low <= chunk[g] <= high:
                 score = _make_exact(chunk, g, query, rows, known)
-                rights.ahead[r] += _is_ahead(score, first + g, r, rights)
+                positives.ahead[r] += _is_ahead(score, first + g, r, positives)
 
 
 @_compile
-def _look_up(chunk, first, query, rows, slack, known, q, rights):  # type: ignore[no-untyped-def]
+def _count_by_search(chunk, first, query, rows, slack, known, q, positives):  # type: ignore[no-untyped-def]
     """Count by finding each score's place among the right references."""
-    begin, end = rights.offsets[q], rights.offsets[q + 1]
-    scores = rights.score[begin:end]
+    begin, end = positives.offsets[q], positives.offsets[q + 1]
+    scores = positives.score[begin:end]
     for g in range(chunk.shape[0]):
         if chunk[g] != chunk[g]:
             continue
         beaten = np.searchsorted(scores, _from(chunk[g], slack))
-        rights.passed[begin + q + beaten] += 1
+        positives.passed[begin + q + beaten] += 1
         r = begin + beaten
         high = _to(chunk[g], slack)
-        while r < end and rights.score[r] <= high:
+        while r < end and positives.score[r] <= high:
             score = _make_exact(chunk, g, query, rows, known)
-            rights.ahead[r] += _is_ahead(score, first + g, r, rights)
+            positives.ahead[r] += _is_ahead(score, first + g, r, positives)
             r += 1
 
 
 @_compile
-def _is_ahead(score, position, r, rights):  # type: ignore[no-untyped-def]
-    right = rights.score[r]
-    return score > right or (score == right and position < rights.position[r])
+def _is_ahead(score, position, r, positives):  # type: ignore[no-untyped-def]
+    right = positives.score[r]
+    return score > right or (score == right and position < positives.position[r])

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from reid_ray.evaluation import fold
-from reid_ray.evaluation.fold import Best, Positions, Rights
+from reid_ray.evaluation.fold import Best, Positions, Positives
 
 Vectors = NDArray[np.floating]
 
@@ -45,7 +45,7 @@ class View:
     """
 
     best: Best
-    rights: Rights
+    positives: Positives
     left_out: tuple[Positions, Positions] | None = None
 
     def hidden(self, rows: slice, part: slice) -> tuple[Positions, Positions] | None:
@@ -97,14 +97,14 @@ def stream(
         coarse = device.type == "cpu" and pool.submit(_coarse_pays, dims).result()
         buffer = _Chunk(np.empty((width, dims), np.float32), coarse, block[1])
         rows = slices(len(units_qd), _even(len(units_qd), block[0], threads))
-        looking = [_Looking(units_qd, some, device, coarse) for some in rows]
+        looking = [_Queries(units_qd, some, device, coarse) for some in rows]
         for part in slices(len(references_gd), width):
             chunk = buffer.start(part.start, part.stop - part.start)
             spans = slices(len(chunk.units_gd), -(-width // threads))
             filled = list(pool.map(partial(chunk.fill, references_gd[part]), spans))
             finite = all(good for good, _ in filled) and finite
             chunk.lost = max(lost for _, lost in filled)
-            meet = partial(_Looking.meet, chunk=chunk.on(device), finite=finite, views=views)
+            meet = partial(_Queries.meet, chunk=chunk.on(device), finite=finite, views=views)
             list(pool.map(meet, looking))
 
 
@@ -180,7 +180,7 @@ class _Chunk:
         return slices(len(self.units_gd), self.width)
 
 
-class _Looking:
+class _Queries:
     """Some queries, and how finely they are multiplied."""
 
     def __init__(
@@ -230,7 +230,7 @@ class _Looking:
                     slack,
                     self._rows.start,
                     view.best,
-                    view.rights,
+                    view.positives,
                 )
             if made is _COARSE and part.start and exact > _MOST_EXACT * bits_qg.size:
                 self._use(_FINE)

@@ -17,7 +17,7 @@ from reid_ray.config.fusion import Fusion
 from reid_ray.config.identify import IdentifyRun
 from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
-from reid_ray.datasets.encounters import sighting_codes
+from reid_ray.datasets.encounters import encounter_groups
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.schema import UNKNOWN
 from reid_ray.datasets.store import PreparedStore
@@ -138,7 +138,7 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
         display.say(f"Ray on {resources}")
         if not resources.embedded:
             check_storage(storage)
-        loaded = load_rows(run.data(), made=storage / "herd")
+        loaded = load_rows(run.data(), made=storage / "synthetic")
         store = PreparedStore(storage / "prepared", run.images)
         with display.phase("photos", len(loaded.rows), "prepared") as phase:
             images, rows, bad, _ = prepare_images(loaded.rows, store, progress=phase.at)
@@ -249,7 +249,7 @@ class _Run:
         own = dict(self.saved.learnt) if self.saved else {}
         how = Asked(
             looks=1 if self.saved else 2,
-            queries=self.run.lookups,
+            queries=self.run.leave_one_out_queries,
             unknown_share=self.run.unknown_share,
             candidates=self.run.candidates,
             seed=self.run.seed,
@@ -324,10 +324,10 @@ def _together(run: IdentifyRun, rows: pd.DataFrame, gallery: Gallery) -> Positio
     if not run.per_encounter:
         return alone
     queries = gallery.photos[gallery.references :]
-    asked = sighting_codes(rows.iloc[queries], named=False)
+    asked = encounter_groups(rows.iloc[queries], named=False)
     if asked.max() + 1 == len(queries):
         return alone
-    numbers = sighting_codes(rows, named=True)
+    numbers = encounter_groups(rows, named=True)
     numbers[queries] = asked + numbers.max() + 1
     return numbers[gallery.photos]
 

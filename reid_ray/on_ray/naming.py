@@ -86,7 +86,7 @@ def _model(text: str) -> dict[str, Any]:
     for folder in (path / "selected", path):
         if is_saved(folder):
             return {"method": str(folder)}
-    for folder in (path / "winner", path):
+    for folder in (path / "selected_trial", path / "winner", path):  # "winner": studies of before
         if files.exists(folder / "config.json"):
             return {"model": {"name": _name_of(path.resolve().name), "weights": str(folder)}}
     if text in published():
@@ -151,5 +151,5 @@ def _counts(answers: Any) -> list[str]:
     if right := answers.right():
         lines.append(f"{right[0]} of {right[1]} photos whose names were known beforehand are named so")
     if len(answers.quarantine):
-        lines.append(f"{len(answers.quarantine)} photos put aside, see put_aside.csv")
+        lines.append(f"{len(answers.quarantine)} photos quarantined, see quarantined.csv")
     return lines

@@ -57,7 +57,7 @@ def advise(path: str, *, most_photos: int | None, write: str | None, said: Said 
     understood = None if given.suffix in (".yaml", ".yml") else understand(given, said=said)
     data = _of_config(given) if understood is None else _of(understood)
     found = check_up(
-        data, made=results_folder("runs") / "herd", most_photos=most_photos, progress=_progress()
+        data, made=results_folder("runs") / "synthetic", most_photos=most_photos, progress=_progress()
     )
     reasons = understood.reasons if understood else []
     found.problems = [*(understood.problems if understood else []), *found.problems]

@@ -116,12 +116,12 @@ def write_answers(answers: Answers, out: Path) -> list[Path]:
     for name, table in tables.items():
         files.write_bytes(out / name, to_csv(table).encode("utf-8", "replace"))
     if len(answers.quarantine):
-        files.write_bytes(out / "put_aside.csv", to_csv(answers.quarantine).encode())
+        files.write_bytes(out / "quarantined.csv", to_csv(answers.quarantine).encode())
     files.write_json(out / "answers.json", _plain(answers))
     return [*(out / name for name in tables), out / "answers.json"]
 
 
-def sightings(answers: Sequence[Answer]) -> list[list[Answer]]:
+def encounters_of(answers: Sequence[Answer]) -> list[list[Answer]]:
     """Answers that were given together, in the order of their first photos."""
     found: dict[tuple[str, int], list[Answer]] = {}
     for place, answer in enumerate(answers):
@@ -134,7 +134,7 @@ def answers_table(answers: Answers) -> pd.DataFrame:
     """Columns `path`, `answer`, `probability`, `unknown_probability`, `truth`, `encounter`,
     `photos_together` (so many that got this answer together), `date`, `location`.
     """
-    size_of = {id(answer): len(part) for part in sightings(answers.answers) for answer in part}
+    size_of = {id(answer): len(part) for part in encounters_of(answers.answers) for answer in part}
     rows = [
         {
             "path": _cell(answers.rows, answer.row, "path"),

@@ -213,7 +213,7 @@ def _finding(rows: pd.DataFrame, kind: Kind, action: Action, pairs: Pairs) -> Fi
     odd = f", {renamed} of them under another name" if renamed and kind != "same_encounter" else ""
     done = _DONE[action]
     if kind == "query_without_reference" and action == "report":
-        done = "still asked, as new animals"
+        done = "still asked, as unknown individuals"
     text = f"{dataset}: {len(pairs)} {_SENTENCES[kind]}{odd}, for example {example} ({done})"
     named = tuple(keys[place] for place, _ in pairs)
     return Finding(kind, dataset, named, text, action, tuple(shown[:EXAMPLES]), _paths_of(rows, pairs))

@@ -376,7 +376,7 @@ COLLECTIONS: dict[str, tuple[list[str], int, str]] = {
     "one photo": (["leo/0.jpg"], 0, "{'reference': 1}"),
     "one photo of each": ([f"{name}/0.jpg" for name in "abc"], 0, "{'reference': 3}"),
     "one animal": ([f"leo/{name}" for name in SIX], 0, "{'query': 1, 'reference': 5}"),
-    "one animal and strangers": (
+    "one animal and unknown individuals": (
         [f"leo/{name}" for name in SIX] + ["x.jpg"],
         0,
         "{'none': 1, 'query': 1, 'reference': 5}",

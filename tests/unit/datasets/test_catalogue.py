@@ -1,4 +1,4 @@
-"""Collections become one checked table; what cannot be used is put aside with its reason."""
+"""Collections become one checked table; what cannot be used is quarantined with its reason."""
 
 import os
 import re
@@ -282,8 +282,8 @@ def test_an_address_of_an_unknown_kind_is_refused() -> None:
 
 
 def test_a_herd_is_made_and_loaded(tmp_path: Path) -> None:
-    herd = {"source": "herd", "species": "zebra", "identities": 2, "photos": 3, "size_px": 64}
-    rows, quarantine, _ = load(herd, made=tmp_path)
+    synthetic = {"source": "synthetic", "species": "zebra", "identities": 2, "photos": 3, "size_px": 64}
+    rows, quarantine, _ = load(synthetic, made=tmp_path)
     assert rows["identity"].nunique() == 2
     assert quarantine.empty
     assert rows["root"].str.startswith(str(tmp_path)).all()

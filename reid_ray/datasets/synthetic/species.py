@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid_ray.datasets.herd import coats, plans
-from reid_ray.datasets.herd.bodies import Plan
-from reid_ray.datasets.herd.coats import Growth, Painter
-from reid_ray.datasets.herd.photo import Camera
-from reid_ray.datasets.herd.scene import Habitat
+from reid_ray.datasets.synthetic import coats, plans
+from reid_ray.datasets.synthetic.bodies import Plan
+from reid_ray.datasets.synthetic.coats import Growth, Painter
+from reid_ray.datasets.synthetic.photo import Camera
+from reid_ray.datasets.synthetic.scene import Habitat
 
 
 @dataclass(frozen=True)
 class Species:
-    """A species as the herd draws it.
+    """A species as the synthetic collections draw it.
 
     Attributes:
         number: part of every seed, so that species never share randomness.

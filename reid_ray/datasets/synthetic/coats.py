@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from reid_ray.datasets.herd.bodies import Body, Image
-from reid_ray.datasets.herd.turing import Fields, grow, smooth_noise
+from reid_ray.datasets.synthetic.bodies import Body, Image
+from reid_ray.datasets.synthetic.turing import Fields, grow, smooth_noise
 
 CELLS = 128
 """Grid cells per canvas width of a grown pattern."""

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.datasets.herd.bodies import Body, Image
-from reid_ray.datasets.herd.scene import MARGIN, Encounter, Habitat
+from reid_ray.datasets.synthetic.bodies import Body, Image
+from reid_ray.datasets.synthetic.scene import MARGIN, Encounter, Habitat
 
 _DAPPLE_CELLS: dict[Habitat, tuple[int, int]] = {
     "savanna": (4, 5),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reid_ray.datasets.herd.bodies import Body, draw_body
-from reid_ray.datasets.herd.coats import Pattern, grow_patterns
-from reid_ray.datasets.herd.species import SPECIES
+from reid_ray.datasets.synthetic.bodies import Body, draw_body
+from reid_ray.datasets.synthetic.coats import Pattern, grow_patterns
+from reid_ray.datasets.synthetic.species import SPECIES
 
 ALL_SPECIES = tuple(SPECIES)
 

@@ -1,5 +1,4 @@
-"""The herd on disk: what is written, that it is the same every time, and that it survives
-crashes. The herd on disk: what is written, that it is the same every time, and that it survives
+"""Synthetic collections on disk: what is written, that it is the same every time, and that it survives
 crashes."""
 
 import hashlib
@@ -10,29 +9,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reid_ray.config.datasets import HerdDataset
-from reid_ray.datasets.herd import make_herd
-from reid_ray.datasets.herd.make import herd_digest
+from reid_ray.config.datasets import SyntheticDataset
+from reid_ray.datasets.synthetic import make_synthetic
+from reid_ray.datasets.synthetic.make import synthetic_digest
 from reid_ray.errors import DatasetError
 
 ALL_SPECIES = ("zebra", "leopard", "giraffe", "whale", "ringed_seal")
 
 
-def herd(**changes: object) -> HerdDataset:
+def synthetic(**changes: object) -> SyntheticDataset:
     settings = {
-        "source": "herd",
+        "source": "synthetic",
         "name": "h",
         "species": "zebra",
         "identities": 4,
         "photos": 3,
         "size_px": 64,
     }
-    return HerdDataset.parse(settings | changes, where="test")
+    return SyntheticDataset.parse(settings | changes, where="test")
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_herd(tmp_path_factory.mktemp("herd"), herd())
+    return make_synthetic(tmp_path_factory.mktemp("synthetic"), synthetic())
 
 
 def table(home: Path) -> pd.DataFrame:
@@ -45,11 +44,11 @@ def digests(home: Path) -> dict[str, str]:
 
 
 def test_the_same_settings_give_the_same_bytes(home: Path, tmp_path: Path) -> None:
-    assert digests(make_herd(tmp_path, herd(name="other", group="equids"))) == digests(home)
+    assert digests(make_synthetic(tmp_path, synthetic(name="other", group="equids"))) == digests(home)
 
 
 def test_another_seed_gives_other_photos(home: Path, tmp_path: Path) -> None:
-    other = make_herd(tmp_path, herd(seed=1))
+    other = make_synthetic(tmp_path, synthetic(seed=1))
     assert other.name != home.name
     photos = {digest for name, digest in digests(home).items() if name.endswith(".jpg")}
     assert not photos & set(digests(other).values())
@@ -86,7 +85,7 @@ def test_photos_lie_in_the_folder_of_their_identity(home: Path) -> None:
 
 @pytest.mark.parametrize("species", ALL_SPECIES)
 def test_photo_and_mask_fit_together(species: str, tmp_path: Path) -> None:
-    rows = table(home := make_herd(tmp_path, herd(species=species, identities=2, photos=2)))
+    rows = table(home := make_synthetic(tmp_path, synthetic(species=species, identities=2, photos=2)))
     for path, mask_path in rows[["path", "mask"]].to_numpy():
         photo, mask = (cv2.imread(str(home / path)), cv2.imread(str(home / mask_path), cv2.IMREAD_UNCHANGED))
         assert photo is not None
@@ -99,14 +98,14 @@ def test_photo_and_mask_fit_together(species: str, tmp_path: Path) -> None:
 
 def test_a_whole_collection_is_not_written_again(home: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in home.rglob("*")}
-    assert make_herd(home.parent, herd()) == home
+    assert make_synthetic(home.parent, synthetic()) == home
     assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before
 
 
 @pytest.mark.parametrize("damage", ["photo", "mask", "metadata", "cut"])
 def test_a_half_collection_is_made_again(damage: str, home: Path, tmp_path: Path) -> None:
     whole = digests(home)
-    broken = make_herd(tmp_path, herd())
+    broken = make_synthetic(tmp_path, synthetic())
     first = table(broken).iloc[0]
     {
         "photo": (broken / first["path"]).unlink,
@@ -114,7 +113,7 @@ def test_a_half_collection_is_made_again(damage: str, home: Path, tmp_path: Path
         "metadata": (broken / "metadata.csv").unlink,
         "cut": lambda: (broken / "metadata.csv").write_text("image_id,ide"),
     }[damage]()
-    assert digests(make_herd(tmp_path, herd())) == whole
+    assert digests(make_synthetic(tmp_path, synthetic())) == whole
     assert [path.name for path in tmp_path.iterdir()] == [broken.name]
 
 
@@ -130,14 +129,14 @@ def test_a_crash_while_writing_leaves_no_collection(tmp_path: Path, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full_disk)
         with pytest.raises(DatasetError, match="No space left"):
-            make_herd(tmp_path, herd())
+            make_synthetic(tmp_path, synthetic())
     assert list(tmp_path.iterdir()) == []
-    assert len(table(make_herd(tmp_path, herd()))) == 12
+    assert len(table(make_synthetic(tmp_path, synthetic()))) == 12
 
 
 def test_the_digest_ignores_name_and_group_and_nothing_else() -> None:
-    base = herd_digest(herd())
-    assert herd_digest(herd(name="x", group="y")) == base
+    base = synthetic_digest(synthetic())
+    assert synthetic_digest(synthetic(name="x", group="y")) == base
     changes = (
         {"seed": 1},
         {"size_px": 65},
@@ -146,11 +145,11 @@ def test_the_digest_ignores_name_and_group_and_nothing_else() -> None:
         {"species": "whale"},
         {"repeated": 0.5},
     )
-    assert len({base, *(herd_digest(herd(**change)) for change in changes)}) == 7
+    assert len({base, *(synthetic_digest(synthetic(**change)) for change in changes)}) == 7
 
 
 def test_a_repeat_is_a_little_brighter_in_another_file(tmp_path: Path) -> None:
-    rows = table(made := make_herd(tmp_path, herd(repeated=1)))
+    rows = table(made := make_synthetic(tmp_path, synthetic(repeated=1)))
     paths = dict(zip(rows["image_id"], rows["path"], strict=True))
     twins = [(made / paths[key], made / paths[f"{key}b"]) for key in paths if f"{key}b" in paths]
     assert len(twins) == len(rows) / 2 == 12

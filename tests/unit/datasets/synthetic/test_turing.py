@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from reid_ray.datasets.herd.turing import grow, smooth_noise
+from reid_ray.datasets.synthetic.turing import grow, smooth_noise
 
 
 def grown(

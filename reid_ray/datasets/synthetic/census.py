@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from reid_ray.config.datasets import HerdDataset
-from reid_ray.datasets.herd.species import SPECIES, name_animals
+from reid_ray.config.datasets import SyntheticDataset
+from reid_ray.datasets.synthetic.species import SPECIES, name_animals
 
 MAIN_SIDE_SHARE = 0.8
 """Share of photos of the left flank: surveys keep to one side where they can."""
@@ -35,7 +35,7 @@ class Shot:
     """The same moment once more; it has the number of the shot that it repeats."""
 
 
-def plan_shots(dataset: HerdDataset) -> list[Shot]:
+def plan_shots(dataset: SyntheticDataset) -> list[Shot]:
     """Draw counts, dates and sides; but for repeats, no animal is photographed twice on one day."""
     species = SPECIES[dataset.species]
     rng = np.random.default_rng([dataset.seed, species.number, 0])

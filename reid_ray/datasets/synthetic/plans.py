@@ -1,6 +1,6 @@
 """The outlines of the species, drawn by hand; see `Plan` for the units."""
 
-from reid_ray.datasets.herd.bodies import Limb, Plan, Points
+from reid_ray.datasets.synthetic.bodies import Limb, Plan, Points
 
 
 def _shift(limb: Limb, dx: float, dy: float = 0.0) -> Limb:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reid_ray.config.datasets import HerdDataset
-from reid_ray.datasets.herd.census import plan_shots
-from reid_ray.datasets.herd.make import render
-from reid_ray.datasets.herd.species import SPECIES
+from reid_ray.config.datasets import SyntheticDataset
+from reid_ray.datasets.synthetic.census import plan_shots
+from reid_ray.datasets.synthetic.make import render
+from reid_ray.datasets.synthetic.species import SPECIES
 
 Photos = tuple[list[NDArray[np.uint8]], list[NDArray[np.bool_]], NDArray[np.int64]]
 Method = Callable[[list[NDArray[np.uint8]], list[NDArray[np.bool_]]], NDArray[np.float64]]
@@ -27,9 +27,9 @@ IDENTITIES, PHOTOS = 8, 8
 def photos(species: str) -> Photos:
     """RGB images, where the animal is not (with a safe margin around it), and the animals'
     numbers."""
-    dataset = HerdDataset.parse(
+    dataset = SyntheticDataset.parse(
         {
-            "source": "herd",
+            "source": "synthetic",
             "name": "h",
             "species": species,
             "identities": IDENTITIES,

@@ -1,6 +1,6 @@
-"""Write a herd: a procedural photo collection that is really re-identification.
+"""Write a synthetic collection: a procedural photo collection that is really re-identification.
 
-In: a `HerdDataset`. Out: a folder of photos, masks and `metadata.csv`.
+In: a `SyntheticDataset`. Out: a folder of photos, masks and `metadata.csv`.
 
 Each animal has its own coat (see `coats`), different on both flanks; 80 % of the photos show the
 left flank, so that nearly every query has a reference of the same side. An encounter is one
@@ -24,13 +24,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reid_ray.config.datasets import HerdDataset
-from reid_ray.datasets.herd.bodies import Image, draw_body
-from reid_ray.datasets.herd.census import Shot, by_animal, plan_shots
-from reid_ray.datasets.herd.coats import grow_patterns
-from reid_ray.datasets.herd.photo import take_photo
-from reid_ray.datasets.herd.scene import draw_encounter
-from reid_ray.datasets.herd.species import SPECIES
+from reid_ray.config.datasets import SyntheticDataset
+from reid_ray.datasets.synthetic.bodies import Image, draw_body
+from reid_ray.datasets.synthetic.census import Shot, by_animal, plan_shots
+from reid_ray.datasets.synthetic.coats import grow_patterns
+from reid_ray.datasets.synthetic.photo import take_photo
+from reid_ray.datasets.synthetic.scene import draw_encounter
+from reid_ray.datasets.synthetic.species import SPECIES
 from reid_ray.errors import DatasetError
 from reid_ray.runs import files
 from reid_ray.runs.storage import address, remote
@@ -44,7 +44,7 @@ _STALE_S = 3600
 _BRIGHTER = 1.05
 
 
-def make_herd(folder: Path, dataset: HerdDataset) -> Path:
+def make_synthetic(folder: Path, dataset: SyntheticDataset) -> Path:
     """Make the collection below `folder`, or find it there; returns its folder.
 
     It is written beside and renamed when whole, so a crash leaves nothing half; a collection with
@@ -63,7 +63,7 @@ def make_herd(folder: Path, dataset: HerdDataset) -> Path:
         _put_in_place(beside, home)
     except OSError as error:
         raise DatasetError(
-            f"{home}: the herd cannot be written ({error}); "
+            f"{home}: the synthetic collection cannot be written ({error}); "
             "check space and permissions, or choose another folder"
         ) from error
     finally:
@@ -71,7 +71,7 @@ def make_herd(folder: Path, dataset: HerdDataset) -> Path:
     return home
 
 
-def herd_root(folder: Path, dataset: HerdDataset) -> str:
+def synthetic_root(folder: Path, dataset: SyntheticDataset) -> str:
     """Where every node finds the collection, which is made where it is nowhere yet.
 
     Raises:
@@ -79,16 +79,16 @@ def herd_root(folder: Path, dataset: HerdDataset) -> str:
     """
     home = _home(folder, dataset)
     if remote(home) is None or not files.exists(home / METADATA):
-        files.publish_folder(make_herd(folder, dataset), last=METADATA)
+        files.publish_folder(make_synthetic(folder, dataset), last=METADATA)
     return address(home)
 
 
-def herd_table(dataset: HerdDataset) -> pd.DataFrame:
+def synthetic_table(dataset: SyntheticDataset) -> pd.DataFrame:
     """The metadata, known before a photo is rendered."""
     return pd.DataFrame([_row(shot, dataset) for shot in plan_shots(dataset)])
 
 
-def herd_digest(dataset: HerdDataset) -> str:
+def synthetic_digest(dataset: SyntheticDataset) -> str:
     """12 hex digits of what decides the photos; name and group do not."""
     parts: list[int | float | str] = [
         RECIPE,
@@ -103,8 +103,8 @@ def herd_digest(dataset: HerdDataset) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
-def _home(folder: Path, dataset: HerdDataset) -> Path:
-    return folder / f"{dataset.species}-{herd_digest(dataset)}"
+def _home(folder: Path, dataset: SyntheticDataset) -> Path:
+    return folder / f"{dataset.species}-{synthetic_digest(dataset)}"
 
 
 def _is_whole(home: Path) -> bool:
@@ -142,7 +142,7 @@ def _put_in_place(beside: Path, home: Path) -> None:
             raise
 
 
-def _write(beside: Path, dataset: HerdDataset) -> None:
+def _write(beside: Path, dataset: SyntheticDataset) -> None:
     shots = plan_shots(dataset)
     (beside / "masks").mkdir(parents=True)
     for identity in {shot.identity for shot in shots}:
@@ -154,10 +154,10 @@ def _write(beside: Path, dataset: HerdDataset) -> None:
             image = cv2.convertScaleAbs(image, alpha=_BRIGHTER).astype(np.uint8)
         _encode(beside / row["path"], image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
         _encode(beside / row["mask"], mask, [])
-    herd_table(dataset).to_csv(beside / METADATA, index=False, lineterminator="\n")
+    synthetic_table(dataset).to_csv(beside / METADATA, index=False, lineterminator="\n")
 
 
-def _row(shot: Shot, dataset: HerdDataset) -> dict[str, str]:
+def _row(shot: Shot, dataset: SyntheticDataset) -> dict[str, str]:
     return {
         "image_id": shot.image_id,
         "identity": shot.identity,
@@ -171,7 +171,7 @@ def _row(shot: Shot, dataset: HerdDataset) -> dict[str, str]:
 
 
 def render(
-    dataset: HerdDataset, shots: list[Shot]
+    dataset: SyntheticDataset, shots: list[Shot]
 ) -> Iterator[tuple[Shot, NDArray[np.uint8], NDArray[np.uint8]]]:
     """Photo (RGB) and mask of each shot, animal by animal; few are in memory at a time."""
     species = SPECIES[dataset.species]
@@ -208,7 +208,7 @@ def _photo_size(aspect: float, short_px: int) -> tuple[int, int]:
     return (short_px, round(short_px * aspect)) if aspect >= 1 else (round(short_px / aspect), short_px)
 
 
-def _seed(dataset: HerdDataset, purpose: int, number: int) -> int:
+def _seed(dataset: SyntheticDataset, purpose: int, number: int) -> int:
     """A seed of its own for every animal, place and photo."""
     text = f"{dataset.seed}/{dataset.species}/{purpose}/{number}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
