@@ -13,8 +13,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from reid_ray.datasets.encounters import same_encounter
-from reid_ray.evaluation import fold
-from reid_ray.evaluation.fold import Best, Positives
+from reid_ray.evaluation import accumulate
+from reid_ray.evaluation.accumulate import Best, Positives
 from reid_ray.evaluation.ranking import Ranked, concat, rank_block
 from reid_ray.evaluation.stream import Vectors, View, slices, stream, unit_rows
 
@@ -172,7 +172,7 @@ def _exact(
         needed, row_of = np.unique(positions[chosen], return_inverse=True)
         found = np.empty(len(chosen), np.float32)
         units, _ = unit_rows(references_gd[needed])
-        fold.exact_scores(units_qd, units, rows[chosen], row_of, found)
+        accumulate.exact_scores(units_qd, units, rows[chosen], row_of, found)
         scores[chosen] = found
     return scores
 

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reid_ray.evaluation import fold
-from reid_ray.evaluation.fold import Best, Positions, Positives
+from reid_ray.evaluation import accumulate
+from reid_ray.evaluation.accumulate import Best, Positions, Positives
 
 Vectors = NDArray[np.floating]
 
@@ -215,13 +215,13 @@ class _Queries:
             product = torch.mm(self._queries, chunk.products[made][span].T)
             bits_qg = product.view(made.bits).cpu().numpy()
             if not finite:
-                fold.clear_nan(bits_qg, made.shift)
+                accumulate.clear_nan(bits_qg, made.shift)
             part = slice(chunk.first + span.start, chunk.first + span.stop)
             exact = 0
             for view in views:
                 if hidden := view.hidden(self._rows, part):
-                    fold.hide(bits_qg, made.shift, hidden)
-                exact += fold.fold(
+                    accumulate.hide(bits_qg, made.shift, hidden)
+                exact += accumulate.fold(
                     part.start,
                     bits_qg,
                     made.shift,
@@ -246,7 +246,7 @@ def unit_rows(rows_nd: Vectors, out: NDArray[np.float32] | None = None) -> tuple
     """Rows scaled to length 1 in float32, and whether all are finite; all-zero rows stay zero."""
     rows = np.ascontiguousarray(rows_nd, np.float32)
     units = np.empty_like(rows) if out is None else out[: len(rows)]
-    return units, bool(fold.unit_rows(rows, units))
+    return units, bool(accumulate.unit_rows(rows, units))
 
 
 def slices(count: int, size: int) -> list[slice]:

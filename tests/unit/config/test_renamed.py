@@ -12,16 +12,23 @@ OLD = {
     "data": {
         "datasets": [
             {"source": "herd", "name": "zebra", "species": "zebra"},
-            {"source": "folder", "name": "fox", "root": "/fox", "detections": {"file": "md.json", "without": "aside"}},
+            {
+                "source": "folder",
+                "name": "fox",
+                "root": "/fox",
+                "detections": {"file": "md.json", "without": "aside"},
+            },
         ],
         "images": {"crop": "bbox"},
         "split": {"kind": "open_set", "new_animals": True, "unknown_as_new": True},
     },
-    "baselines": {"matching": [{"name": "SIFT", "tuning_lookups": 7, "shortlist": {"by": "winner", "size": 3}}]},
+    "baselines": {
+        "matching": [{"name": "SIFT", "tuning_lookups": 7, "shortlist": {"by": "winner", "size": 3}}]
+    },
     "fusion": [{"parts": ["SIFT", "winner"], "lookups": 9, "shortlist": {"by": "winner", "size": 3}}],
     "transfer": {"evaluate": ["zebra"], "settings": ["winner"], "variants": ["all", "other_domains"]},
     "scaling": {"winner_workers": 0},
-}  # fmt: skip
+}
 
 
 def test_a_study_with_old_names_is_the_study_with_new_names(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,9 +39,11 @@ def test_a_study_with_old_names_is_the_study_with_new_names(capsys: pytest.Captu
     assert (old.data.split.unknown_individuals, old.data.split.ask_unknown) == (True, True)
     matching = old.baselines.matching[0]
     assert matching.leave_one_out_queries == 7
-    assert matching.shortlist is not None and matching.shortlist.by == "selected_trial"
+    assert matching.shortlist is not None
+    assert matching.shortlist.by == "selected_trial"
     assert (old.fusion[0].parts, old.fusion[0].leave_one_out_queries) == (("SIFT", "selected_trial"), 9)
-    assert old.transfer is not None and old.transfer.settings == ("selected_trial",)
+    assert old.transfer is not None
+    assert old.transfer.settings == ("selected_trial",)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == len(set(lines)) == 10
     assert "note: old.yaml: 'winner_workers' is now 'confirmation_workers'; " in "\n".join(lines)

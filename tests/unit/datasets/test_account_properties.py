@@ -97,7 +97,7 @@ def test_every_file_and_every_row_is_used_or_named_as_lost(
         account = close_account(loaded.rows, loaded.quarantine, root_of(found.dataset))
         in_hidden = {row for row in loaded.rows["path"] if row not in {"/".join((*f, n)) for f, n in shown}}
         assert account.files == len(shown) + bool(names) + len(in_hidden)
-        parts = (account.used, account.aside, len(account.unlisted))
+        parts = (account.used, account.quarantined, len(account.unlisted))
         assert sum(parts) + account.unread.total() + account.others.total() == account.files
         assert account.used == loaded.rows["path"].nunique()
         if found.dataset.source == "table":

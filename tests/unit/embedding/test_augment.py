@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 
 from reid_ray.config.training import Augment
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding.augment import TrainTransform, random_crop
+from reid_ray.embedding.augment import TrainTransform, random_crop, resize_whole
 from reid_ray.embedding.pixel_loops import operate
 from reid_ray.embedding.randaugment import draw
 from reid_ray.embedding.resize import Box, Pixels, resize
@@ -103,7 +103,7 @@ def test_resizing_to_a_small_part_of_the_size_is_at_most_one_grey_level_from_tor
 
 
 def test_a_batch_for_evaluation_squashes_each_photo_in_order(images: PreparedImages) -> None:
-    batch = resize(images, [2, 0], px=32)
+    batch = resize_whole(images, [2, 0], px=32)
     assert batch.shape == (2, 3, 32, 32)
     assert batch.dtype == torch.uint8
     assert (batch[1].permute(1, 2, 0).numpy() == torchvisions(images[0], 32)).all()

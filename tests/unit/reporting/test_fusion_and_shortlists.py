@@ -49,7 +49,7 @@ def joined(record: StudyRecord) -> StudyRecord:
         kind="baseline",
         family="fusion",
         scope=sift.result.scope,
-        params={"parts": "SIFT + selected trial", "shortlist": "selected_trial", "candidates": 20},
+        params={"parts": "SIFT + selected_trial", "shortlist": "selected_trial", "candidates": 20},
         metrics=summarise(table) | probability_figures(table),
     )
     late = [MethodRecord(few, sift.predictions, []), MethodRecord(fused, table, [])]
