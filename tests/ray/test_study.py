@@ -112,7 +112,7 @@ def test_what_builds_on_the_winner_answers_with_it(done: Done) -> None:
     methods = {m.result.method: m for m in done.outcome.record.methods}
     fused = methods["fused"]
     assert fused.result.family == "fusion"
-    assert fused.result.params["parts"] == "SIFT + selected trial"
+    assert fused.result.params["parts"] == "SIFT + selected_trial"
     assert fused.predictions is not None
     assert all(0 < scores[0] < 1 for scores in fused.predictions["top_scores"])
     few = methods["SIFT-few"]
