@@ -150,6 +150,8 @@ def _counts(answers: Any) -> list[str]:
     lines = [f"{len(part):>6}  {title.lower()}" for _, title, part in sections(answers.answers)]
     if right := answers.right():
         lines.append(f"{right[0]} of {right[1]} photos whose names were known beforehand are named so")
+    if answers.copies:
+        lines.append(f"{len(answers.copies):>6}  the same file as a reference photo, see same_files.csv")
     if len(answers.quarantine):
         lines.append(f"{len(answers.quarantine)} photos quarantined, see quarantined.csv")
     return lines

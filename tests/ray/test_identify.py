@@ -106,6 +106,32 @@ def test_known_animals_are_found_by_encounter_and_strangers_are_grouped(
     assert found.rows["dataset"].iloc[photo] == "reference"
 
 
+def test_a_photo_that_is_a_reference_is_called_the_same_file_and_not_named(
+    folders: tuple[Path, Path, dict[str, str]], running_ray: Cluster, tmp_path: Path
+) -> None:
+    reference, query, _ = folders
+    known, new = sorted(reference.rglob("*.jpg"))[0], sorted(query.rglob("*.jpg"))[0]
+    for folder, photos in {"copies": [known], "mixed": [known, new]}.items():
+        (tmp_path / folder).mkdir()
+        for number, photo in enumerate(photos):
+            (tmp_path / folder / f"{number}.jpg").write_bytes(photo.read_bytes())
+        raw = {
+            "reference": {"source": "folder", "name": "reference", "root": str(reference)},
+            "query": {"source": "folder", "name": "query", "root": str(tmp_path / folder)},
+            "local": "rootsift",
+            "images": {"short_px": 64},
+            "leave_one_out_queries": 40,
+            "storage": str(tmp_path),
+        }
+        found = identify(IdentifyRun.parse(raw, where="test"), display=Display())
+        answers, path = found.answers("test"), found.rows["path"]
+        assert [path.iloc[answer.row] for answer in answers.answers] == ["1.jpg"][: len(photos) - 1]
+        same = str(known.relative_to(reference))
+        assert [(path.iloc[c.row], path.iloc[c.reference]) for c in answers.copies] == [("0.jpg", same)]
+        assert f"1 of {len(photos)} photos to name are reference photos" in answers.notes[0]
+        assert f"0.jpg is the same file as {same}" in answers.notes[0]
+
+
 def test_the_readme_names_photos(
     folders: tuple[Path, Path, dict[str, str]],
     running_ray: Cluster,
