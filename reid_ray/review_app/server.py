@@ -22,6 +22,7 @@ from reid_ray.reporting.tables import to_csv, to_plain_csv
 from reid_ray.review_app.decisions import LAST
 from reid_ray.review_app.door import HEADERS, Door
 from reid_ray.review_app.pages import batch_page, decided_in, of_all_photos, start_page, waiting_page
+from reid_ray.review_app.pair_routes import add_pairs
 from reid_ray.review_app.queue import BATCH, CONFIRMED, FOR_SPREADSHEETS, Batches
 
 MOST_FILES = 500
@@ -62,6 +63,7 @@ def app(batches: Batches, door: Door | None = None) -> FastAPI:
 
     _add_uploads(made, batches)
     _add_batches(made, batches)
+    add_pairs(made, batches, _known)
     _add_tables(made, batches)
     return made
 
@@ -91,7 +93,7 @@ def _add_uploads(made: FastAPI, batches: Batches) -> None:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return RedirectResponse(f"/batches/{name}/", 303)
+        return RedirectResponse(f"/batches/{name}/decide", 303)
 
 
 def _add_batches(made: FastAPI, batches: Batches) -> None:
