@@ -116,3 +116,20 @@ def test_it_listens_on_loopback_alone(monkeypatch, tmp_path) -> None:
     given = review.arguments().parse_args(["--reference", "known", "--port", "8123"])
     assert review.act(given) == 0
     assert (asked["host"], asked["port"]) == ("127.0.0.1", 8123)
+
+
+def test_a_busy_port_is_another_port(monkeypatch, tmp_path, capsys) -> None:
+    from reid_ray import review
+
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(uvicorn, "run", lambda _app, **options: asked.update(options))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "known" / "leo").mkdir(parents=True)
+    Image.new("RGB", (60, 50)).save(tmp_path / "known" / "leo" / "1.jpg")
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        busy = listening.getsockname()[1]
+        assert review.act(review.arguments().parse_args(["--reference", "known", "--port", str(busy)])) == 0
+    assert busy < int(asked["port"]) <= busy + 20
+    told = capsys.readouterr()
+    assert f"port {busy} is busy" in told.err
+    assert f"http://127.0.0.1:{asked['port']}/" in told.out
