@@ -181,7 +181,17 @@ class Matching(Config):
     """None: every reference is matched."""
     exclude_same_encounter: bool = False
     """Leave out references of the query's own encounter (column `encounter`): same background."""
+    place_weights: Literal["auto", "off"] = "off"
+    """`auto`: votes count by the place in the photo that they come from, as it is learnt on the references
+    alone, where that names more of them, asked among other encounters; otherwise all count alike, and it is
+    said why. Right flanks are mirrored where the side is known (column `orientation`)."""
     seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _places_can_be_learnt(self) -> "Matching":
+        if self.place_weights == "auto" and self.shortlist is not None:
+            raise ValueError("place_weights cannot be learnt behind a shortlist; set place_weights to off")
+        return self
 
     @model_validator(mode="after")
     def _lightglue_knows_the_features(self) -> "Matching":

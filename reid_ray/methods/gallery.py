@@ -5,13 +5,14 @@ Legend: n photos of a gallery, g references, a asked photos.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from reid_ray.datasets.encounters import encounter_codes, same_encounter
+from reid_ray.datasets.schema import ORIENTATION, SIDES
 from reid_ray.splits.learnable import learnable, trained_on
 
 Positions = NDArray[np.int64]
@@ -34,6 +35,7 @@ class Gallery:
         contents: int64 [n], equal for copies of one file, -1 where unknown.
         trained: bool [g], references that a model of this study was trained on.
         fingerprint: hex digits that are equal for the same references with the same names.
+        sides: int64 [n], the side that is seen, a place in `SIDES`; -1 where unknown.
     """
 
     name: str
@@ -44,6 +46,11 @@ class Gallery:
     contents: Positions
     trained: NDArray[np.bool_]
     fingerprint: str = ""
+    sides: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.sides) != len(self.photos):
+            object.__setattr__(self, "sides", np.full(len(self.photos), -1, np.int64))
 
     @classmethod
     def of(
@@ -68,6 +75,7 @@ class Gallery:
             _codes(part, "content"),
             trained_on(rows)[references] if set(rows) >= _SPLIT else np.zeros(len(references), bool),
             _fingerprint(rows.iloc[references]),
+            _sides(part),
         )
 
     @property
@@ -142,6 +150,14 @@ def _codes(rows: pd.DataFrame, column: str) -> Positions:
     if column not in rows:
         return np.full(len(rows), -1, np.int64)
     return pd.factorize(rows[column].where(rows[column].fillna("").ne("")))[0].astype(np.int64)
+
+
+def _sides(rows: pd.DataFrame) -> Positions:
+    """Places in `SIDES`; other words for a side are as good as none."""
+    if ORIENTATION not in rows:
+        return np.full(len(rows), -1, np.int64)
+    places = {side: place for place, side in enumerate(SIDES)}
+    return np.array([places.get(side, -1) for side in rows[ORIENTATION]], np.int64)
 
 
 def _fingerprint(references: pd.DataFrame) -> str:

@@ -6,9 +6,10 @@ on the references alone.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,14 @@ from reid_ray.matching.engine import Packed
 from reid_ray.matching.extract import check_weights
 from reid_ray.matching.features import Features
 from reid_ray.matching.kept import kept_scores
+from reid_ray.matching.places import PlaceWeights, cells_of
 from reid_ray.matching.scoring import References, Setting, score_views, settings_of
 from reid_ray.matching.shortlist import score_candidates
 from reid_ray.matching.tuning import Tuned, best_of, right_per_setting
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery, Positions
-from reid_ray.methods.leave_one_out import asked_references
+from reid_ray.methods.leave_one_out import asked_references, sample
+from reid_ray.methods.places import Places, PlacesRequest, VotesByPlace, decide
 from reid_ray.methods.ready import Learnt, Params, Ready
 from reid_ray.methods.scorer import Arrays, Outs, ScoreBlock, rank_blocks
 from reid_ray.runs.methods import method_key
@@ -48,6 +51,7 @@ class LocalScorer:
         queries: of the gallery's query photos.
         settings: with what the config leaves in, and with references of other encounters alone.
         kept: folder of scores that several methods share; None keeps none.
+        places: what votes count by where they come from; None: all alike. `references` have it already.
     """
 
     config: Matching
@@ -55,6 +59,7 @@ class LocalScorer:
     queries: Features
     settings: tuple[Setting, Setting]
     kept: Path | None = None
+    places: PlaceWeights | None = None
     both_views = True
 
     @property
@@ -73,7 +78,11 @@ class LocalScorer:
             features = self.references.features
             return self.references.packed.take(asked), None if features is None else features.take(asked)
         queries = self.queries.take(asked - gallery.references)
-        return Packed.of(queries), queries
+        packed = Packed.of(queries)
+        if self.places is not None:
+            sides = np.repeat(gallery.sides[asked], queries.keypoints)
+            packed = replace(packed, weights=self.places.of(cells_of(queries), sides))
+        return packed, queries
 
     def scores(self, gallery: Gallery, asked: Positions, outs: Outs) -> ScoreBlock:
         pairs = list(zip(self.settings, outs, strict=False))
@@ -181,22 +190,26 @@ class LocalFeatures:
         work = None if folder is None else folder / "chunks" / self.work_key(gallery)
         if learnt is None:
             number, (references, queries), tuned = self._choose(gallery, bench, work)
+            placed = learn_places(self.config, tuned, references, gallery, bench, work)
         else:
             number, chosen = _chosen(learnt)
             references, queries = self.sides(gallery, bench, self.extractors[number])
             tuned = [chosen, chosen]
+            placed = (Places.of(learnt),) * 2
         config = self.config.model_copy(update={"extractor": self.extractors[number]})
         settings = (tuned[0][0].setting, tuned[0][1].setting)
-        kept = self._kept(gallery, config, settings, folder)
-        scorer = LocalScorer(config, references, queries, settings, kept)
+        weights = placed[0].weights
+        kept = self._kept(gallery, config, (settings, weights), folder)
+        references = weighed(references, gallery, weights)
+        scorer = LocalScorer(config, references, queries, settings, kept, weights)
         return Ready(
             method=self,
             gallery=gallery,
             scorer=scorer,
             shared=(bench.share(scorer), bench.share(gallery)),
-            learnt=self.plain(number, tuned[0]),
-            unvalidated=self.plain(number, tuned[1]),
-            params=chosen_params(config, tuned[0], several=len(self.extractors) > 1),
+            learnt=self.plain(number, tuned[0], placed[0]),
+            unvalidated=self.plain(number, tuned[1], placed[1]),
+            params=chosen_params(config, tuned[0], several=len(self.extractors) > 1) | placed[0].params(),
             keypoints=np.concatenate([np.diff(references.packed.offsets), queries.keypoints]),
             size=request_size(config, gallery.references),
             matched=gallery.references,
@@ -213,6 +226,7 @@ class LocalFeatures:
             gallery.labels_g,
             gallery.encounters_g,
             searched if self.config.verify else None,
+            cells_of(searched) if self.config.place_weights == "auto" else None,
         )
         return references, features.take(gallery.queries)
 
@@ -234,20 +248,24 @@ class LocalFeatures:
         assert best is not None
         return best
 
-    def plain(self, extractor: int, tuned: TunedPair) -> Learnt:
+    def plain(self, extractor: int, tuned: TunedPair, placed: Places | None = None) -> Learnt:
         """What was chosen, as plain data."""
         settings = [
             {"setting": vars(one.setting), "top1": list(one.top1), "looked_up": one.looked_up}
             for one in tuned
         ]
-        return {"extractor": extractor, "settings": settings}
+        found = {"extractor": extractor, "settings": settings}
+        return found if placed is None or not placed.asked else found | {"places": placed.as_json()}
 
     def work_key(self, gallery: Gallery) -> str:
         """Names finished work on these very photos."""
-        return method_key("work", self.config.canonical(), gallery.fingerprint, gallery.photos.tolist())
+        sides = gallery.sides.tolist() if self.config.place_weights == "auto" else []
+        return method_key(
+            "work", self.config.canonical(), gallery.fingerprint, gallery.photos.tolist(), sides
+        )
 
     def _kept(
-        self, gallery: Gallery, config: Matching, settings: tuple[Setting, Setting], folder: Path | None
+        self, gallery: Gallery, config: Matching, chosen: tuple[Any, ...], folder: Path | None
     ) -> Path | None:
         """Known by all that decides the scores; equal for methods that differ only in how they use them."""
         pairs = len(gallery.queries) * gallery.references
@@ -255,7 +273,7 @@ class LocalFeatures:
             return None
         plain = config.model_copy(update={"alternatives": (), "shortlist": None, "name": "any"})
         return shared_folder(folder, "scores") / method_key(
-            plain.canonical(), repr(settings), gallery.fingerprint, gallery.photos.tolist()
+            plain.canonical(), repr(chosen), gallery.fingerprint, gallery.photos.tolist()
         )
 
 
@@ -308,6 +326,48 @@ def tune(
     # Validation photos neither ask nor answer.
     unvalidated = best_of(settings, right[2, free].sum(axis=0), int(free.sum()))
     return [(chosen[0], chosen[1]), (unvalidated, unvalidated)]
+
+
+def learn_places(
+    config: Matching,
+    tuned: Sequence[TunedPair],
+    references: References,
+    gallery: Gallery,
+    bench: Bench,
+    work: Path | None,
+) -> tuple[Places, Places]:
+    """What votes count by place: to be used, then as no validation photo taught it."""
+    if config.place_weights == "off" or references.cells is None:
+        return Places(), Places()
+    found = []
+    hidden: list[NDArray[np.bool_] | None] = [None]
+    if gallery.trained.any() and not gallery.trained.all():
+        hidden.append(~gallery.trained)
+    size = request_size(config, gallery.references)
+    shared = bench.share(references), bench.share(gallery)
+    for view, out in enumerate(hidden):
+        able = np.arange(gallery.references) if out is None else np.flatnonzero(~out)
+        asked = able[sample(len(able), most=config.tuning_lookups, seed=config.seed)]
+        setting = tuned[view][0].setting
+        requests = {
+            f"places-{view}-{at:08d}": PlacesRequest(asked[at : at + size], out, config, setting)
+            for at in range(0, len(asked), size)
+        }
+        ended: dict[str, Arrays] = {}
+        for name, arrays, _ in bench.run(requests, *shared, folder=work):
+            ended[name] = arrays
+            bench.tell(f"places of votes, {min(len(asked), len(ended) * size)} of {len(asked)} references")
+        votes = VotesByPlace.join([ended[name] for name in sorted(ended)], gallery.references)
+        found.append(decide(votes, asked, gallery, seed=config.seed))
+    return found[0], found[-1]
+
+
+def weighed(references: References, gallery: Gallery, weights: PlaceWeights | None) -> References:
+    """The references, whose keypoints have the weights of their places."""
+    if weights is None or references.cells is None:
+        return references
+    sides = np.repeat(gallery.sides[: gallery.references], np.diff(references.packed.offsets))
+    return references.weighed(weights.of(references.cells, sides))
 
 
 def request_size(config: Matching, references: int) -> int:
