@@ -66,6 +66,7 @@ class XFeat(Config):
 
 Extractor = Annotated[Sift | SuperPoint | Disk | Aliked | XFeat, Field(discriminator="kind")]
 Distance = Literal["squared", "plain"]
+Viewpoint = Literal["off", "prefer", "only"]
 
 
 class Verify(Config):
@@ -185,6 +186,10 @@ class Matching(Config):
     """`auto`: votes count by the place in the photo that they come from, as it is learnt on the references
     alone, where that names more of them, asked among other encounters; otherwise all count alike, and it is
     said why. Right flanks are mirrored where the side is known (column `orientation`)."""
+    viewpoint: Viewpoint = "off"
+    """Which references are matched with a query, by the side that they show (column `orientation`): `off`:
+    all; `only`: those of the same side; `prefer`: also those of animals that have none of it. What is left
+    out costs nothing. A photo whose side is not known is matched with all."""
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")

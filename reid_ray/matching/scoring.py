@@ -18,6 +18,8 @@ from reid_ray.matching.verify import inliers
 
 EXCLUDED = np.float32(-np.inf)
 """Score of a reference that must not answer a query; it ranks last."""
+WORTH_LEAVING = 0.2
+"""Share of the references from which on leaving them out is worth copying the others."""
 LNBNN_VERIFY = 0.5
 """Ratio of the matches that are verified where no ratio was chosen."""
 
@@ -124,7 +126,25 @@ def score_settings(
     nothing.
     """
     scorer = _votes if config.score == "lnbnn" else _counts
-    return scorer(packed, references, config, settings, outs)
+    here, few = matched(references, outs)
+    found = scorer(packed, here, config, settings, few)
+    if here is references:
+        return found
+    scores = np.zeros((*found.shape[:-1], len(references.packed)))
+    scores[..., ~np.stack(outs).all(axis=(0, 1))] = found
+    return scores
+
+
+def matched(
+    references: References, outs: Sequence[NDArray[np.bool_]]
+) -> tuple[References, Sequence[NDArray[np.bool_]]]:
+    """Without the references that are left out of every [q, g], if these are many: they cost nothing."""
+    gone = np.stack(outs).all(axis=(0, 1)) if len(outs[0]) else np.zeros(len(references.packed), bool)
+    if gone.mean() < WORTH_LEAVING or gone.all():
+        return references, outs
+    kept = np.flatnonzero(~gone)
+    here = replace(references, features=None, cells=None).take(kept)
+    return here, [out[:, kept] for out in outs]
 
 
 def _votes(
@@ -198,22 +218,26 @@ def votes_by_part(
     Args:
         parts: of each descriptor of `packed` its part, 0 .. count - 1.
     """
+    here, (few,) = matched(references, [out_qg])
+    if here is not references:
+        every = np.zeros((len(packed), count, len(references.packed)), np.float32)
+        every[:, :, ~out_qg.all(axis=0)] = votes_by_part(packed, here, config, setting, parts, count, few)
+        return every
     if config.score == "lnbnn":
         kind = (setting.neighbours, setting.distance)
         votes = lnbnn_by_part(packed, references.packed, kind, parts, count, left_out_qg=out_qg)
-    else:
-        by_part = packed.by_part(parts, count)
-        counts = count_block(
-            by_part,
-            0,
-            len(by_part),
-            references.packed,
-            [setting.threshold],
-            direction="query_to_reference",
-            least=1,
-        )
-        votes = np.where(out_qg[:, None], 0, counts.reshape(len(packed), count, -1)).astype(np.float64)
-    return votes.astype(np.float32)
+        return votes.astype(np.float32)
+    by_part = packed.by_part(parts, count)
+    counts = count_block(
+        by_part,
+        0,
+        len(by_part),
+        references.packed,
+        [setting.threshold],
+        direction="query_to_reference",
+        least=1,
+    )
+    return np.where(out_qg[:, None], 0, counts.reshape(len(packed), count, -1)).astype(np.float32)
 
 
 def summed_per_identity(

@@ -25,8 +25,8 @@ from reid_ray.matching.shortlist import score_candidates
 from reid_ray.matching.tuning import Tuned, best_of, right_per_setting
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery, Positions
-from reid_ray.methods.leave_one_out import asked_references, sample
-from reid_ray.methods.places import Places, PlacesRequest, VotesByPlace, decide
+from reid_ray.methods.leave_one_out import asked_references
+from reid_ray.methods.places import Places, learn_places, weighed
 from reid_ray.methods.ready import Learnt, Params, Ready
 from reid_ray.methods.scorer import Arrays, Outs, ScoreBlock, rank_blocks
 from reid_ray.runs.methods import method_key
@@ -105,8 +105,12 @@ class LocalScorer:
     def _made(
         self, gallery: Gallery, asked: Positions, pairs: Sequence[tuple[Setting, NDArray[np.bool_]]]
     ) -> NDArray[np.float32]:
-        packed, features = self.of(gallery, asked)
-        return score_views(packed, features, self.references, self.config, pairs)
+        scores = np.empty((len(pairs), len(asked), gallery.references), np.float32)
+        for rows in gallery.same_side(asked):
+            packed, features = self.of(gallery, asked[rows])
+            some = [(setting, out[rows]) for setting, out in pairs]
+            scores[:, rows] = score_views(packed, features, self.references, self.config, some)
+        return scores
 
     def _name(self, asked: Positions, setting: Setting, out: NDArray[np.bool_]) -> str:
         text = asked.tobytes() + repr(setting).encode() + np.packbits(out).tobytes()
@@ -147,7 +151,13 @@ class TuneRequest:
         ]
         if gallery.trained.any():
             outs.append(gallery.excluded(self.asked, encounter=first, hidden_g=~gallery.trained))
-        return {"right": right_per_setting(references, self.config, self.asked, outs, units_gd=units)}
+        right = np.empty((len(outs), len(self.asked), len(settings_of(self.config))))
+        for rows in gallery.same_side(self.asked):
+            some = [out[rows] for out in outs]
+            right[:, rows] = right_per_setting(
+                references, self.config, self.asked[rows], some, units_gd=units
+            )
+        return {"right": right}
 
 
 @dataclass(frozen=True)
@@ -187,10 +197,13 @@ class LocalFeatures:
         return [self._prepare(one, bench, (learnt or {}).get(one.fingerprint), folder) for one in galleries]
 
     def _prepare(self, gallery: Gallery, bench: Bench, learnt: Learnt | None, folder: Path | None) -> Ready:
+        gallery = replace(gallery, viewpoint=self.config.viewpoint)
         work = None if folder is None else folder / "chunks" / self.work_key(gallery)
         if learnt is None:
             number, (references, queries), tuned = self._choose(gallery, bench, work)
-            placed = learn_places(self.config, tuned, references, gallery, bench, work)
+            size = request_size(self.config, gallery.references)
+            found = [one[0].setting for one in tuned]
+            placed = learn_places(self.config, found, references, gallery, bench, work, size)
         else:
             number, chosen = _chosen(learnt)
             references, queries = self.sides(gallery, bench, self.extractors[number])
@@ -212,7 +225,7 @@ class LocalFeatures:
             params=chosen_params(config, tuned[0], several=len(self.extractors) > 1) | placed[0].params(),
             keypoints=np.concatenate([np.diff(references.packed.offsets), queries.keypoints]),
             size=request_size(config, gallery.references),
-            matched=gallery.references,
+            matched=_matched(gallery),
             work=work,
         )
 
@@ -259,7 +272,8 @@ class LocalFeatures:
 
     def work_key(self, gallery: Gallery) -> str:
         """Names finished work on these very photos."""
-        sides = gallery.sides.tolist() if self.config.place_weights == "auto" else []
+        plain = self.config.place_weights == "off" and self.config.viewpoint == "off"
+        sides = [] if plain else gallery.sides.tolist()
         return method_key(
             "work", self.config.canonical(), gallery.fingerprint, gallery.photos.tolist(), sides
         )
@@ -328,48 +342,6 @@ def tune(
     return [(chosen[0], chosen[1]), (unvalidated, unvalidated)]
 
 
-def learn_places(
-    config: Matching,
-    tuned: Sequence[TunedPair],
-    references: References,
-    gallery: Gallery,
-    bench: Bench,
-    work: Path | None,
-) -> tuple[Places, Places]:
-    """What votes count by place: to be used, then as no validation photo taught it."""
-    if config.place_weights == "off" or references.cells is None:
-        return Places(), Places()
-    found = []
-    hidden: list[NDArray[np.bool_] | None] = [None]
-    if gallery.trained.any() and not gallery.trained.all():
-        hidden.append(~gallery.trained)
-    size = request_size(config, gallery.references)
-    shared = bench.share(references), bench.share(gallery)
-    for view, out in enumerate(hidden):
-        able = np.arange(gallery.references) if out is None else np.flatnonzero(~out)
-        asked = able[sample(len(able), most=config.tuning_lookups, seed=config.seed)]
-        setting = tuned[view][0].setting
-        requests = {
-            f"places-{view}-{at:08d}": PlacesRequest(asked[at : at + size], out, config, setting)
-            for at in range(0, len(asked), size)
-        }
-        ended: dict[str, Arrays] = {}
-        for name, arrays, _ in bench.run(requests, *shared, folder=work):
-            ended[name] = arrays
-            bench.tell(f"places of votes, {min(len(asked), len(ended) * size)} of {len(asked)} references")
-        votes = VotesByPlace.join([ended[name] for name in sorted(ended)], gallery.references)
-        found.append(decide(votes, asked, gallery, seed=config.seed))
-    return found[0], found[-1]
-
-
-def weighed(references: References, gallery: Gallery, weights: PlaceWeights | None) -> References:
-    """The references, whose keypoints have the weights of their places."""
-    if weights is None or references.cells is None:
-        return references
-    sides = np.repeat(gallery.sides[: gallery.references], np.diff(references.packed.offsets))
-    return references.weighed(weights.of(references.cells, sides))
-
-
 def request_size(config: Matching, references: int) -> int:
     """Photos asked in one request, so that it has about `PAIRS_PER_REQUEST` pairs."""
     matched = references
@@ -379,6 +351,13 @@ def request_size(config: Matching, references: int) -> int:
     if isinstance(config.verify, LightGlue):
         return max(1, min(size, NETWORK_PAIRS_PER_REQUEST // config.verify.candidates))
     return size
+
+
+def _matched(gallery: Gallery) -> int:
+    """References that a query is compared with, on average."""
+    if gallery.viewpoint == "off" or not len(gallery.queries):
+        return gallery.references
+    return round(gallery.pairs(gallery.queries) / len(gallery.queries))
 
 
 def chosen_params(config: Matching, tuned: tuple[Tuned, Tuned], *, several: bool) -> Params:

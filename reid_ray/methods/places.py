@@ -9,6 +9,7 @@ Legend: l asked references, c cells, g references.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from reid_ray.config.matching import Matching
 from reid_ray.evaluation.intervals import cluster_error
 from reid_ray.matching.places import CELLS, RIGHT, SHAPES, Evidence, PlaceWeights, Shape, learn, mirrored
 from reid_ray.matching.scoring import References, Setting, votes_by_part
+from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery, Positions
+from reid_ray.methods.leave_one_out import sample
 from reid_ray.methods.scorer import blocks
 
 FOLDS = 5
@@ -112,21 +115,24 @@ class PlacesRequest:
     def run(self, references: References, gallery: Gallery) -> dict[str, NDArray[Any]]:
         """The parts of `VotesByPlace`, as plain arrays."""
         assert references.cells is not None
-        found, outs = [], []
+        votes, outs = [], []
         offsets = references.packed.offsets
         for few in blocks(self.asked):
             out = gallery.excluded(few, encounter=True, hidden_g=self.hidden_g)
-            cells = np.concatenate([references.cells[offsets[i] : offsets[i + 1]] for i in few])
-            votes = votes_by_part(
-                references.packed.take(few), references, self.config, self.setting, cells, CELLS, out
-            )
-            found.append(sparse.csr_matrix(votes.reshape(-1, votes.shape[2])))
+            found = np.zeros((len(few), CELLS, gallery.references), np.float32)
+            for rows in gallery.same_side(few):
+                cells = np.concatenate([references.cells[offsets[i] : offsets[i + 1]] for i in few[rows]])
+                packed = references.packed.take(few[rows])
+                found[rows] = votes_by_part(
+                    packed, references, self.config, self.setting, cells, CELLS, out[rows]
+                )
+            votes.append(sparse.csr_matrix(found.reshape(-1, gallery.references)))
             outs.append(out)
-        votes = sparse.vstack(found, format="csr")
+        joined = sparse.vstack(votes, format="csr")
         return {
-            "values": votes.data,
-            "columns": votes.indices,
-            "starts": votes.indptr,
+            "values": joined.data,
+            "columns": joined.indices,
+            "starts": joined.indptr,
             "out": np.concatenate(outs),
         }
 
@@ -237,6 +243,52 @@ def _folds(own: Positions, rows: NDArray[np.bool_], seed: int) -> Iterator[NDArr
         yield rows & np.isin(own, fold)
 
 
+def learn_places(
+    config: Matching,
+    settings: Sequence[Setting],
+    references: References,
+    gallery: Gallery,
+    bench: Bench,
+    work: Path | None,
+    size: int,
+) -> tuple[Places, Places]:
+    """What votes count by place: to be used, then as no validation photo taught it.
+
+    Args:
+        settings: of either.
+        size: photos asked in one request.
+    """
+    if config.place_weights == "off" or references.cells is None:
+        return Places(), Places()
+    found = []
+    hidden: list[NDArray[np.bool_] | None] = [None]
+    if gallery.trained.any() and not gallery.trained.all():
+        hidden.append(~gallery.trained)
+    shared = bench.share(references), bench.share(gallery)
+    for view, out in enumerate(hidden):
+        able = np.arange(gallery.references) if out is None else np.flatnonzero(~out)
+        asked = able[sample(len(able), most=config.tuning_lookups, seed=config.seed)]
+        requests = {
+            f"places-{view}-{at:08d}": PlacesRequest(asked[at : at + size], out, config, settings[view])
+            for at in range(0, len(asked), size)
+        }
+        ended: dict[str, Mapping[str, NDArray[Any]]] = {}
+        for name, arrays, _ in bench.run(requests, *shared, folder=work):
+            ended[name] = arrays
+            bench.tell(f"places of votes, {min(len(asked), len(ended) * size)} of {len(asked)} references")
+        votes = VotesByPlace.join([ended[name] for name in sorted(ended)], gallery.references)
+        found.append(decide(votes, asked, gallery, seed=config.seed))
+    return found[0], found[-1]
+
+
+def weighed(references: References, gallery: Gallery, weights: PlaceWeights | None) -> References:
+    """The references, whose keypoints have the weights of their places."""
+    if weights is None or references.cells is None:
+        return references
+    sides = np.repeat(gallery.sides[: gallery.references], np.diff(references.packed.offsets))
+    return references.weighed(weights.of(references.cells, sides))
+
+
 def told(learnt: Mapping[str, Any]) -> list[str]:
     """Sentences for people on what a method, or each part of a fusion, has learnt of places."""
     if "parts" in learnt:
@@ -246,6 +298,6 @@ def told(learnt: Mapping[str, Any]) -> list[str]:
         return [found.note] if found.note else []
     before, after = (100 * found.facts[name] for name in ("plain", "weighted"))
     return [
-        f"votes count by where in a photo they come from: of {found.facts['asked']:.0f} references asked among "
-        f"other encounters, {after:.1f} % are named rightly so, {before:.1f} % otherwise"
+        f"votes count by where in a photo they come from: of {found.facts['asked']:.0f} references asked "
+        f"among other encounters, {after:.1f} % are named rightly so, {before:.1f} % otherwise"
     ]
