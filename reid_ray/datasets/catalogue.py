@@ -125,11 +125,12 @@ def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
     if not root.exists():
         raise DatasetError(f"{dataset.name}: no folder {root.text}; set root to its folder")
     raw, faults = _read(dataset, root)
+    text_note = raw.attrs.pop("note", "")
     intake = Intake(dataset.name)
     checked: dict[str, str | None] = {}
     if not isinstance(dataset, FolderDataset):
         raw, intake = _found(raw, dataset, root, checked)
-    raw, intake = _dated(raw, intake)
+    raw, intake = _dated(raw, replace(intake, text_note=text_note))
     own_ids = "image_id" in raw
     if not own_ids:
         raw.insert(0, "image_id", schema.make_ids(raw))
