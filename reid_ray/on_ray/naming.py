@@ -54,7 +54,7 @@ def _collection(folder: str, name: str, raw: dict[str, Any], said: Said) -> dict
     """A folder or table as a dataset; what it asks of images goes into `raw`."""
     query = name == "query"
     known = replace(said, identity_column=None, level=None) if query else said
-    found = understand(Path(folder).expanduser(), named=not query, said=known)
+    found = understand(folder, named=not query, said=known)
     for text in (*found.problems, *(one for one in found.reasons if one.startswith("not used"))):
         print(f"note: {folder}: {text}", file=sys.stderr)
     if found.boxes:
