@@ -3,10 +3,9 @@
     python benchmarks/groups.py --data ../shared/data [--only NyalaDev] [--keep near/]
 
 The animals of a collection are divided into halves at random: on one it is learnt what a pair's score
-is worth and where to cut, the other is grouped, as strangers would be. Prints a table in Markdown: mean and
-range over the divisions, beside what `learn` promised from the first half alone, and what each
-encounter as a group reaches without a look at the photos. LNBNN looks (5 votes).
-"""
+is worth and where to cut, the other is grouped, as unknown individuals would be. Prints a table in
+Markdown: mean and range over the divisions, beside what `learn` promised from the first half alone, and
+what each encounter as a group reaches without a look at the photos. LNBNN looks (5 votes)."""
 
 import argparse
 from itertools import product

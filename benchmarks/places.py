@@ -26,7 +26,7 @@ FOLDS = 5
 Right = NDArray[np.bool_]
 
 
-def sightings_of(name: str, table: pd.DataFrame) -> NDArray[np.int64]:
+def encounters_of(name: str, table: pd.DataFrame) -> NDArray[np.int64]:
     pattern = ENCOUNTERS[name]
     if pattern is None:
         return np.arange(len(table))
@@ -80,8 +80,8 @@ def main() -> None:
             continue
         votes = Votes(given.data / name, given.keep)
         identities = pd.factorize(votes.table["identity"])[0].astype(np.int64)
-        sightings = sightings_of(name, votes.table)
-        met = sightings[:, None] == sightings[None]
+        encounters = encounters_of(name, votes.table)
+        met = encounters[:, None] == encounters[None]
         flank = votes.sides[:, None] != votes.sides[None]
         kinds = {"plain": (met, False), "by place": (met, True)}
         if flank.any():

@@ -1,4 +1,4 @@
-"""Where photos come from: one class per kind of source, told apart by `source`."""
+"""Where photos come from: one class per kind of source, distinguished by `source`."""
 
 import datetime
 import re
@@ -47,13 +47,13 @@ class Detections(Config):
     file: str
     """MegaDetector's or SpeciesNet's JSON, relative to `root` unless absolute; MegaDetector's own format
     (shares of the photo), the list that the `megadetector` command writes (corners in pixels) and
-    SpeciesNet's `predictions.json` are told apart."""
+    SpeciesNet's `predictions.json` are distinguished."""
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.2
     several: Literal["best", "all"] = "best"
     """`best`: the surest box of each photo; `all`: each box of a photo of unknown animals becomes a
     photo of its own (a named photo keeps its best: its name fits one animal)."""
-    without: Literal["whole", "aside"] = "whole"
-    """A photo without an animal box is taken whole, or put aside."""
+    without: Literal["whole", "quarantine"] = "whole"
+    """A photo without an animal box is taken whole, or quarantined."""
 
 
 class _Dataset(Config):
@@ -66,10 +66,10 @@ class _Dataset(Config):
         return self.group or self.name
 
 
-class HerdDataset(_Dataset):
+class SyntheticDataset(_Dataset):
     """A procedural collection: no download, deterministic from its seed."""
 
-    source: Literal["herd"]
+    source: Literal["synthetic"]
     species: Literal["zebra", "leopard", "giraffe", "whale", "ringed_seal"]
     """Kind of coat: stripes, rosettes, polygons, blotches with scars, rings."""
     identities: Annotated[int, Field(ge=2, le=10_000)] = 16
@@ -187,7 +187,7 @@ class CamtrapDataset(_Photos):
 
 
 PhotoDataset = FolderDataset | TableDataset | CocoDataset | WildbookDataset | CamtrapDataset
-Dataset = Annotated[HerdDataset | PhotoDataset, Field(discriminator="source")]
+Dataset = Annotated[SyntheticDataset | PhotoDataset, Field(discriminator="source")]
 
 
 Action = Literal["drop", "report", "refuse"]
@@ -234,10 +234,10 @@ class Split(Config):
     """`time_cutoff`: the first day (or year) of queries; what is earlier is reference."""
     until: Year | Day | None = None
     """`time_cutoff`: the first day (or year) after the queries; default: queries have no end."""
-    new_animals: bool | None = None
+    unknown_individuals: bool | None = None
     """Whether queries may show animals without a reference, for whom the right answer is nobody.
     Default: yes for `open_set` and `time_cutoff`; `given` may ask for it; no other kind can."""
-    unknown_as_new: bool = False
+    ask_unknown: bool = False
     """Also ask for photos of `unknown` animals, as new ones: right only where it is certain that
     none of these animals is among the references."""
     on_leak: Action | OnLeak = OnLeak()
@@ -251,9 +251,9 @@ class Split(Config):
     @property
     def opens(self) -> bool:
         """Whether animals without a reference stay in the queries."""
-        if self.new_animals is None:
+        if self.unknown_individuals is None:
             return self.kind in ("open_set", "time_cutoff")
-        return self.new_animals
+        return self.unknown_individuals
 
     @property
     def leak_actions(self) -> OnLeak:
@@ -275,12 +275,14 @@ class Split(Config):
                 raise ValueError("kind time_cutoff needs cutoff, a year or a day (2023-05-01)")
             if self.days[1] <= self.days[0]:
                 raise ValueError(f"until is {self.until}, expected later than {self.cutoff}")
-        if self.new_animals and self.kind in ("closed_set", "disjoint_set", "time_proportion"):
-            raise ValueError(f"new_animals: kind {self.kind} has none; use open_set, time_cutoff or given")
-        if self.unknown_as_new and not self.opens:
+        if self.unknown_individuals and self.kind in ("closed_set", "disjoint_set", "time_proportion"):
             raise ValueError(
-                "unknown_as_new needs a split with new animals: open_set, time_cutoff, or given "
-                "with new_animals: true"
+                f"unknown_individuals: kind {self.kind} has none; use open_set, time_cutoff or given"
+            )
+        if self.ask_unknown and not self.opens:
+            raise ValueError(
+                "ask_unknown needs a split with unknown individuals: open_set, time_cutoff, or given "
+                "with unknown_individuals: true"
             )
         return self
 
@@ -308,7 +310,7 @@ class Images(Config):
     """Shorter side after preparation (the paper's 256)."""
     crop: Literal["full", "bbox"] = "full"
     max_pixels: PositiveInt = 100_000_000
-    """A photo with more is put aside as a decompression bomb."""
+    """A photo with more is quarantined as a decompression bomb."""
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     """The run stops only if more than this share of a collection's photos is unusable."""
 

@@ -111,7 +111,7 @@ class Shortlist(Config):
     """Match only the references that an embedding puts first: queries x `size` pairs, not all."""
 
     by: Annotated[str, Field(min_length=1)]
-    """`winner`: the chosen trial; the name of a pre-trained model; `<backbone> untrained`; or
+    """`selected_trial`: the selected trial; the name of a pre-trained model; `<backbone> untrained`; or
     `vlad`: a global descriptor of the local features themselves, without a network."""
     size: PositiveInt = 100
     """References matched per query; the others follow them in the embedding's order."""
@@ -164,8 +164,9 @@ class Matching(Config):
     """`lnbnn`: kinds of distance to choose from."""
     alternatives: tuple[Extractor, ...] = ()
     """Other extractors to choose from; of equally good ones `extractor`, then the first."""
-    tuning_lookups: PositiveInt = 1000
-    """References looked up to choose, drawn at random where there are more."""
+    leave_one_out_queries: PositiveInt = 1000
+    """Leave-one-out queries, made of reference photos, to choose with, drawn at random where there are
+    more."""
     mutual: bool = False
     """Count a match only if it is the best in both directions."""
     direction: Literal["reference_to_query", "query_to_reference"] = "reference_to_query"

@@ -79,7 +79,7 @@ class Training(Config):
     checkpoint_every_s: NonNegativeFloat = 30.0
     """Least time between two checkpoints; the last epoch is always kept."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 autocast on a GPU, fp32 on the CPU."""
+    """`auto`: bf16 autocast on GPUs that compute it (not V100, T4), else fp32."""
     compile: bool = False
     """`torch.compile` the backbone; worth its minutes on a GPU. A CPU needs a C++ compiler."""
     seed: NonNegativeInt = 0

@@ -1,6 +1,6 @@
 """Turn the collections of a config into one checked table of photos.
 
-In: `Data`. Out: `LoadedRows`: rows that can be read, and the photos put aside with the reason.
+In: `Data`. Out: `LoadedRows`: rows that can be read, and the photos quarantined with the reason.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from reid_ray.config.datasets import (
     Data,
     Dataset,
     FolderDataset,
-    HerdDataset,
     Images,
     PhotoDataset,
+    SyntheticDataset,
     TableDataset,
     WildbookDataset,
 )
@@ -66,23 +66,24 @@ class _One(NamedTuple):
 
 
 def load_rows(data: Data, *, made: Path) -> LoadedRows:
-    """Read every collection; herds are generated below `made`.
+    """Read every collection; synthetic collections are generated below `made`.
 
     Raises:
         DatasetError: a collection as a whole is unusable: no root, no column, nothing left, or more
-            than `data.images.max_bad_share` of it put aside.
+            than `data.images.max_bad_share` of it quarantined.
     """
     return _joined([_load_one(dataset, data.images, made=made) for dataset in data.datasets])
 
 
 def expected_rows(data: Data, *, made: Path) -> LoadedRows:
-    """`load_rows` for a look ahead: herds that are not there yet are counted, not rendered."""
+    """`load_rows` for a look ahead: synthetic collections that are not there yet are counted, not
+    rendered."""
     loaded = []
     for dataset in data.datasets:
-        if isinstance(dataset, HerdDataset):
-            from reid_ray.datasets.herd import herd_table
+        if isinstance(dataset, SyntheticDataset):
+            from reid_ray.datasets.synthetic import synthetic_table
 
-            loaded.append(_One(_named(herd_table(dataset), dataset, ""), [], Intake(dataset.name)))
+            loaded.append(_One(_named(synthetic_table(dataset), dataset, ""), [], Intake(dataset.name)))
         else:
             loaded.append(_load_one(dataset, data.images, made=made))
     return _joined(loaded)
@@ -95,7 +96,7 @@ def _joined(loaded: list[_One]) -> LoadedRows:
 
 
 def refuse_bad_share(dataset: str, *, bad: int, total: int, images: Images) -> None:
-    """Stop when too much of a collection was put aside to trust what is left.
+    """Stop when too much of a collection was quarantined to trust what is left.
 
     Raises:
         DatasetError: nothing is left, or more than `images.max_bad_share` is bad.
@@ -114,21 +115,22 @@ def root_of(dataset: PhotoDataset) -> Root:
 
 
 def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
-    if isinstance(dataset, HerdDataset):
+    if isinstance(dataset, SyntheticDataset):
         # Imported here: it renders pictures, which most runs never need.
-        from reid_ray.datasets.herd import herd_root
+        from reid_ray.datasets.synthetic import synthetic_root
 
-        root_of_herd = herd_root(made, dataset)
-        dataset = TableDataset(source="table", name=dataset.name, group=dataset.group, root=root_of_herd)
+        made_at = synthetic_root(made, dataset)
+        dataset = TableDataset(source="table", name=dataset.name, group=dataset.group, root=made_at)
     root = root_of(dataset)
     if not root.exists():
         raise DatasetError(f"{dataset.name}: no folder {root.text}; set root to its folder")
     raw, faults = _read(dataset, root)
+    text_note = raw.attrs.pop("note", "")
     intake = Intake(dataset.name)
     checked: dict[str, str | None] = {}
     if not isinstance(dataset, FolderDataset):
         raw, intake = _found(raw, dataset, root, checked)
-    raw, intake = _dated(raw, intake)
+    raw, intake = _dated(raw, replace(intake, text_note=text_note))
     own_ids = "image_id" in raw
     if not own_ids:
         raw.insert(0, "image_id", schema.make_ids(raw))
@@ -219,7 +221,7 @@ def _check(
     crop: bool,
     own_ids: bool,
 ) -> tuple[pd.DataFrame, list[schema.Fault]]:
-    """Clean the columns, put bad rows aside, sort and name the rest.
+    """Clean the columns, quarantine bad rows, sort and name the rest.
 
     Args:
         checked: why a path cannot be a photo, None if it can.

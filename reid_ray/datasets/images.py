@@ -48,7 +48,7 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 class BadImage(DatasetError):
-    """A photo that is put aside; the text is the reason."""
+    """A photo that is quarantined; the text is the reason."""
 
 
 class Photo(NamedTuple):

@@ -27,10 +27,10 @@ OURS = (KEY, ROOT, DATASET, GROUP, DOMAIN, SPLIT_GIVEN, SPLIT, VALIDATION, CONTE
 """Columns this package writes; a source's column of such a name is kept as `table_<name>`."""
 
 QUARANTINE = (DATASET, IMAGE_ID, PATH, "reason")
-"""Columns of the table of photos put aside."""
+"""Columns of the table of photos quarantined."""
 
 Fault = tuple[str, str, str, str]
-"""One photo put aside: dataset, image_id, path, reason."""
+"""One photo quarantined: dataset, image_id, path, reason."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -161,5 +161,5 @@ def id_of_path(path: str) -> str:
 
 
 def quarantine(faults: Sequence[Fault] = ()) -> pd.DataFrame:
-    """The table of photos put aside."""
+    """The table of photos quarantined."""
     return pd.DataFrame(list(faults), columns=list(QUARANTINE), dtype="str")

@@ -50,7 +50,7 @@ class Placed(NamedTuple):
 
     Attributes:
         content: hash of its file; "" if it could not be read.
-        error: the reason why it is put aside; "" if it is not.
+        error: the reason why it is quarantined; "" if it is not.
         shard: name of the shard.
         start: where in the shard it begins, in bytes.
         reused: it was there already.

@@ -59,7 +59,7 @@ def other_encounter(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def known_only(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Answers to queries whose animal has a reference: all, unless a split has new animals."""
+    """Answers to queries whose animal has a reference: all, unless a split has unknown individuals."""
     if "known" not in predictions:
         return predictions
     return predictions[predictions["known"].astype(bool)].reset_index(drop=True)
@@ -108,7 +108,7 @@ def chance(rows: pd.DataFrame) -> pd.DataFrame:
 def chance_metrics(rows: pd.DataFrame) -> dict[str, float]:
     """`summarise` of `chance`: expectations, so both ends of an interval equal the figure.
 
-    Of new animals a guesser says nobody to every other photo: AUROC 1/2, BAUS 1/2, and BAKS half
+    Of unknown individuals a guesser says nobody to every other photo: AUROC 1/2, BAUS 1/2, and BAKS half
     of balanced top-1.
     """
     figures: dict[str, float] = {}

@@ -69,13 +69,13 @@ def count_block(
         product: None takes what `fastest_product` found.
         least: keypoints that an image which looks must have to match at all.
     """
-    part = _looking(queries, start, stop, references)
+    part = _query_part(queries, start, stop, references)
     if direction == "reference_to_query":
         return _count(part, references, thresholds, mutual, product, least)
     return _count(references, part, thresholds, mutual, product, least).transpose(1, 0, 2)
 
 
-def _looking(queries: Packed, start: int, stop: int, references: Packed) -> Packed:
+def _query_part(queries: Packed, start: int, stop: int, references: Packed) -> Packed:
     """These queries, with sketches that can be compared with the references'."""
     part = queries.part(start, stop)
     if references.sketches is None:
@@ -130,7 +130,7 @@ def nearest_images(
         lower position first; where there are fewer references, distance `ratio.FAR` and position
         -1.
     """
-    part = _looking(queries, start, stop, references)
+    part = _query_part(queries, start, stop, references)
     total = len(part.descriptors)
     if left_out_qg is None:
         left_out_qg = np.zeros((len(part), len(references)), np.bool_)

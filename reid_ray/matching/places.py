@@ -1,7 +1,7 @@
 """Learn from where in a photo votes go to the right animal. In: votes by cell of a grid. Out: weights.
 
-Photos of one sighting share a background, and so do photos of one site: votes from there name places.
-Where photos of the own animal, of other sightings, get no more votes than photos of other animals do,
+Photos of one encounter share a background, and so do photos of one site: votes from there name places.
+Where photos of the own animal, of other encounters, get no more votes than photos of other animals do,
 there is nothing to be learnt of the animal. Flanks are mirrored, so that a head is always on one side.
 
 Legend: q asked photos, c cells, g photos that answer, K keypoints of all photos.

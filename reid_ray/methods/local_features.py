@@ -319,9 +319,13 @@ def tune(
     settings = settings_of(config)
     if len(settings) == 1 and not config.alternatives:
         return [(Tuned(settings[0], (), 0),) * 2] * 2
-    asked, hidden = asked_references(gallery, trained=trained, most=config.tuning_lookups, seed=config.seed)
+    asked, hidden = asked_references(
+        gallery, trained=trained, most=config.leave_one_out_queries, seed=config.seed
+    )
     if not len(asked):
-        asked, hidden = asked_references(gallery, trained=False, most=config.tuning_lookups, seed=config.seed)
+        asked, hidden = asked_references(
+            gallery, trained=False, most=config.leave_one_out_queries, seed=config.seed
+        )
     size = request_size(config, gallery.references)
     requests = {
         f"tuning-{extractor}-{at:08d}": TuneRequest(asked[at : at + size], hidden, config)

@@ -16,7 +16,7 @@ import ray
 from ray.data import Dataset
 from ray.exceptions import RayTaskError, WorkerCrashedError
 
-from reid_ray.config.datasets import Data, HerdDataset
+from reid_ray.config.datasets import Data, SyntheticDataset
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
@@ -41,8 +41,8 @@ class Photos:
     Attributes:
         images: photo i belongs to row i of `rows`.
         rows: the table with its split, without photos that could not be read.
-        quarantine: dataset, image_id, path, reason of those put aside.
-        notes: sentences for the reader on leaks and photos put aside.
+        quarantine: dataset, image_id, path, reason of those quarantined.
+        notes: sentences for the reader on leaks and photos quarantined.
         leaks: the findings behind these sentences, as plain data.
     """
 
@@ -57,11 +57,11 @@ def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> 
     """Collections -> table -> split -> decoded photos, less what is unreadable or leaks.
 
     The split is decided on the whole table before a photo is opened, so that a damaged file does
-    not change the part of any other. Herds are generated below `made`, photos kept below
+    not change the part of any other. Synthetic collections are generated below `made`, photos kept below
     `prepared`. Ray must be running.
     """
-    if any(isinstance(dataset, HerdDataset) for dataset in data.datasets):
-        display.say("rendering the herd, unless it is there already")
+    if any(isinstance(dataset, SyntheticDataset) for dataset in data.datasets):
+        display.say("rendering the synthetic collections, unless they are there already")
     loaded = load_rows(data, made=made)
     rows, findings = assign(loaded.rows, data.split, data.unseen)
     store = PreparedStore(prepared, data.images)
@@ -83,7 +83,7 @@ def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> 
     quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
     if len(quarantine):
         example = f"{quarantine['path'][0]}: {quarantine['reason'][0]}"
-        notes.append(f"{len(quarantine)} photos put aside, for example {example}")
+        notes.append(f"{len(quarantine)} photos quarantined, for example {example}")
     for note in notes:
         display.say(f"note: {note}")
     return Photos(images, kept, quarantine, notes, [finding.record() for finding in leaks])

@@ -56,9 +56,9 @@ def next_command(record: StudyRecord) -> str:
 
 
 def family_lines(record: StudyRecord) -> list[str]:
-    """Top-1 per domain of the best method of each family, and of the winner's second training.
+    """Top-1 per domain of the best method of each family, and of the selected trial's second training.
 
-    Of trained families it is the setting with the best figure on the photos that chose the winner.
+    Of trained families it is the setting with the best figure on the photos that chose the selected trial.
     """
     best: dict[str, Method] = {}
     for method in pooled_methods(record):
@@ -66,7 +66,7 @@ def family_lines(record: StudyRecord) -> list[str]:
             kept = best.setdefault(method.family, method)
             best[method.family] = max(kept, method, key=_standing)
     shown = [(family, best[family]) for family in FAMILIES if family in best]
-    shown += [("winner again, DDP", again) for again in confirmations(record)]
+    shown += [("selected trial again, DDP", again) for again in confirmations(record)]
     domains = [d for d in DOMAINS if any(f"{d}/top1" in method.figures for _, method in shown)]
     names = [method.name for _, method in shown]
     width = max(map(len, names), default=0)

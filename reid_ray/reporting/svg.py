@@ -29,7 +29,7 @@ FAMILY_COLOURS: Final = {
 }
 """Blue, vermilion, green, purple after Okabe and Ito, darkened to be read on white."""
 SERIES: Final = ("#0b66b1", "#c2500b", "#0a7a5b", "#8f4a9f", "#8a6d00", "#5c6874")
-"""For lines that are not told apart by family."""
+"""For lines that are not distinguished by family."""
 VARIABLES: Final = {
     INK: "ink",
     MUTED: "muted",

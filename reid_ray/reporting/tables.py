@@ -218,10 +218,10 @@ def ranks_table(methods: Sequence[Method]) -> pd.DataFrame:
 
 
 def dataset_audit(record: StudyRecord) -> pd.DataFrame:
-    """What each collection holds: photos, identities, the split, lone photos, those put aside."""
-    aside: dict[Any, int] = {}
+    """What each collection holds: photos, identities, the split, singletons, those quarantined."""
+    quarantined: dict[Any, int] = {}
     if len(record.quarantine):
-        aside = record.quarantine["dataset"].value_counts().to_dict()
+        quarantined = record.quarantine["dataset"].value_counts().to_dict()
     rows = []
     for name, part in record.rows.groupby("dataset", sort=False):
         known = part[part["identity"] != "unknown"]
@@ -241,7 +241,7 @@ def dataset_audit(record: StudyRecord) -> pd.DataFrame:
                 "validation": int(validation.sum()),
                 "query": int((part["split"] == "query").sum()),
                 "new": int((part["split"] == "query").sum()) - known_queries(part),
-                "put_aside": int(aside.get(name, 0)),
+                "quarantined": int(quarantined.get(name, 0)),
             }
         )
     return pd.DataFrame(rows)

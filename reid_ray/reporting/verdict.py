@@ -40,7 +40,7 @@ class Comparison:
     queries: int
 
     @property
-    def told_apart(self) -> bool:
+    def significant(self) -> bool:
         """Both the paired test and the interval over animals must say so."""
         return self.p < SIGNIFICANT and self.low > 0
 
@@ -55,7 +55,7 @@ class Comparison:
         points = f"{100 * self.difference:.1f}"
         low, high = (f"{100 * end:.1f}".replace("-", "\u2212") for end in (self.low, self.high))
         where = f"(95 % interval {low} to {high}, {self.odds}, {self.queries} query photos)"
-        if self.told_apart:
+        if self.significant:
             return f"by {points} points {where}"
         return f"{points} points apart {where}"
 
@@ -63,9 +63,9 @@ class Comparison:
         if self.difference == 0:
             both = f"{self.better} and {self.other}"
             return f"{both} are right equally often ({self.queries} query photos)"
-        if self.told_apart:
+        if self.significant:
             return f"{self.better} beats {self.other} {self.outcome}"
-        return f"{self.better} and {self.other} cannot be told apart: {self.outcome}"
+        return f"{self.better} and {self.other} do not differ significantly: {self.outcome}"
 
 
 @dataclass(frozen=True)

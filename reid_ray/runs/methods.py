@@ -101,8 +101,9 @@ class MethodFolder:
             return False
 
     def done(self) -> bool:
-        """Whether there is nothing left to do: what failed is tried again by the next start."""
-        return self.finished() and self.result().status not in ("failed", "not_run")
+        """Whether there is nothing left to do: what failed, or ran out of memory, which another card may
+        have, is tried again by the next start."""
+        return self.finished() and self.result().status not in ("failed", "not_run", "out_of_memory")
 
     def result(self) -> Result:
         return self._result(self._told())

@@ -26,7 +26,7 @@ def open_set(
     reference_share: float,
     share: float | None,
     count: int | None,
-    unknown_as_new: bool,
+    ask_unknown: bool,
     dataset: str,
 ) -> NDArray[np.object_]:
     """All photos of drawn animals are query; the others are split as `closed_set` does it alone.
@@ -34,7 +34,7 @@ def open_set(
     Args:
         share: of the photos, that of drawn animals comes nearest to; see `draw_animals`.
         count: how many animals are drawn, instead of a share.
-        unknown_as_new: photos of unknown animals are queries, too.
+        ask_unknown: photos of unknown animals are queries, too.
 
     Raises:
         DatasetError: fewer than two animals, or none would be left.
@@ -44,7 +44,7 @@ def open_set(
     split = np.full(len(rows), "query", dtype=object)
     others = ~drawn
     split[others] = closed_set(rows[others], seed=seed, reference_share=reference_share)
-    if unknown_as_new:
+    if ask_unknown:
         split[rows["identity"].eq(schema.UNKNOWN).to_numpy()] = "query"
     return split
 

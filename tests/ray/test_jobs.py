@@ -133,7 +133,7 @@ def submit_study(head: Head, folder: Path, **places: str) -> subprocess.Complete
         },
         baselines={"matching": [{"name": "SIFT"}]},
         fusion=[],
-        scaling={"winner_workers": 0},
+        scaling={"confirmation_workers": 0},
         **places,
     )
     config = folder / "small.yaml"

@@ -44,7 +44,7 @@ def trials_alone(folder: Path, workers: int = 0) -> Study:
         },
         baselines={"matching": [], "random_init": False},
         fusion=[],
-        scaling={"workers": workers, "winner_workers": 0},
+        scaling={"workers": workers, "confirmation_workers": 0},
     )
 
 

@@ -28,13 +28,13 @@ pytestmark = pytest.mark.ray
 
 
 def study_of(folder: Path, **changes: Any) -> Study:
-    herd = {"source": "herd", "identities": 4, "photos": 6, "size_px": 64}
+    synthetic = {"source": "synthetic", "identities": 4, "photos": 6, "size_px": 64}
     raw = {
         "name": "small",
         "data": {
             "datasets": [
-                {**herd, "name": "zebra", "species": "zebra"},
-                {**herd, "name": "giraffe", "species": "giraffe"},
+                {**synthetic, "name": "zebra", "species": "zebra"},
+                {**synthetic, "name": "giraffe", "species": "giraffe"},
             ],
             "unseen": ["giraffe"],
             "images": {"short_px": 64},
@@ -47,9 +47,12 @@ def study_of(folder: Path, **changes: Any) -> Study:
         },
         "training": {"weights": "random", "input_px": 64, "epochs": 2, "batch_size": 16},
         "baselines": {
-            "matching": [{"name": "SIFT"}, {"name": "SIFT-few", "shortlist": {"by": "winner", "size": 3}}]
+            "matching": [
+                {"name": "SIFT"},
+                {"name": "SIFT-few", "shortlist": {"by": "selected_trial", "size": 3}},
+            ]
         },
-        "fusion": [{"parts": ["SIFT", "winner"]}],
+        "fusion": [{"parts": ["SIFT", "selected_trial"]}],
         "storage": str(folder / "runs"),
         "reports": str(folder / "reports"),
     }
@@ -109,16 +112,16 @@ def test_what_builds_on_the_winner_answers_with_it(done: Done) -> None:
     methods = {m.result.method: m for m in done.outcome.record.methods}
     fused = methods["fused"]
     assert fused.result.family == "fusion"
-    assert fused.result.params["parts"] == "SIFT + winner"
+    assert fused.result.params["parts"] == "SIFT + selected_trial"
     assert fused.predictions is not None
     assert all(0 < scores[0] < 1 for scores in fused.predictions["top_scores"])
     few = methods["SIFT-few"]
     record = done.outcome.record
-    winner = next(m for m in record.methods if m.result.key == record.study["winner"])
+    selected_trial = next(m for m in record.methods if m.result.key == record.study["selected_trial"])
     assert few.predictions is not None
-    assert winner.predictions is not None
-    # With three candidates, the fourth is the winner's own fourth.
-    pairs = zip(few.predictions["top_keys"], winner.predictions["top_keys"], strict=True)
+    assert selected_trial.predictions is not None
+    # With three candidates, the fourth is the selected trial's own fourth.
+    pairs = zip(few.predictions["top_keys"], selected_trial.predictions["top_keys"], strict=True)
     for ours, theirs in pairs:
         assert set(ours[:3]) == set(theirs[:3])
         assert list(ours[3:]) == list(theirs[3:])
@@ -130,9 +133,9 @@ def test_what_builds_on_the_winner_answers_with_it(done: Done) -> None:
 def test_two_ddp_workers_train_the_winner_to_the_same_numbers(done: Done) -> None:
     record = done.outcome.record
     confirmation = next(m for m in record.methods if m.result.kind == "confirmation")
-    winner = next(m for m in record.methods if m.result.key == record.study["winner"])
-    assert confirmation.result.metrics["seen/top1"] == winner.result.metrics["seen/top1"]
-    losses = [[row["loss"] for row in method.history] for method in (confirmation, winner)]
+    selected_trial = next(m for m in record.methods if m.result.key == record.study["selected_trial"])
+    assert confirmation.result.metrics["seen/top1"] == selected_trial.result.metrics["seen/top1"]
+    losses = [[row["loss"] for row in method.history] for method in (confirmation, selected_trial)]
     # Rounding differs with the order of sums, and mining turns rounding into another triplet now and
     # then; a wrong gradient is wrong by much more than a hundredth.
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
@@ -150,7 +153,7 @@ def test_mlflow_has_one_run_per_method_and_a_summary(done: Done) -> None:
         assert {name: logged[name] for name in expected} == expected
     summary = next(run for run in runs if run.data.tags["reid_ray.kind"] == "summary")
     files = {item.path for item in client.list_artifacts(summary.info.run_id)}
-    assert {"study.json", "rows.parquet", "quarantine.parquet", "report", "winner"} <= files
+    assert {"study.json", "rows.parquet", "quarantine.parquet", "report", "selected_trial"} <= files
 
 
 def test_a_second_start_repeats_nothing_and_reports_the_same(done: Done) -> None:
@@ -196,7 +199,7 @@ def test_a_store_that_cannot_be_written_is_one_clear_error(done: Done, tmp_path:
 
 def test_a_damaged_result_is_made_again(done: Done) -> None:
     folder = StudyFolder(done.folder / "runs" / "small")
-    key = done.outcome.record.study["winner"]
+    key = done.outcome.record.study["selected_trial"]
     path = folder.method(key).path / "result.json"
     whole = json.loads(path.read_text())
     path.write_text(path.read_text()[:40])
@@ -207,7 +210,7 @@ def test_a_damaged_result_is_made_again(done: Done) -> None:
 def test_nested_trials_give_the_inline_numbers(done: Done, tmp_path: Path) -> None:
     study = study_of(
         tmp_path,
-        scaling={"workers": 2, "winner_workers": 0},
+        scaling={"workers": 2, "confirmation_workers": 0},
         baselines={"matching": [], "random_init": False},
         fusion=[],
     )
@@ -223,7 +226,7 @@ def test_nested_trials_give_the_inline_numbers(done: Done, tmp_path: Path) -> No
 
 
 def test_a_bad_photo_is_put_aside_and_told(running_ray: Cluster, tmp_path: Path, done: Done) -> None:
-    source = next((done.folder / "runs" / "herd").glob("zebra-*/images"))
+    source = next((done.folder / "runs" / "synthetic").glob("zebra-*/images"))
     photos = tmp_path / "photos"
     for path in source.rglob("*.jpg"):
         copy = photos / path.parent.name / path.name
@@ -236,9 +239,9 @@ def test_a_bad_photo_is_put_aside_and_told(running_ray: Cluster, tmp_path: Path,
         "images": {"short_px": 64},
     }
     study = study_of(
-        tmp_path, data=data, baselines={"matching": []}, fusion=[], scaling={"winner_workers": 0}
+        tmp_path, data=data, baselines={"matching": []}, fusion=[], scaling={"confirmation_workers": 0}
     )
     outcome, told = run(study)
     assert outcome.record.quarantine["path"].tolist() == [f"{spoilt.parent.name}/{spoilt.name}"]
-    assert "1 photos put aside" in told
+    assert "1 photos quarantined" in told
     assert len(outcome.record.rows) == len(list(photos.rglob("*.jpg"))) - 1

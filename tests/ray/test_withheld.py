@@ -18,10 +18,10 @@ GROUPS = {"north": "equid", "south": "equid", "giraffe": "ruminant"}
 
 
 def small(folder: Path) -> Study:
-    herd = {"source": "herd", "identities": 4, "photos": 6, "size_px": 64}
+    synthetic = {"source": "synthetic", "identities": 4, "photos": 6, "size_px": 64}
     datasets = [
         {
-            **herd,
+            **synthetic,
             "name": name,
             "group": group,
             "seed": seed,
@@ -43,7 +43,7 @@ def small(folder: Path) -> Study:
         transfer={"evaluate": ["north"]},
         baselines={"matching": [], "random_init": True},
         fusion=[],
-        scaling={"winner_workers": 0},
+        scaling={"confirmation_workers": 0},
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from reid_ray.config.tune import Scaling
+from reid_ray.on_ray.cluster.shares import Share, shares_of_nodes
 
 _QUIET_ENVIRONMENT = {
     # Train's watcher for spot preemption polls a metadata server that a laptop does not have.
@@ -41,6 +42,7 @@ class Cluster:
         nodes: how many are alive.
         embedded: started here and ended with the command.
         memory: bytes that processes may use, of all nodes; 0 where it is not known.
+        shares: what each node has; empty where more nodes are to come.
     """
 
     cpus: int
@@ -48,6 +50,7 @@ class Cluster:
     nodes: int
     embedded: bool
     memory: int = 0
+    shares: tuple[Share, ...] = ()
 
     def __str__(self) -> str:
         kind = "this machine" if self.embedded else f"cluster of {self.nodes} node(s)"
@@ -102,6 +105,7 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
                 nodes=sum(node["Alive"] for node in ray.nodes()),
                 embedded=not joined,
                 memory=0 if more_to_come else int(resources.get("memory", 0)),
+                shares=() if more_to_come else shares_of_nodes(),
             )
     finally:
         if not running:
