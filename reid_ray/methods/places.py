@@ -267,7 +267,7 @@ def learn_places(
     shared = bench.share(references), bench.share(gallery)
     for view, out in enumerate(hidden):
         able = np.arange(gallery.references) if out is None else np.flatnonzero(~out)
-        asked = able[sample(len(able), most=config., seed=config.seed)]
+        asked = able[sample(len(able), most=config.leave_one_out_queries, seed=config.seed)]
         requests = {
             f"places-{view}-{at:08d}": PlacesRequest(asked[at : at + size], out, config, settings[view])
             for at in range(0, len(asked), size)
