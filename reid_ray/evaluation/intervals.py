@@ -137,8 +137,8 @@ def best_of_several(
     Whole animals are drawn, and in each draw the best is chosen anew. How much lower it is on all animals
     (Efron's optimism) says too little of what choosing adds, as the draw has all of its luck from them; on
     those that were not drawn (Tsamardinos et al. 2018) too much, as it has less of them. Their mean
-    is taken; `benchmarks/interval_coverage.py` shows how true that is. The interval is that of one method, moved by as
-    much.
+    is taken; `benchmarks/interval_coverage.py` shows how true that is. The interval is that of one method,
+    moved by as much.
 
     Args:
         values_mq: in 0..1, of m methods on the same q queries.
