@@ -84,6 +84,9 @@ class SyntheticDataset(_Dataset):
     repeated: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of photos that are there once more, as from a burst: brightened a little, encoded anew. A
     fault of many collections, put in on purpose to see that it is found."""
+    together: Annotated[int, Field(ge=1, le=100)] = 1
+    """Photos of an encounter: they share place, weather, light and day, so that a background may give an
+    animal away."""
 
 
 class _Photos(_Dataset):
