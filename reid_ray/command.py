@@ -11,6 +11,7 @@ from reid_ray.config.base import Config, load
 from reid_ray.config.named import find
 from reid_ray.config.tune import Study
 from reid_ray.errors import ReidError, explained
+from reid_ray.interrupts import Terminated, listen
 
 C = TypeVar("C", bound=Config)
 
@@ -33,6 +34,7 @@ def run(
 
 def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], int]) -> int:
     """Act; what goes wrong is told in one sentence, and in full only with `--debug`."""
+    listen()
     try:
         code = action(arguments)
         sys.stdout.flush()
@@ -42,9 +44,9 @@ def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace]
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as ended:
         print("stopped; what is finished is kept, the same command goes on from here", file=sys.stderr)
-        return 130
+        return 143 if isinstance(ended, Terminated) else 130  # 128 + SIGTERM's or SIGINT's number
     except BrokenPipeError:
         # Whoever read the output, `head` say, has had enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

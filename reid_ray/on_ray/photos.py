@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import ray
 from ray.data import Dataset
-from ray.exceptions import RayTaskError, WorkerCrashedError
+from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from reid_ray.config.datasets import Data, SyntheticDataset
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
@@ -170,7 +170,7 @@ def _place(rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], N
             # Ray adds lines of its own to ours.
             raise type(failed.cause)(str(failed.cause).splitlines()[0]) from None
         raise
-    except WorkerCrashedError:
+    except (WorkerCrashedError, OutOfMemoryError):
         left = rows["path"].to_numpy(str)[waiting]
         raise DatasetError(
             f"a process that prepares photos was lost {_RETRIES + 1} times: its memory ran out, or "

@@ -91,6 +91,16 @@ def _run_study(here: Present, storage: Path, display: Display, *, fresh: bool) -
     for sentence in here.left_out:
         run.warn(sentence)
     look_for_weights(study, say=display.say)
+    try:
+        return _carry_out(run, storage)
+    except KeyboardInterrupt:
+        run.tracking.stop()
+        raise
+
+
+def _carry_out(run: StudyRun, storage: Path) -> Outcome:
+    """Everything from the photos to the report."""
+    study, folder, display = run.study, run.folder, run.display
     with cluster(study.scaling) as resources:
         display.say(f"Ray on {resources}")
         if not resources.embedded:

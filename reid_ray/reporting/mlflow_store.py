@@ -175,8 +175,18 @@ class Store:
                 run_name="summary",
                 tags={KEY: key, KIND: "summary", STUDY: self.study, **self._source()},
             )
+            if run.info.status != "RUNNING":  # an earlier start ended it
+                self.client.update_run(run.info.run_id, status="RUNNING")
             self._copy_files(run.info.run_id, folder.path, folder.reported())
             return str(run.info.run_id)
+        except Exception as error:
+            raise _told(self.uri, error) from error
+
+    def stop_study(self) -> None:
+        """Mark the summary run as killed, as the command was stopped; the next start goes on with it."""
+        try:
+            if run := self._find(f"summary-{self.study}"):
+                self.client.set_terminated(run.info.run_id, "KILLED")
         except Exception as error:
             raise _told(self.uri, error) from error
 

@@ -6,7 +6,7 @@ In: method folders as they finish. Out: MLflow runs; what could not be copied is
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 600.0
 """For one call of many; a large model may take minutes to upload."""
+
+
+LEAVING_S = 10.0
+"""For the last call of a study that was stopped: SLURM and Docker kill what takes half a minute to end."""
 
 
 class Tracking:
@@ -76,6 +80,18 @@ class Tracking:
             if time.monotonic() - self._moved_at > PATIENCE_S:
                 self.problem = f"MLflow at {self.uri}: no answer for {PATIENCE_S:.0f} s"
                 return
+
+    def stop(self) -> None:
+        """Close the study's run as killed after what is being copied now; waits for seconds at most."""
+        self._moved_at = time.monotonic()
+        while True:
+            try:
+                self._jobs.get_nowait()  # copied by the next start
+            except Empty:
+                break
+        self._later(lambda: self._open().stop_study())
+        self._jobs.put(None)
+        self._thread.join(LEAVING_S)
 
     def compare_path(self, keys: list[str]) -> str:
         """The UI's address, after its host, that compares these methods; "" if nothing was copied.

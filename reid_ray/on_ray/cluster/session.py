@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from reid_ray.config.tune import Scaling
+from reid_ray.interrupts import listen
 from reid_ray.on_ray.cluster.shares import Share, shares_of_nodes
 
 _QUIET_ENVIRONMENT = {
@@ -23,6 +24,8 @@ _QUIET_ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    # Tune would take Ctrl-C for itself, return, and leave trials behind that look lost.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 _CHATTY = (
     "ray.data",
@@ -93,6 +96,8 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+    if not running:
+        listen()  # Ray has set a handler of its own
     asked = scaling if joined and scaling is not None else Scaling()
     try:
         with grown(asked) if asked.ask_cpus or asked.ask_gpus else nullcontext():

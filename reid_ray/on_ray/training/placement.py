@@ -1,5 +1,6 @@
 """Place one training on the cluster: inside the calling process, or as Ray Train DDP on several workers."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -78,9 +79,27 @@ def train_distributed(
         ),
     )
     try:
-        trainer.fit()
+        _beside(trainer.fit)
     except ray.train.TrainingFailedError as error:
         raise TrialError(f"{plan.trial.label}: {str(error).splitlines()[0]}") from error
+
+
+def _beside(fit: Callable[[], Any]) -> None:
+    """Call it in another thread and wait: in the main one, Train would take Ctrl-C and exit with 0."""
+    failed: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            fit()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.5)  # a wait without an end would not hear of signals
+    if failed:
+        raise failed[0]
 
 
 def _worker(config: dict[str, Any]) -> None:
