@@ -52,7 +52,9 @@ def clean_identities(values: pd.Series) -> pd.Series:
     return cleaned.mask(cleaned.eq("") | cleaned.str.casefold().eq(UNKNOWN), UNKNOWN)
 
 
-_SIDES = {
+SIDES = ("left", "right", "front", "back", "top", "bottom")
+"""What the readers make of the words for the side of an animal that a photo shows."""
+_WORDS = {
     **dict.fromkeys(("l", "left", "left side", "left flank", "leftside", "port", "izquierda"), "left"),
     **dict.fromkeys(
         ("r", "right", "right side", "right flank", "rightside", "starboard", "derecha"), "right"
@@ -68,7 +70,7 @@ def clean_sides(values: pd.Series) -> pd.Series:
     """The side that is seen as left, right, front, back, top or bottom; what is none of these stays."""
     cleaned = clean_text(values)
     plain = cleaned.str.casefold().str.replace(r"[\s_-]+", " ", regex=True)
-    return plain.map(_SIDES).fillna(cleaned).astype("str")
+    return plain.map(_WORDS).fillna(cleaned).astype("str")
 
 
 def make_ids(rows: pd.DataFrame) -> pd.Series:

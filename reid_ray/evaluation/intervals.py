@@ -75,6 +75,17 @@ def bootstrap_ratios(
     return [(float(low), float(high)) for low, high in ends.T]
 
 
+def cluster_error(values: ArrayLike, clusters: ArrayLike) -> float:
+    """Standard error of a mean when whole clusters are drawn (linearised); infinite for a single one."""
+    data = np.asarray(values, np.float64)
+    sums, counts = _per_cluster(data, clusters)
+    if len(sums) < 2:
+        return math.inf
+    apart = sums - data.mean() * counts
+    scale = len(sums) / (len(sums) - 1)
+    return float(math.sqrt(scale * (apart**2).sum()) / counts.sum())
+
+
 def open_ended(
     ends: tuple[float, float], share: float, clusters: int, *, confidence: float = 0.95
 ) -> tuple[float, float]:
