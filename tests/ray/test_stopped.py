@@ -15,7 +15,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from rich.console import Console
-from test_study import study_of
+from small_study import study_of
 
 from reid_ray.config.tune import Study
 from reid_ray.interrupts import listen
@@ -26,7 +26,7 @@ from reid_ray.runs.study import StudyFolder
 
 pytestmark = pytest.mark.ray
 
-PHASES = ["photos", "SIFT", "networks without", "trials", "SIFT-few", "fused", "under DDP"]
+PHASES = ["photos", "networks without", "SIFT", "trials", "SIFT-few", "fused", "under DDP"]
 
 
 class Pressing(Phase):
