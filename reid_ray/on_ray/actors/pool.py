@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
+from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
 from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.methods.bench import Request
@@ -18,7 +18,7 @@ ATTEMPTS = 5
 OUTSTANDING = 2
 """Calls per actor at a time: one runs, one waits, so that no actor idles."""
 START_TIMEOUT_S = 300.0
-_LOST = (RayActorError, WorkerCrashedError, ObjectLostError)
+_LOST = (RayActorError, WorkerCrashedError, ObjectLostError, OutOfMemoryError)
 
 
 class Worker:
@@ -67,6 +67,8 @@ class _Worker:
 class Pool:
     """Up to `size` actors. Calls go only to actors that run, so one that cannot start harms none.
 
+    Where Ray's memory monitor ends one, half as many go on.
+
     Args:
         start: makes an actor with a method `ready`.
         kind, setting: name the work and the config key of `size` in errors.
@@ -76,7 +78,7 @@ class Pool:
         self.size = size
         self._start, self._kind, self._setting = start, kind, setting
         self.workers: list[_Worker] = []
-        self._failed_starts = 0
+        self._failed_starts, self._memory_ran_out = 0, 0
 
     def __enter__(self) -> "Pool":
         return self
@@ -113,11 +115,20 @@ class Pool:
                 elif name:
                     losses[name] += 1
                     if losses[name] >= ATTEMPTS:
-                        raise TrialError(f"{self._kind} {name}: its process died {ATTEMPTS} times")
+                        raise self._given_up(name)
                     waiting.appendleft(name)
             if any(worker.starting is None for worker in self.workers):
                 idle_since = time.monotonic()
             self._refuse_to_wait(time.monotonic() - idle_since)
+
+    def _given_up(self, name: str) -> ReidError:
+        if self._memory_ran_out:
+            return ResourceError(
+                f"{self._kind}: memory ran out {ATTEMPTS} times, the last time with {self.size} process(es) at "
+                f"a time; lower data.images.short_px or {self._setting}, close other programs, or use a "
+                "machine with more memory; what is finished is kept"
+            )
+        return TrialError(f"{self._kind} {name}: its process died {ATTEMPTS} times")
 
     def _refuse_to_wait(self, idle_s: float) -> None:
         if idle_s > START_TIMEOUT_S or self._failed_starts >= ATTEMPTS:
@@ -129,12 +140,15 @@ class Pool:
     def _fill(
         self, requests: Mapping[str, Request], shared: tuple[Any, ...], waiting: deque[str], left: int
     ) -> None:
-        """Start missing actors, and give each that runs its share of calls."""
+        """Start missing actors, let go of those too many, and give each that runs its share of calls."""
+        for worker in [worker for worker in self.workers[self.size :] if not worker.calls]:
+            ray.kill(worker.actor)
+            self.workers.remove(worker)
         while len(self.workers) < min(self.size, left):
             actor = self._start()
             self.workers.append(_Worker(actor, actor.ready.remote()))
         for _ in range(OUTSTANDING):
-            for worker in self.workers:
+            for worker in self.workers[: self.size]:
                 if waiting and worker.free:
                     name = waiting.popleft()
                     worker.calls[worker.actor.run.remote(requests[name], *shared)] = name
@@ -151,7 +165,10 @@ class Pool:
         name = worker.calls.pop(ref, "")
         try:
             value = ray.get(ref)
-        except _LOST:
+        except _LOST as error:
+            if _of_memory(error):
+                self._memory_ran_out += 1
+                self.size = max(1, self.size // 2)
             self._failed_starts += not name
             worker.starting, worker.lost = None, True
             if not worker.calls:
@@ -163,3 +180,8 @@ class Pool:
             worker.starting, self._failed_starts = None, 0
             return "", None
         return name, value
+
+
+def _of_memory(error: Exception) -> bool:
+    """Whether Ray's memory monitor ended the worker; of an actor that is told only in the error's text."""
+    return isinstance(error, OutOfMemoryError) or "low on memory" in str(error)
