@@ -14,7 +14,7 @@ from reid_ray.config.base import Config, load
 from reid_ray.config.named import find
 from reid_ray.config.tune import Study
 from reid_ray.errors import ReidError, explained
-from reid_ray.stopping import SIGTERM_EXIT_CODE, TerminatedError, heed_sigterm
+from reid_ray.stopping import SIGTERM_EXIT_CODE, heed_sigterm, sigterm_came
 
 C = TypeVar("C", bound=Config)
 
@@ -49,12 +49,9 @@ def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace]
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except TerminatedError:
-        print(f"stopped by SIGTERM; {_GOES_ON}", file=sys.stderr)
-        return SIGTERM_EXIT_CODE
     except KeyboardInterrupt:
-        print(f"stopped; {_GOES_ON}", file=sys.stderr)
-        return 130
+        print(f"stopped{' by SIGTERM' if sigterm_came() else ''}; {_GOES_ON}", file=sys.stderr)
+        return SIGTERM_EXIT_CODE if sigterm_came() else 130
     except BrokenPipeError:
         # Whoever read the output, `head` say, has had enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -105,8 +105,18 @@ SENTENCE = r"stopped; what is finished is kept, the same command goes on from he
 TERMINATED = r"stopped by SIGTERM; what is finished is kept, the same command goes on from here\n"
 
 
-@pytest.mark.parametrize("phase", [starting, training, confirming])
-@pytest.mark.parametrize(("sign", "code", "words"), [(2, 130, SENTENCE), (15, 143, TERMINATED)])
+CTRL_C, SIGTERM = (signal.SIGINT, 130, SENTENCE), (signal.SIGTERM, 143, TERMINATED)
+
+
+@pytest.mark.parametrize(
+    ("phase", "sign", "code", "words"),
+    [
+        pytest.param(training, *CTRL_C, id="training-ctrl-c"),
+        pytest.param(confirming, *CTRL_C, id="confirming-ctrl-c"),
+        pytest.param(starting, *SIGTERM, id="starting-sigterm"),
+        pytest.param(confirming, *SIGTERM, id="confirming-sigterm"),
+    ],
+)
 def test_a_signal_ends_a_study_with_one_sentence_and_publishes_nothing(
     phase: Callable[[Path], bool], sign: int, code: int, words: str, tmp_path: Path
 ) -> None:

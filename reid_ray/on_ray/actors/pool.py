@@ -124,8 +124,8 @@ class Pool:
     def _given_up(self, name: str) -> ReidError:
         if self._memory_ran_out:
             return ResourceError(
-                f"{self._kind}: memory ran out {ATTEMPTS} times, the last time with {self.size} process(es) at "
-                f"a time; lower data.images.short_px or {self._setting}, close other programs, or use a "
+                f"{self._kind}: memory ran out {ATTEMPTS} times, at last with {self.size} process(es) at a "
+                f"time; lower data.images.short_px or {self._setting}, close other programs, or use a "
                 "machine with more memory; what is finished is kept"
             )
         return TrialError(f"{self._kind} {name}: its process died {ATTEMPTS} times")
