@@ -1,6 +1,5 @@
 """A pool whose workers the memory monitor ends goes on with fewer, and in the end says what to lower."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,10 +55,10 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     stand_in = Cluster(fits=2)
     monkeypatch.setattr(pools, "ray", stand_in)
-    yield stand_in
+    return stand_in
 
 
 def pool_of(cluster: Cluster) -> Pool:
