@@ -183,12 +183,9 @@ class Store:
             raise _told(self.uri, error) from error
 
     def stop_study(self) -> None:
-        """Mark the summary run as killed, as the command was stopped; the next start goes on with it."""
-        try:
-            if run := self._find(f"summary-{self.study}"):
-                self.client.set_terminated(run.info.run_id, "KILLED")
-        except Exception as error:
-            raise _told(self.uri, error) from error
+        """Close the summary run, if there is one: its work was stopped."""
+        if run := self._find(f"summary-{self.study}"):
+            self.client.set_terminated(run.info.run_id, "KILLED")
 
     def sync_summary(self, folder: StudyFolder, *, report: Path, description: str) -> str:
         """Copy the finished study, its report and its models; returns the id of the summary run."""

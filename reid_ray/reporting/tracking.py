@@ -6,7 +6,7 @@ In: method folders as they finish. Out: MLflow runs; what could not be copied is
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 600.0
 """For one call of many; a large model may take minutes to upload."""
-
-
-LEAVING_S = 10.0
-"""For the last call of a study that was stopped: SLURM and Docker kill what takes half a minute to end."""
+STOP_WITHIN_S = 10.0
+"""A scheduler that sends SIGTERM waits for half a minute or so until it kills."""
 
 
 class Tracking:
@@ -82,16 +80,10 @@ class Tracking:
                 return
 
     def stop(self) -> None:
-        """Close the study's run as killed after what is being copied now; waits for seconds at most."""
-        self._moved_at = time.monotonic()
-        while True:
-            try:
-                self._jobs.get_nowait()  # copied by the next start
-            except Empty:
-                break
-        self._later(lambda: self._open().stop_study())
+        """Close the study's run, whose work was stopped; waits for the store for seconds at most."""
+        self._later(self._stopped)
         self._jobs.put(None)
-        self._thread.join(LEAVING_S)
+        self._thread.join(STOP_WITHIN_S)
 
     def compare_path(self, keys: list[str]) -> str:
         """The UI's address, after its host, that compares these methods; "" if nothing was copied.
@@ -135,6 +127,9 @@ class Tracking:
 
     def _begin(self, folder: StudyFolder) -> None:
         self._open().sync_study(folder)
+
+    def _stopped(self) -> None:
+        self._open().stop_study()
 
     def _sync(self, folder: MethodFolder) -> None:
         self._run_ids[folder.path.name] = self._open().sync_method(folder)

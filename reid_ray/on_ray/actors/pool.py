@@ -67,6 +67,8 @@ class _Worker:
 class Pool:
     """Up to `size` actors. Calls go only to actors that run, so one that cannot start harms none.
 
+    Where Ray's memory monitor ends one, half as many go on.
+
     Args:
         start: makes an actor with a method `ready`.
         kind, setting: name the work and the config key of `size` in errors.
@@ -122,13 +124,13 @@ class Pool:
             self._refuse_to_wait(time.monotonic() - idle_since)
 
     def _given_up(self, name: str) -> ReidError:
-        if not self._short_of_memory:
-            return TrialError(f"{self._kind} {name}: its process died {ATTEMPTS} times")
-        return ResourceError(
-            f"{self._kind} {name}: a machine ran out of memory {ATTEMPTS} times, at last with {self.size} "
-            f"process(es) at a time; lower {self._setting} or data.images.short_px, or end other programs; "
-            "what is finished is kept"
-        )
+        if self._short_of_memory:
+            return ResourceError(
+                f"{self._kind}: memory ran out {ATTEMPTS} times, at last with {self.size} process(es) at a "
+                f"time; lower data.images.short_px or {self._setting}, close other programs, or use a "
+                "machine with more memory; what is finished is kept"
+            )
+        return TrialError(f"{self._kind} {name}: its process died {ATTEMPTS} times")
 
     def _refuse_to_wait(self, idle_s: float) -> None:
         if idle_s > START_TIMEOUT_S or self._failed_starts >= ATTEMPTS:
@@ -140,12 +142,15 @@ class Pool:
     def _fill(
         self, requests: Mapping[str, Request], shared: tuple[Any, ...], waiting: deque[str], left: int
     ) -> None:
-        """Start missing actors, and give each that runs its share of calls."""
+        """Start missing actors, let go of those too many, and give each that runs its share of calls."""
+        for worker in [worker for worker in self.workers[self.size :] if not worker.calls]:
+            ray.kill(worker.actor)
+            self.workers.remove(worker)
         while len(self.workers) < min(self.size, left):
             actor = self._start()
             self.workers.append(_Worker(actor, actor.ready.remote()))
         for _ in range(OUTSTANDING):
-            for worker in self.workers:
+            for worker in self.workers[: self.size]:
                 if waiting and worker.free:
                     name = waiting.popleft()
                     worker.calls[worker.actor.run.remote(requests[name], *shared)] = name

@@ -1,6 +1,5 @@
 """Place one training on the cluster: inside the calling process, or as Ray Train DDP on several workers."""
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +56,7 @@ def train_distributed(
     resources = {"CPU": scaling.cpus_per_worker - HOLDER_CPUS}
     if gpus_per_worker:
         resources["GPU"] = gpus_per_worker
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         _worker,
         train_loop_config={
             "plan": plan,
@@ -79,27 +78,16 @@ def train_distributed(
         ),
     )
     try:
-        _beside(trainer.fit)
+        trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise TrialError(f"{plan.trial.label}: {str(error).splitlines()[0]}") from error
 
 
-def _beside(fit: Callable[[], Any]) -> None:
-    """Call it in another thread and wait: in the main one, Train would take Ctrl-C and exit with 0."""
-    failed: list[BaseException] = []
+class _Trainer(TorchTrainer):  # type: ignore[misc]
+    """Leaves Ctrl-C alone: Ray's would end this training in silence, and the study would go on."""
 
-    def call() -> None:
-        try:
-            fit()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.5)  # a wait without an end would not hear of signals
-    if failed:
-        raise failed[0]
+    def _register_sigint_handler(self, controller: Any) -> None:
+        return
 
 
 def _worker(config: dict[str, Any]) -> None:
