@@ -17,6 +17,9 @@ Day = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-
 """A day as 2023-05-01."""
 
 
+Crop = Literal["full", "bbox", "mask"]
+
+
 class EncounterFrom(Config):
     """Read off which encounter a photo belongs to, where no column says it.
 
@@ -91,6 +94,8 @@ class _Photos(_Dataset):
     encounter_from: EncounterFrom | None = None
     """Takes the place of the source's own `encounter`."""
     detections: Detections | None = None
+    crop: Crop | None = None
+    """Instead of `images.crop`, for this collection."""
     follow_links: bool = False
     """Enter and read what links lead to, also out of `root`; by default they are not followed."""
 
@@ -314,7 +319,10 @@ class Images(Config):
 
     short_px: Annotated[int, Field(ge=32, le=2048)] = 256
     """Shorter side after preparation (the paper's 256)."""
-    crop: Literal["full", "bbox"] = "full"
+    crop: Crop = "full"
+    """What is looked at: the whole photo; the animal's box (column `bbox`); or the animal alone (columns
+    `mask` or `segmentation`): the rest is black, and no keypoint there is matched. A photo without is taken
+    whole. A collection may have a `crop` of its own."""
     max_pixels: PositiveInt = 100_000_000
     """A photo with more is quarantined as a decompression bomb."""
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -345,8 +353,12 @@ class Data(Config):
             return self  # The groups are known only once the tables are read.
         if missing := sorted(set(self.unseen) - groups):
             raise ValueError(f"unseen names no group of a dataset: {missing}; groups are {sorted(groups)}")
-        boxed = [d.name for d in self.datasets if isinstance(d, _Photos) and d.detections]
-        if boxed and self.images.crop != "bbox":
+        boxed = [
+            d.name
+            for d in self.datasets
+            if isinstance(d, _Photos) and d.detections and (d.crop or self.images.crop) != "bbox"
+        ]
+        if boxed:
             raise ValueError(f"detections of {boxed} would have no effect: set images.crop to bbox")
         if groups == set(self.unseen):
             raise ValueError(f"every group is unseen ({sorted(groups)}), so there is nothing to train on")

@@ -27,6 +27,7 @@ from reid_ray.datasets.boxes import parse_bbox
 from reid_ray.datasets.camtrap import read_camtrap
 from reid_ray.datasets.coco import read_coco
 from reid_ray.datasets.columns import columns_read
+from reid_ray.datasets.cutout import CROP
 from reid_ray.datasets.dates import read_dates
 from reid_ray.datasets.encounters import ENCOUNTER, derive_encounters
 from reid_ray.datasets.folder import read_folder
@@ -72,7 +73,11 @@ def load_rows(data: Data, *, made: Path) -> LoadedRows:
         DatasetError: a collection as a whole is unusable: no root, no column, nothing left, or more
             than `data.images.max_bad_share` of it quarantined.
     """
-    return _joined([_load_one(dataset, data.images, made=made) for dataset in data.datasets])
+    found = _joined([_load_one(dataset, data.images, made=made) for dataset in data.datasets])
+    if data.images.crop == "mask":
+        own = found.rows[CROP] if CROP in found.rows else pd.Series(None, found.rows.index, dtype=object)
+        found.rows[CROP] = own.where(own.notna() & own.ne(""), "mask").astype("str")
+    return found
 
 
 def expected_rows(data: Data, *, made: Path) -> LoadedRows:
@@ -144,8 +149,10 @@ def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
     if total == 0:
         raise DatasetError(f"{dataset.name}: no photo found in {dataset.root}; check root and its files")
     checked |= {path: root.fault(path) for path in raw["path"].unique() if path not in checked}
-    crop = images.crop == "bbox"
-    rows, bad = _check(raw, dataset, root.text, checked, crop=crop, own_ids=own_ids)
+    kind = dataset.crop or images.crop
+    rows, bad = _check(raw, dataset, root.text, checked, crop=kind == "bbox", own_ids=own_ids)
+    if dataset.crop is not None:
+        rows[CROP] = dataset.crop
     faults = faults + bad
     if not len(rows):
         reasons = sorted({reason for *_, reason in faults})[:3]

@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
 _PICKED = 1 << 18
+_EXACT = 3000
+"""Summed gains from which on a normal distribution does."""
 
 
-def wilson(successes: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(successes: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927), without continuity correction.
 
     Unlike the textbook interval it stays inside 0..1 and is honest near both ends. Nothing measured
@@ -135,8 +137,8 @@ def best_of_several(
     Whole animals are drawn, and in each draw the best is chosen anew. How much lower it is on all animals
     (Efron's optimism) says too little of what choosing adds, as the draw has all of its luck from them; on
     those that were not drawn (Tsamardinos et al. 2018) too much, as it has less of them. Their mean
-    is taken; `benchmarks/coverage.py` shows how true that is. The interval is that of one method, moved by as
-    much.
+    is taken; `benchmarks/interval_coverage.py` shows how true that is. The interval is that of one method,
+    moved by as much.
 
     Args:
         values_mq: in 0..1, of m methods on the same q queries.
@@ -217,6 +219,38 @@ def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike) -> Mcnemar:
     # When both sides are equal the two tails overlap in one point, which is counted once.
     mid = 1 - _fair_coin(n, fewer) / 2 if only_a == only_b else exact - _fair_coin(n, fewer)
     return Mcnemar(only_a, only_b, exact, mid if n else 1.0)
+
+
+def paired_by_animal(gain: ArrayLike, clusters: ArrayLike) -> float:
+    """Two-sided mid-p value that one method is no better than another on other animals.
+
+    If both were equally good, an animal's photos might as well have gone the other way round: the sum of
+    gains is compared with all ways to turn animals round. With one photo per animal it is
+    McNemar's mid-p.
+
+    Args:
+        gain: 1, 0 or -1 per query: whether the first method is right less whether the second is.
+        clusters: the animal of each query.
+    """
+    data = np.asarray(gain, np.float64)
+    if not data.size:
+        return 1.0
+    sums, _ = _per_cluster(data, clusters)
+    each = np.abs(np.rint(sums[sums != 0])).astype(np.int64)
+    total, found = int(each.sum()), abs(round(float(sums.sum())))
+    if total == 0:
+        return 1.0
+    if total > _EXACT:
+        z = found / math.sqrt(float((each.astype(float) ** 2).sum()))
+        return float(2 * NormalDist().cdf(-z))
+    chance = np.ones(1)
+    for size in each:
+        longer = np.zeros(len(chance) + 2 * size)
+        longer[: len(chance)] += chance / 2
+        longer[2 * size :] += chance / 2
+        chance = longer
+    apart = np.abs(np.arange(-total, total + 1))
+    return float(chance[apart > found].sum() + chance[apart == found].sum() / 2)
 
 
 def _fair_coin(n: int, heads: int) -> float:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Viewpoint
+from reid_ray.datasets.cutout import CROP
 from reid_ray.datasets.encounters import encounter_codes, same_encounter
 from reid_ray.datasets.schema import ORIENTATION, SIDES
 from reid_ray.splits.learnable import learnable, trained_on
@@ -38,6 +39,7 @@ class Gallery:
         trained: bool [g], references that a model of this study was trained on.
         fingerprint: hex digits that are equal for the same references with the same names.
         sides: int64 [n], the side that is seen, a place in `SIDES`; -1 where unknown.
+        painted: bool [n], photos of which all but the animal was painted black.
         viewpoint: which references answer a photo of another side, as `Matching.viewpoint` has it.
     """
 
@@ -50,11 +52,14 @@ class Gallery:
     trained: NDArray[np.bool_]
     fingerprint: str = ""
     sides: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+    painted: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     viewpoint: Viewpoint = "off"
 
     def __post_init__(self) -> None:
         if len(self.sides) != len(self.photos):
             object.__setattr__(self, "sides", np.full(len(self.photos), -1, np.int64))
+        if len(self.painted) != len(self.photos):
+            object.__setattr__(self, "painted", np.zeros(len(self.photos), bool))
 
     @classmethod
     def of(
@@ -80,6 +85,7 @@ class Gallery:
             trained_on(rows)[references] if set(rows) >= _SPLIT else np.zeros(len(references), bool),
             _fingerprint(rows.iloc[references]),
             _sides(part),
+            _painted(part),
         )
 
     @property
@@ -189,6 +195,15 @@ def _sides(rows: pd.DataFrame) -> Positions:
         return np.full(len(rows), -1, np.int64)
     places = {side: place for place, side in enumerate(SIDES)}
     return np.array([places.get(side, -1) for side in rows[ORIENTATION]], np.int64)
+
+
+def _painted(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    if CROP not in rows:
+        return np.zeros(len(rows), bool)
+    told = [rows[name].fillna("").ne("").to_numpy(bool) for name in ("mask", "segmentation") if name in rows]
+    return np.asarray(
+        rows[CROP].eq("mask").to_numpy(bool) & np.any([np.zeros(len(rows), bool), *told], axis=0)
+    )
 
 
 def _fingerprint(references: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Extractor, LightGlue, Matching
+from reid_ray.datasets.cutout import painted
 from reid_ray.matching.engine import Packed
 from reid_ray.matching.extract import check_weights
 from reid_ray.matching.features import Features
@@ -232,7 +233,7 @@ class LocalFeatures:
     def sides(self, gallery: Gallery, bench: Bench, extractor: Extractor) -> tuple[References, Features]:
         """The references and the query photos by one extractor."""
         config = self.config.model_copy(update={"extractor": extractor})
-        features = bench.features(gallery.photos, config)
+        features = on_animals(bench.features(gallery.photos, config), gallery, bench)
         searched = features.take(np.arange(gallery.references))
         references = References(
             Packed.of(searched).sketched(),
@@ -355,6 +356,16 @@ def request_size(config: Matching, references: int) -> int:
     if isinstance(config.verify, LightGlue):
         return max(1, min(size, NETWORK_PAIRS_PER_REQUEST // config.verify.candidates))
     return size
+
+
+def on_animals(features: Features, gallery: Gallery, bench: Bench) -> Features:
+    """Without the keypoints of photos' painted parts."""
+    if not gallery.painted.any():
+        return features
+    return Features.pack(
+        features.image(at).outside(painted(bench.photo(int(photo)))) if black else features.image(at)
+        for at, (photo, black) in enumerate(zip(gallery.photos, gallery.painted, strict=True))
+    )
 
 
 def _matched(gallery: Gallery) -> int:

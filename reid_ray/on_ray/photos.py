@@ -18,8 +18,9 @@ from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from reid_ray.config.datasets import Data, SyntheticDataset
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
+from reid_ray.datasets.cutout import CROP, Row
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
+from reid_ray.datasets.store import Index, Placed, PreparedStore
 from reid_ray.errors import DatasetError, ReidError, ResourceError
 from reid_ray.progress import Display
 from reid_ray.splits.assign import assign
@@ -108,10 +109,17 @@ def index(rows: pd.DataFrame) -> Dataset:
             "root": pa.array(rows["root"], pa.string()),
             "path": pa.array(rows["path"], pa.string()),
             "bbox": pa.array(rows["bbox"] if "bbox" in rows else [None] * len(rows), pa.list_(pa.float64())),
+            **{name: _texts(rows, name) for name in ("mask", "segmentation", CROP)},
         }
     )
     size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
     return ray.data.from_arrow([columns.slice(at, size) for at in range(0, max(1, len(rows)), size)])
+
+
+def _texts(rows: pd.DataFrame, name: str) -> pa.Array:
+    """A column as text, "" where it is empty or not there."""
+    cells = rows[name] if name in rows else [""] * len(rows)
+    return pa.array([cell if isinstance(cell, str) else "" for cell in cells], pa.string())
 
 
 def prepare_images(
@@ -218,7 +226,7 @@ _PLACED = pa.schema(
 def _prepare_batch(batch: pa.Table, *, store: PreparedStore, known: list[ray.ObjectRef]) -> pa.Table:
     there: Index = ray.get(known[0])
     rows = batch.to_pylist()
-    placed = store.prepare((Row(row["root"], row["path"], row["bbox"]) for row in rows), there)
+    placed = store.prepare((Row.of(row) for row in rows), there)
     records = [
         {"position": row["position"]} | photo._asdict() for row, photo in zip(rows, placed, strict=True)
     ]

@@ -104,5 +104,11 @@ def best_lines(record: StudyRecord) -> list[str]:
             f"Best on {verdict.domain} animals: {verdict.best.name}, top-1 {top1:.1f} % "
             f"({low:.1f} to {high:.1f}; {verdict.figure('queries'):.0f} query photos{guess})"
         )
+        if verdict.corrected is not None:
+            value, low, high = (100 * one for one in verdict.corrected)
+            lines.append(
+                f"  corrected for being the best of {verdict.among} on these very photos: {value:.1f} % "
+                f"({low:.1f} to {high:.1f})"
+            )
         lines += [f"  {comparison}" for comparison in verdict.comparisons]
     return lines

@@ -1,6 +1,6 @@
 """Simulate how often 95 % intervals hold the truth, for collections like those at hand.
 
-    python benchmarks/coverage.py --data ../shared/data [--studies 2000]
+    python benchmarks/interval_coverage.py --data ../shared/data [--studies 2000]
 
 Animals are drawn from a population in which some are easier to name than others (Beta, correlation within
 an animal 0.05 to 0.3), each with as many query photos as an animal of the collection has; photos of one
