@@ -238,6 +238,10 @@ class Split(Config):
     """`disjoint_set`: share of the photos whose animals are not learnt from; default 0.5."""
     test_identities: PositiveInt | None = None
     """`disjoint_set`: how many animals these are, instead of a share of photos."""
+    draw: Literal["own", "wildlife_datasets"] = "own"
+    """`open_set`, `disjoint_set`: which animals are drawn. `own` comes nearest to the share and does not
+    depend on the order of rows; `wildlife_datasets` draws those that the package of that name (1.0.8)
+    draws with the same seed, and divides the others as it does."""
     cutoff: Year | Day | None = None
     """`time_cutoff`: the first day (or year) of queries; what is earlier is reference."""
     until: Year | Day | None = None
@@ -275,6 +279,8 @@ class Split(Config):
         for name, kind in _OF_KIND.items():
             if getattr(self, name) is not None and self.kind != kind:
                 raise ValueError(f"{name} is a setting of kind {kind}, not of {self.kind}")
+        if self.draw != "own" and self.kind not in ("open_set", "disjoint_set"):
+            raise ValueError(f"draw is a setting of kinds open_set and disjoint_set, not of {self.kind}")
         for share, count in (("unknown_share", "unknown_identities"), ("test_share", "test_identities")):
             if getattr(self, share) is not None and getattr(self, count) is not None:
                 raise ValueError(f"give {share} or {count}, not both")

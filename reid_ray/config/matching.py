@@ -111,7 +111,7 @@ class Shortlist(Config):
     """Match only the references that an embedding puts first: queries x `size` pairs, not all."""
 
     by: Annotated[str, Field(min_length=1)]
-    """`selected_trial`: the selected trial; the name of a pre-trained model; `<backbone> untrained`; or
+    """`selected_trial`: the selected trial; the name of a pretrained model; `<backbone> untrained`; or
     `vlad`: a global descriptor of the local features themselves, without a network."""
     size: PositiveInt = 100
     """References matched per query; the others follow them in the embedding's order."""

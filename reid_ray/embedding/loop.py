@@ -141,7 +141,7 @@ class _Session:
         _check_divisible(stepped, worker)
         if trial.batch_norm == "kept" and weights == "random":
             raise ConfigError(
-                f"training.batch_norm: kept needs pre-trained weights, and {trial.backbone} starts from "
+                f"training.batch_norm: kept needs pretrained weights, and {trial.backbone} starts from "
                 "random ones, whose statistics are of no photos; set training.weights, or batch_norm: batch"
             )
         torch.manual_seed(trial.seed)

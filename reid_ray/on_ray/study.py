@@ -78,16 +78,22 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     """
     storage = results_folder(study.storage)
     with only_one(storage / study.name):
-        return _run_study(present(study), storage, display, fresh=fresh)
+        here = present(study)
+        if fresh:
+            moved_to = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
+            files.move_folder(storage / study.name, storage / moved_to)
+        tracking = Tracking(study.tracking_uri, storage=storage, study=study.name)
+        try:
+            return _run_study(here, storage, display, tracking)
+        except KeyboardInterrupt:
+            tracking.stop()
+            raise
 
 
-def _run_study(here: Present, storage: Path, display: Display, *, fresh: bool) -> Outcome:
+def _run_study(here: Present, storage: Path, display: Display, tracking: Tracking) -> Outcome:
     study = here.study
     folder = StudyFolder(storage / study.name)
-    if fresh:
-        moved_to = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
-        files.move_folder(folder.path, storage / moved_to)
-    run = StudyRun(study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name))
+    run = StudyRun(study, folder, display, tracking)
     for sentence in here.left_out:
         run.warn(sentence)
     look_for_weights(study, say=display.say)

@@ -11,7 +11,7 @@ from reid_ray.runs.storage import address
 from reid_ray.runs.study import StudyRecord
 
 UI_PORT = 5000
-FAMILIES = ("chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet", "fusion")
+FAMILIES = ("chance", "untrained", "local features", "pretrained", "ArcFace", "Triplet", "fusion")
 
 
 def closing_words(record: StudyRecord, *, report: Path, tracking_uri: str, compare: str, model: Path) -> str:

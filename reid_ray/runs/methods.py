@@ -30,7 +30,7 @@ Kind = Literal["trial", "baseline", "confirmation", "transfer"]
 Status = Literal["finished", "diverged", "out_of_memory", "stopped", "failed", "not_run"]
 """`stopped`: early, by the search; it has validation figures but never answered a query. `not_run`:
 something it needs is not there (weights), and the note says how to get it: no fault."""
-Family = Literal["chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet", "fusion"]
+Family = Literal["chance", "untrained", "local features", "pretrained", "ArcFace", "Triplet", "fusion"]
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def train_distributed(
     resources = {"CPU": scaling.cpus_per_worker - HOLDER_CPUS}
     if gpus_per_worker:
         resources["GPU"] = gpus_per_worker
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         _worker,
         train_loop_config={
             "plan": plan,
@@ -81,6 +81,13 @@ def train_distributed(
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise TrialError(f"{plan.trial.label}: {str(error).splitlines()[0]}") from error
+
+
+class _Trainer(TorchTrainer):  # type: ignore[misc]
+    """Leaves Ctrl-C alone: Ray's would end this training in silence, and the study would go on."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        return
 
 
 def _worker(config: dict[str, Any]) -> None:

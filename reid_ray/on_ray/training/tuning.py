@@ -190,9 +190,14 @@ def _kept(ref: ray.ObjectRef) -> Any:
 
 
 def last_error(trial: Any) -> str:
-    """The last line of what Tune kept of a trial's error: its kind and message; "" where there is none."""
+    """The last line of what Tune kept of a trial's error: its kind and message; "" where there is none.
+
+    Of one that Ray's memory monitor ended there are many more, with the commands of other people.
+    """
     path = Path(trial.error_file or "")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if any("OutOfMemoryError" in line or "low on memory" in line for line in lines):
+        return "its machine ran out of memory; lower training.input_px or scaling.max_concurrent"
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 

@@ -190,9 +190,9 @@ def test_the_best_is_tested_against_the_runner_up_and_the_best_of_another_kind(r
     records = [
         MethodRecord(method(name, family, "baseline"), answered([True] * n + [False] * (9 - n)), [])
         for name, family, n in [
-            ("A", "pre-trained", 8),
-            ("B", "pre-trained", 7),
-            ("C", "pre-trained", 6),
+            ("A", "pretrained", 8),
+            ("B", "pretrained", 7),
+            ("C", "pretrained", 6),
             ("SIFT", "local features", 5),
         ]
     ]
