@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 from votes import Votes
 
 from reid_ray.evaluation.calibration import brier
+from reid_ray.evaluation.intervals import bootstrap_mean
 from reid_ray.methods import probability
 from reid_ray.methods.probability import Candidates, together
 from reid_ray.methods.scorer import Animals, ScoreBlock, per_animal
@@ -27,6 +28,8 @@ KNOWN, NEW_SHARE, MOST = 43, 0.25, 5
 VOTERS = (1, 2, 3, 5, 10)
 DIVISIONS = 10
 KINDS = {"plain": (False, False), "by place": (True, False), "of the same flank, by place": (True, True)}
+RIGHT, ANIMAL = "right of each", "animal of each"
+BEFORE, NOW = "plain", "of the same flank, by place"
 LOOKS = {"best photo": slice(1), "best photo, best two": slice(2)}
 
 Numbers = NDArray[np.int64]
@@ -101,7 +104,10 @@ def division(
                 found = model.candidates(together(asked[kept], of), most=MOST)
                 each = Candidates(found.identity_qc[of], found.probability_qc[of], found.unknown_q[of])
                 row = {"votes": kind, "an animal's": looks, "answer per": unit}
-                rows.append({**row, **measured(each, place[identities[new]])})
+                truth = place[identities[new]]
+                right = (each.identity_qc[:, 0] == truth)[truth >= 0].astype(float)
+                told = {RIGHT: right, ANIMAL: identities[new][truth >= 0]}
+                rows.append({**row, **measured(each, truth), **told})
     return rows
 
 
@@ -120,13 +126,29 @@ def main() -> None:
         for seed in range(DIVISIONS)
         for row in division(votes, identities, encounters, unknown_share=given.unknown_share, seed=seed)
     ]
-    grouped = pd.DataFrame(rows).groupby(["votes", "an animal's", "answer per"], sort=False)
+    plain = pd.DataFrame(rows).drop(columns=[RIGHT, ANIMAL])
+    grouped = plain.groupby(["votes", "an animal's", "answer per"], sort=False)
     mean, spread = grouped.mean(), grouped.std()
     print("| " + " | ".join([*mean.index.names, *mean]) + " |")
     print("|" + "---|" * (3 + mean.shape[1]))
     for name in mean.index:
         cells = [f"{mean.loc[name, c]:.3f} ({spread.loc[name, c]:.3f})" for c in mean]
         print("| " + " | ".join([*name, *cells]) + " |")
+    print(compared(pd.DataFrame(rows)))
+
+
+def compared(rows: pd.DataFrame) -> str:
+    """What the default gains on the one before, on the same photos, with an interval over animals."""
+    last = rows[(rows["an animal's"] == "best photo, best two") & (rows["answer per"] == "encounter")]
+    before, now = (last[last["votes"] == kind] for kind in (BEFORE, NOW))
+    pairs = list(zip(before[RIGHT], now[RIGHT], strict=True))
+    each = np.array([b.mean() - a.mean() for a, b in pairs])
+    gain = np.concatenate([b - a for a, b in pairs])
+    low, high = bootstrap_mean(gain, np.random.default_rng(0), clusters=np.concatenate(list(now[ANIMAL])))
+    return (
+        f"first right, {NOW} less {BEFORE}: {100 * each.mean():+.1f} points, more in {(each > 0).sum()} of "
+        f"{len(each)} divisions; over all photos {100 * gain.mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    )
 
 
 if __name__ == "__main__":
