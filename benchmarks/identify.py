@@ -2,9 +2,9 @@
 
     python benchmarks/identify.py --data ../shared/data [--keep near/] [--unknown-share 0.46]
 
-NyalaDev is divided ten times: of 58 animals 43 are known, and a quarter of their sightings is new, as
+NyalaDev is divided ten times: of 58 animals 43 are known, and a quarter of their encounters is new, as
 are all photos of the other 15. LNBNN looks; its votes per descriptor, and what a score is worth, are
-learnt by looking known photos up among each other without their own sighting. Prints a Markdown table:
+learnt by looking known photos up among each other without their own encounter. Prints a Markdown table:
 mean over the divisions (standard deviation).
 """
 
@@ -26,18 +26,20 @@ SIGHTING = r"(\d+)_[^/]*$"
 KNOWN, NEW_SHARE, MOST = 43, 0.25, 5
 VOTERS = (1, 2, 3, 5, 10)
 DIVISIONS = 10
+KINDS = {"plain": (False, False), "by place": (True, False), "of the same flank, by place": (True, True)}
+LOOKS = {"best photo": slice(1), "best photo, best two": slice(2)}
 
 Numbers = NDArray[np.int64]
 
 
-def divided(identities: Numbers, sightings: Numbers, seed: int) -> tuple[Numbers, Numbers]:
+def divided(identities: Numbers, encounters: Numbers, seed: int) -> tuple[Numbers, Numbers]:
     """Known photos and new ones."""
     rng = np.random.default_rng(seed)
     animals = rng.permutation(identities.max() + 1)
     new = np.isin(identities, animals[KNOWN:])
     for animal in animals[:KNOWN]:
-        own = rng.permutation(np.unique(sightings[identities == animal]))
-        new |= np.isin(sightings, own[: round(NEW_SHARE * len(own))])
+        own = rng.permutation(np.unique(encounters[identities == animal]))
+        new |= np.isin(encounters, own[: round(NEW_SHARE * len(own))])
     return np.flatnonzero(~new), np.flatnonzero(new)
 
 
@@ -65,33 +67,41 @@ def animals(scores: NDArray[np.float32], own_g: Numbers, count: int) -> Animals:
 
 
 def division(
-    votes: Votes, identities: Numbers, sightings: Numbers, *, unknown_share: float, seed: int
+    votes: Votes, identities: Numbers, encounters: Numbers, *, unknown_share: float, seed: int
 ) -> list[dict]:
-    """A row per way to score an animal and to answer."""
-    known, new = divided(identities, sightings, seed)
+    """A row per way to vote, to score an animal and to answer."""
+    known, new = divided(identities, encounters, seed)
     names, own_g = np.unique(identities[known], return_inverse=True)
     place = np.full(identities.max() + 1, -1)
     place[names] = np.arange(len(names))
-    out = sightings[known][:, None] == sightings[known][None]
-    lookups = {
-        voters: animals(votes.scores(known, known, voters, out), own_g, len(names)) for voters in VOTERS
-    }
-    right = {voters: (looks.scores[0].argmax(axis=1) == own_g).mean() for voters, looks in lookups.items()}
-    voters = max(right, key=lambda one: right[one])
-    asked = animals(votes.scores(new, known, voters), own_g, len(names)).scores
-    able = np.isfinite(lookups[voters].best[np.arange(len(known)), own_g])
-    withheld = lookups[voters].without(own_g)
+    met = encounters[known][:, None] == encounters[known][None]
+    flanks = [votes.sides[one][:, None] != votes.sides[known][None] for one in (known, new)]
+    voters = max(
+        VOTERS,
+        key=lambda one: (
+            animals(votes.scores(known, known, one, met), own_g, len(names)).scores[0].argmax(axis=1) == own_g
+        ).mean(),
+    )
     rows = []
-    for looks, kept in (("best photo", slice(1)), ("best photo, best two", slice(2))):
-        for unit, groups in (("photo", np.arange(len(identities))), ("encounter", sightings)):
-            _, first, of = np.unique(groups[known][able], return_index=True, return_inverse=True)
-            sides = [together(one.scores[kept][:, able], of) for one in (lookups[voters], withheld)]
-            own = own_g[able][first]
-            model = probability.fit(*sides, own, unknown_share=unknown_share, most=MOST)
-            _, of = np.unique(groups[new], return_inverse=True)
-            found = model.candidates(together(asked[kept], of), most=MOST)
-            each = Candidates(found.identity_qc[of], found.probability_qc[of], found.unknown_q[of])
-            rows.append({"an animal's": looks, "answer per": unit, **measured(each, place[identities[new]])})
+    for kind, (places, flank) in KINDS.items():
+        out = met | (flanks[0] & flank)
+        weights = votes.places(known, voters, out, identities).weights if places else None
+        asked_known = animals(votes.scores(known, known, voters, out, weights), own_g, len(names))
+        left_out = flanks[1] if flank else None
+        asked = animals(votes.scores(new, known, voters, left_out, weights), own_g, len(names)).scores
+        able = np.isfinite(asked_known.best[np.arange(len(known)), own_g])
+        sides = asked_known.part(able), asked_known.without(own_g).part(able)
+        for looks, kept in LOOKS.items():
+            for unit, groups in (("photo", np.arange(len(identities))), ("encounter", encounters)):
+                _, first, of = np.unique(groups[known][able], return_index=True, return_inverse=True)
+                joined = [together(one.scores[kept], of) for one in sides]
+                own = own_g[able][first]
+                model = probability.fit(*joined, own, unknown_share=unknown_share, most=MOST)
+                _, of = np.unique(groups[new], return_inverse=True)
+                found = model.candidates(together(asked[kept], of), most=MOST)
+                each = Candidates(found.identity_qc[of], found.probability_qc[of], found.unknown_q[of])
+                row = {"votes": kind, "an animal's": looks, "answer per": unit}
+                rows.append({**row, **measured(each, place[identities[new]])})
     return rows
 
 
@@ -99,21 +109,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--keep", type=Path, help="folder for the comparison of all photos")
-    parser.add_argument("--unknown-share", type=float, default=0.2, help="the prior of strangers")
+    parser.add_argument("--unknown-share", type=float, default=0.2, help="the prior of unknown individuals")
     given = parser.parse_args()
     votes = Votes(given.data / "NyalaDev", given.keep)
     identities = pd.factorize(votes.table["identity"])[0].astype(np.int64)
     met = votes.table["identity"] + "/" + votes.table["path"].str.extract(SIGHTING, expand=False)
-    sightings = pd.factorize(met)[0].astype(np.int64)
+    encounters = pd.factorize(met)[0].astype(np.int64)
     rows = [
         row
         for seed in range(DIVISIONS)
-        for row in division(votes, identities, sightings, unknown_share=given.unknown_share, seed=seed)
+        for row in division(votes, identities, encounters, unknown_share=given.unknown_share, seed=seed)
     ]
-    grouped = pd.DataFrame(rows).groupby(["an animal's", "answer per"], sort=False)
+    grouped = pd.DataFrame(rows).groupby(["votes", "an animal's", "answer per"], sort=False)
     mean, spread = grouped.mean(), grouped.std()
     print("| " + " | ".join([*mean.index.names, *mean]) + " |")
-    print("|" + "---|" * (2 + mean.shape[1]))
+    print("|" + "---|" * (3 + mean.shape[1]))
     for name in mean.index:
         cells = [f"{mean.loc[name, c]:.3f} ({spread.loc[name, c]:.3f})" for c in mean]
         print("| " + " | ".join([*name, *cells]) + " |")

@@ -1,9 +1,9 @@
 """Measure local features: accuracy of each variant, speed of the engine, growth with the
 references.
 
-    python benchmarks/matching.py accuracy --data ../shared/data [--only LionData] [--lookups 200]
+    python benchmarks/matching.py accuracy --data ../shared/data [--only LionData] [--leave-one-out 200]
     python benchmarks/matching.py speed --data ../shared/data
-    python benchmarks/matching.py shortlist --data ../shared/data [--model runs/lion/winner]
+    python benchmarks/matching.py shortlist --data ../shared/data [--model runs/lion/selected_trial]
 
 Each prints a table in Markdown. `speed` compares with faiss where `faiss` can be imported. Pairs
 are measured interleaved, on the process's own CPU time, so that other work on the machine harms
@@ -135,7 +135,7 @@ class Collection:
 
 
 def accuracy(
-    collections: list[Collection], lookups: int, keypoints: int | None, only: list[str] | None
+    collections: list[Collection], leave_one_out_queries: int, keypoints: int | None, only: list[str] | None
 ) -> Iterator[str]:
     """Top-1 of every variant, with its 95 % interval; where encounters are known, a second row
     without references of the query's own encounter.
@@ -153,7 +153,7 @@ def accuracy(
             extractor = config.extractor
             if keypoints and not extractor.max_keypoints:
                 extractor = extractor.model_copy(update={"max_keypoints": keypoints})
-            changes = {"tuning_lookups": lookups, "extractor": extractor}
+            changes = {"leave_one_out_queries": leave_one_out_queries, "extractor": extractor}
             yield from rows_of(collection, name, config.model_copy(update=changes))
 
 
@@ -184,7 +184,7 @@ class Chosen:
 def tuned_on(references: References, config: Matching) -> list[tuning.Tuned]:
     """The setting chosen leave-one-out, and that among references of other encounters."""
     settings = settings_of(config)
-    asked = sample(len(references.packed), most=config.tuning_lookups, seed=0)
+    asked = sample(len(references.packed), most=config.leave_one_out_queries, seed=0)
     itself = asked[:, None] == np.arange(len(references.packed))
     met = itself | same_encounter(references.encounters_g[asked], references.encounters_g)
     outs = [met if config.exclude_same_encounter else itself, met]
@@ -209,7 +209,7 @@ def against_plain(
     """McNemar's p against SIFT with the same references, from the answers that it left."""
     folder = collection.cache / "answers"
     folder.mkdir(parents=True, exist_ok=True)
-    slug = f"{collection.name}-{view}-{config.extractor.max_keypoints}-{config.tuning_lookups}"
+    slug = f"{collection.name}-{view}-{config.extractor.max_keypoints}-{config.leave_one_out_queries}"
     np.save(folder / f"{slug}-{name}.npy", first == 1)
     plain = folder / f"{slug}-SIFT.npy"
     if not plain.exists():
@@ -266,13 +266,15 @@ def rank(collection: Collection, chosen: Chosen, config: Matching) -> list[Ranke
     return [concat(part) for part in parts]
 
 
-def shortlists(collections: list[Collection], lookups: int, model: Path | None, score: str) -> Iterator[str]:
+def shortlists(
+    collections: list[Collection], leave_one_out_queries: int, model: Path | None, score: str
+) -> Iterator[str]:
     """Top-1 behind shortlists of B by each embedding, what the shortlist reaches, what it costs.
 
     Every length is matched by itself, so that its cost is measured. The setting is chosen once, on
     all pairs of references.
     """
-    config = VARIANTS[score].model_copy(update={"tuning_lookups": lookups})
+    config = VARIANTS[score].model_copy(update={"leave_one_out_queries": leave_one_out_queries})
     yield (
         "| collection | shortlist by | candidates | right one among them % | top-1 % (95 %) "
         "| pairs | CPU s | CPU s of the vectors |"
@@ -305,7 +307,7 @@ def embeddings(
 
 
 def by_model(collection: Collection, folder: Path) -> NDArray[np.float32]:
-    """Vectors of a timm folder, such as the `winner` that a study leaves."""
+    """Vectors of a timm folder, such as the `selected_trial` that a study leaves."""
     config = json.loads((folder / "config.json").read_text())
     px = int(config["pretrained_cfg"]["input_size"][-1])
     backbone = backbones.build(config["architecture"], weights=str(folder), input_px=px)
@@ -550,7 +552,7 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(SPLITS), default=None)
     parser.add_argument("--cache", type=Path, default=Path("runs/benchmark-features"))
     parser.add_argument(
-        "--lookups", type=int, default=200, help="references looked up to choose the threshold"
+        "--leave-one-out", type=int, default=200, help="leave-one-out queries to choose the threshold"
     )
     parser.add_argument("--keypoints", type=int, default=None, help="keep so many per photo")
     parser.add_argument("--variants", nargs="*", default=None, help="only these, by name")
@@ -568,9 +570,11 @@ def main() -> None:
     if arguments.what == "speed":
         lines = speed(collections[-1], arguments.rounds)
     elif arguments.what == "shortlist":
-        lines = shortlists(collections, arguments.lookups, arguments.model, arguments.score)
+        lines = shortlists(collections, arguments.leave_one_out_queries, arguments.model, arguments.score)
     else:
-        lines = accuracy(collections, arguments.lookups, arguments.keypoints, arguments.variants)
+        lines = accuracy(
+            collections, arguments.leave_one_out_queries, arguments.keypoints, arguments.variants
+        )
     for line in lines:
         print(line, flush=True)
 

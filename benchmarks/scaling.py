@@ -30,10 +30,13 @@ KINDS = ("matching", "embedding", "trials")
 def study(folder: str, photos: int) -> Any:
     from reid_ray.config.tune import Study
 
-    herd = {"source": "herd", "identities": 16, "photos": photos // 16, "size_px": 256}
+    synthetic = {"source": "synthetic", "identities": 16, "photos": photos // 16, "size_px": 256}
     raw = {
         "name": "scaling",
-        "data": {"datasets": [{**herd, "name": "zebra", "species": "zebra"}], "images": {"short_px": 256}},
+        "data": {
+            "datasets": [{**synthetic, "name": "zebra", "species": "zebra"}],
+            "images": {"short_px": 256},
+        },
         "grid": {
             "backbones": ["test_resnet"],
             "lrs": [0.05, 0.02, 0.01, 0.005],
@@ -85,10 +88,10 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="sc-") as name, cluster() as resources:
         chosen, folder = study(name, photos), Path(name)
         loaded = load_photos(
-            chosen.data, made=folder / "herd", prepared=folder / "prepared", display=Display()
+            chosen.data, made=folder / "synthetic", prepared=folder / "prepared", display=Display()
         )
         began = time.perf_counter()
-        load_photos(chosen.data, made=folder / "herd", prepared=folder / "again", display=Display())
+        load_photos(chosen.data, made=folder / "synthetic", prepared=folder / "again", display=Display())
         took["decoded_per_s"] = len(loaded.rows) / (time.perf_counter() - began) / nodes
         shared = Materials(loaded.images, loaded.rows)
         materials = ray.put(shared)

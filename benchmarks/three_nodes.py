@@ -39,18 +39,18 @@ _PRIVATE = ("/tmp", "/home", "/dev/shm", "/var/tmp")
 
 def study(kill: str | None, workers: int) -> dict[str, Any]:
     """Small, but with every kind of work in it: trials, DDP, matching, a shortlist, a fusion."""
-    herd = {"source": "herd", "identities": 8, "photos": 6, "size_px": 96}
+    synthetic = {"source": "synthetic", "identities": 8, "photos": 6, "size_px": 96}
     lrs = [0.05, 0.01]
     if workers:  # each of its trials takes a minute to start
         lrs = [0.05]
     if kill == "matching":  # enough photos for matching to last
-        herd, lrs = herd | {"identities": 16, "photos": 16}, [0.05]
+        synthetic, lrs = synthetic | {"identities": 16, "photos": 16}, [0.05]
     return {
         "name": "nodes",
         "data": {
             "datasets": [
-                {**herd, "name": "zebra", "species": "zebra"},
-                {**herd, "name": "giraffe", "species": "giraffe"},
+                {**synthetic, "name": "zebra", "species": "zebra"},
+                {**synthetic, "name": "giraffe", "species": "giraffe"},
             ],
             "unseen": ["giraffe"],
             "images": {"short_px": 96},
@@ -69,9 +69,12 @@ def study(kill: str | None, workers: int) -> dict[str, Any]:
             "checkpoint_every_s": 0,
         },
         "baselines": {
-            "matching": [{"name": "SIFT"}, {"name": "SIFT-few", "shortlist": {"by": "winner", "size": 3}}]
+            "matching": [
+                {"name": "SIFT"},
+                {"name": "SIFT-few", "shortlist": {"by": "selected_trial", "size": 3}},
+            ]
         },
-        "fusion": [{"parts": ["SIFT", "winner"]}],
+        "fusion": [{"parts": ["SIFT", "selected_trial"]}],
         "scaling": {"workers": workers},
     }
 

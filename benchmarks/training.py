@@ -28,7 +28,7 @@ from reid_ray.config.training import ArcFace, Augment, Trial
 from reid_ray.datasets.images import read_prepared
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import PreparedStore, Row
-from reid_ray.embedding.augment import TrainCut
+from reid_ray.embedding.augment import TrainTransform
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.feeding import ahead
 from reid_ray.embedding.loop import TrainSet, train
@@ -135,7 +135,7 @@ class Prepared(Dataset[torch.Tensor]):
 def measure_input(paths: list[Path]) -> None:
     """Photos per second into the model, all on two cores, from the second epoch on."""
     data = load(paths)
-    cut = TrainCut(Augment(), px=PX, seed=0)
+    cut = TrainTransform(Augment(), px=PX, seed=0)
     batches = len(paths) // BATCH
 
     def ours() -> Iterator[torch.Tensor]:
@@ -310,13 +310,13 @@ def measure_memory(paths: list[Path]) -> None:
             import reid_ray.embedding.loop  # noqa: F401
 
             one = PreparedImages.pack([np.zeros((64, 64, 3), np.uint8)])
-            cut = TrainCut(Augment(), px=64, seed=0)
+            cut = TrainTransform(Augment(), px=64, seed=0)
             list(ahead(lambda _: cut(one, [0], epoch=0, places=[0]), 20, threads=1))
             return os.getpid()
 
         def work(self, references: list[Any]) -> int:
             self.data = ray.get(references[0])
-            cut = TrainCut(Augment(), px=64, seed=0)
+            cut = TrainTransform(Augment(), px=64, seed=0)
             cut(self.data, [0], epoch=0, places=[0])
             return sum(int(image.reshape(-1)[::512].sum()) for image in self.data)  # every page
 

@@ -116,7 +116,7 @@ def run_or_forecast(study: Study, arguments: argparse.Namespace) -> int:
     from reid_ray.splits.plausibility import plausible
 
     # What makes no sense is told before a cluster is started, or joined, for it.
-    *_, odd = plausible(study.data, made=results_folder(study.storage) / "herd")
+    *_, odd = plausible(study.data, made=results_folder(study.storage) / "synthetic")
     for text in odd:
         print(f"note: {text}", file=sys.stderr)
     from reid_ray.on_ray.study import run_study
@@ -154,6 +154,6 @@ def _config_parser(command: str, default: str | None, description: str) -> argpa
     )
     made.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     made.add_argument(
-        "--fresh", action="store_true", help="do everything again; earlier results are put aside"
+        "--fresh", action="store_true", help="do everything again; earlier results are moved aside"
     )
     return made

@@ -20,7 +20,7 @@ class ConfigError(ReidError):
 
 
 class DatasetError(ReidError):
-    """A photo collection that cannot be read, or has too little left once bad rows are put aside."""
+    """A photo collection that cannot be read, or has too little left once bad rows are quarantined."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""`python -m reid_ray.evaluate`: score any embedding models, as they come, on these animals."""
+"""`python -m reid_ray.evaluate`: score any pretrained embedding models on these animals."""
 
 import argparse
 import sys

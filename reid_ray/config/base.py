@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -17,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reid_ray.config.addresses import refuse_userinfo
+from reid_ray.config.renamed import modern
 from reid_ray.errors import ConfigError
 
 _MOST_BYTES = 1 << 20
@@ -44,6 +46,7 @@ class Config(BaseModel):
     def parse(cls, raw: object, *, where: str) -> Self:
         """Validate plain YAML/JSON data; `where` names its origin in errors."""
         _refuse_unplain(raw, where, ())
+        raw, _ = modern(raw, where=where)
         try:
             # Validating as JSON keeps strict types and still takes arrays for tuples.
             return cls.model_validate_json(json.dumps(raw, allow_nan=False))
@@ -71,6 +74,8 @@ def build(cls: type[C], raw: dict[str, Any], overrides: Sequence[str], *, where:
     """`raw`, with overrides as `load` takes them, as a `cls`."""
     for override in overrides:
         _override(raw, override)
+    for note in modern(raw, where=where)[1]:
+        print(f"note: {note}", file=sys.stderr)
     return cls.parse(raw, where=where)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from reid_ray.config.base import Config, read_yaml
-from reid_ray.config.datasets import Dataset, HerdDataset, Name
+from reid_ray.config.datasets import Dataset, Name, SyntheticDataset
 from reid_ray.config.tune import Study
 from reid_ray.errors import ConfigError
 
@@ -86,11 +86,11 @@ def _transfer(raw: dict[str, Any], kept: list[Dataset]) -> tuple[dict[str, Any] 
 
 
 def _root(dataset: Dataset) -> str:
-    return "" if isinstance(dataset, HerdDataset) else dataset.root
+    return "" if isinstance(dataset, SyntheticDataset) else dataset.root
 
 
 def _is_here(dataset: Dataset) -> bool:
-    """A herd is made, and object storage is asked when it is read."""
+    """A synthetic collection is made, and object storage is asked when it is read."""
     root = _root(dataset)
     return not root or "://" in root or Path(root).expanduser().is_dir()
 

@@ -1,4 +1,4 @@
-"""Where photos come from: one class per kind of source, told apart by `source`."""
+"""Where photos come from: one class per kind of source, distinguished by `source`."""
 
 import datetime
 import re
@@ -15,6 +15,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,6
 Year = Annotated[int, Field(ge=1800, le=2200)]
 Day = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]
 """A day as 2023-05-01."""
+
+
+Crop = Literal["full", "bbox", "mask"]
 
 
 class EncounterFrom(Config):
@@ -47,13 +50,13 @@ class Detections(Config):
     file: str
     """MegaDetector's or SpeciesNet's JSON, relative to `root` unless absolute; MegaDetector's own format
     (shares of the photo), the list that the `megadetector` command writes (corners in pixels) and
-    SpeciesNet's `predictions.json` are told apart."""
+    SpeciesNet's `predictions.json` are distinguished."""
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.2
     several: Literal["best", "all"] = "best"
     """`best`: the surest box of each photo; `all`: each box of a photo of unknown animals becomes a
     photo of its own (a named photo keeps its best: its name fits one animal)."""
-    without: Literal["whole", "aside"] = "whole"
-    """A photo without an animal box is taken whole, or put aside."""
+    without: Literal["whole", "quarantine"] = "whole"
+    """A photo without an animal box is taken whole, or quarantined."""
 
 
 class _Dataset(Config):
@@ -66,10 +69,10 @@ class _Dataset(Config):
         return self.group or self.name
 
 
-class HerdDataset(_Dataset):
+class SyntheticDataset(_Dataset):
     """A procedural collection: no download, deterministic from its seed."""
 
-    source: Literal["herd"]
+    source: Literal["synthetic"]
     species: Literal["zebra", "leopard", "giraffe", "whale", "ringed_seal"]
     """Kind of coat: stripes, rosettes, polygons, blotches with scars, rings."""
     identities: Annotated[int, Field(ge=2, le=10_000)] = 16
@@ -91,6 +94,8 @@ class _Photos(_Dataset):
     encounter_from: EncounterFrom | None = None
     """Takes the place of the source's own `encounter`."""
     detections: Detections | None = None
+    crop: Crop | None = None
+    """Instead of `images.crop`, for this collection."""
     follow_links: bool = False
     """Enter and read what links lead to, also out of `root`; by default they are not followed."""
 
@@ -187,7 +192,7 @@ class CamtrapDataset(_Photos):
 
 
 PhotoDataset = FolderDataset | TableDataset | CocoDataset | WildbookDataset | CamtrapDataset
-Dataset = Annotated[HerdDataset | PhotoDataset, Field(discriminator="source")]
+Dataset = Annotated[SyntheticDataset | PhotoDataset, Field(discriminator="source")]
 
 
 Action = Literal["drop", "report", "refuse"]
@@ -230,14 +235,18 @@ class Split(Config):
     """`disjoint_set`: share of the photos whose animals are not learnt from; default 0.5."""
     test_identities: PositiveInt | None = None
     """`disjoint_set`: how many animals these are, instead of a share of photos."""
+    draw: Literal["own", "wildlife_datasets"] = "own"
+    """`open_set`, `disjoint_set`: which animals are drawn. `own` comes nearest to the share and does not
+    depend on the order of rows; `wildlife_datasets` draws those that the package of that name (1.0.8)
+    draws with the same seed, and divides the others as it does."""
     cutoff: Year | Day | None = None
     """`time_cutoff`: the first day (or year) of queries; what is earlier is reference."""
     until: Year | Day | None = None
     """`time_cutoff`: the first day (or year) after the queries; default: queries have no end."""
-    new_animals: bool | None = None
+    unknown_individuals: bool | None = None
     """Whether queries may show animals without a reference, for whom the right answer is nobody.
     Default: yes for `open_set` and `time_cutoff`; `given` may ask for it; no other kind can."""
-    unknown_as_new: bool = False
+    ask_unknown: bool = False
     """Also ask for photos of `unknown` animals, as new ones: right only where it is certain that
     none of these animals is among the references."""
     on_leak: Action | OnLeak = OnLeak()
@@ -251,9 +260,9 @@ class Split(Config):
     @property
     def opens(self) -> bool:
         """Whether animals without a reference stay in the queries."""
-        if self.new_animals is None:
+        if self.unknown_individuals is None:
             return self.kind in ("open_set", "time_cutoff")
-        return self.new_animals
+        return self.unknown_individuals
 
     @property
     def leak_actions(self) -> OnLeak:
@@ -267,6 +276,8 @@ class Split(Config):
         for name, kind in _OF_KIND.items():
             if getattr(self, name) is not None and self.kind != kind:
                 raise ValueError(f"{name} is a setting of kind {kind}, not of {self.kind}")
+        if self.draw != "own" and self.kind not in ("open_set", "disjoint_set"):
+            raise ValueError(f"draw is a setting of kinds open_set and disjoint_set, not of {self.kind}")
         for share, count in (("unknown_share", "unknown_identities"), ("test_share", "test_identities")):
             if getattr(self, share) is not None and getattr(self, count) is not None:
                 raise ValueError(f"give {share} or {count}, not both")
@@ -275,12 +286,14 @@ class Split(Config):
                 raise ValueError("kind time_cutoff needs cutoff, a year or a day (2023-05-01)")
             if self.days[1] <= self.days[0]:
                 raise ValueError(f"until is {self.until}, expected later than {self.cutoff}")
-        if self.new_animals and self.kind in ("closed_set", "disjoint_set", "time_proportion"):
-            raise ValueError(f"new_animals: kind {self.kind} has none; use open_set, time_cutoff or given")
-        if self.unknown_as_new and not self.opens:
+        if self.unknown_individuals and self.kind in ("closed_set", "disjoint_set", "time_proportion"):
             raise ValueError(
-                "unknown_as_new needs a split with new animals: open_set, time_cutoff, or given "
-                "with new_animals: true"
+                f"unknown_individuals: kind {self.kind} has none; use open_set, time_cutoff or given"
+            )
+        if self.ask_unknown and not self.opens:
+            raise ValueError(
+                "ask_unknown needs a split with unknown individuals: open_set, time_cutoff, or given "
+                "with unknown_individuals: true"
             )
         return self
 
@@ -306,9 +319,12 @@ class Images(Config):
 
     short_px: Annotated[int, Field(ge=32, le=2048)] = 256
     """Shorter side after preparation (the paper's 256)."""
-    crop: Literal["full", "bbox"] = "full"
+    crop: Crop = "full"
+    """What is looked at: the whole photo; the animal's box (column `bbox`); or the animal alone (columns
+    `mask` or `segmentation`): the rest is black, and no keypoint there is matched. A photo without is taken
+    whole. A collection may have a `crop` of its own."""
     max_pixels: PositiveInt = 100_000_000
-    """A photo with more is put aside as a decompression bomb."""
+    """A photo with more is quarantined as a decompression bomb."""
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     """The run stops only if more than this share of a collection's photos is unusable."""
 
@@ -340,8 +356,12 @@ class Data(Config):
             return self  # The groups are known only once the tables are read.
         if missing := sorted(set(self.unseen) - groups):
             raise ValueError(f"unseen names no group of a dataset: {missing}; groups are {sorted(groups)}")
-        boxed = [d.name for d in self.datasets if isinstance(d, _Photos) and d.detections]
-        if boxed and self.images.crop != "bbox":
+        boxed = [
+            d.name
+            for d in self.datasets
+            if isinstance(d, _Photos) and d.detections and (d.crop or self.images.crop) != "bbox"
+        ]
+        if boxed:
             raise ValueError(f"detections of {boxed} would have no effect: set images.crop to bbox")
         if groups == set(self.unseen):
             raise ValueError(f"every group is unseen ({sorted(groups)}), so there is nothing to train on")

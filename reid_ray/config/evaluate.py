@@ -12,7 +12,7 @@ from reid_ray.config.tune import Baselines, Scaling, Study
 
 
 class EvaluateRun(Run):
-    """Score embedding models as they come on photo collections."""
+    """Score embedding Pretrained models on photo collections."""
 
     models: Annotated[tuple[Pretrained, ...], Field(min_length=1)]
     """Names of known models, or models of your own."""

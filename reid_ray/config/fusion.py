@@ -9,7 +9,7 @@ from reid_ray.config.base import Config
 from reid_ray.config.datasets import Name
 from reid_ray.config.matching import Matching, Shortlist
 
-WINNER = "winner"
+SELECTED_TRIAL = "selected_trial"
 VLAD = "vlad"
 
 
@@ -22,8 +22,8 @@ class Fusion(Config):
 
     name: Name = "fused"
     parts: Annotated[tuple[str, ...], Field(min_length=2)]
-    """Names of methods of the study: local features, pre-trained models, `<backbone> untrained`, or
-    `winner`, the chosen trial."""
+    """Names of methods of the study: local features, pretrained models, `<backbone> untrained`, or
+    `selected_trial`, the selected trial."""
     calibration: Literal["isotonic", "logistic"] = "isotonic"
     combine: Literal["mean", "log_odds"] = "mean"
     """What is averaged: probabilities, or their log-odds."""
@@ -31,9 +31,9 @@ class Fusion(Config):
     """`chosen`: those that name most reference photos rightly."""
     shortlist: Shortlist | None = None
     """Local features are matched, and all parts joined, only on these references."""
-    lookups: PositiveInt = 1000
-    """Reference photos looked up to fit on, drawn at random where there are more. Where a part was
-    trained on them, only the validation photos are."""
+    leave_one_out_queries: PositiveInt = 1000
+    """Leave-one-out queries, made of reference photos, to fit on, drawn at random where there are more.
+    Where a part was trained on them, only the validation photos are."""
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
@@ -58,14 +58,14 @@ def check_names(
     """Refuse shortlists and parts that name nothing, or what cannot be had.
 
     Args:
-        encoders: names of models that are scored as they come.
-        trained: whether there will be a chosen trial.
+        encoders: names of models that are scored without fine-tuning.
+        trained: whether there will be a selected trial.
         validated: whether reference photos are kept out of training.
 
     Raises:
         ValueError: as pydantic's validators do.
     """
-    embeddings = [*encoders, *([WINNER] if trained else [])]
+    embeddings = [*encoders, *([SELECTED_TRIAL] if trained else [])]
     local = {config.name: config for config in matching}
     _refuse_twice([*local, *encoders, *(fusion.name for fusion in fusions)])
     for config in matching:
@@ -78,7 +78,7 @@ def check_names(
             known = [*embeddings, *([VLAD] if has_local else [])]
             _refuse_unknown(fusion.name, [fusion.shortlist.by], known)
         _refuse_other_shortlists(fusion, local.values())
-        if WINNER in fusion.uses() and not validated:
+        if SELECTED_TRIAL in fusion.uses() and not validated:
             raise ValueError(
                 f"{fusion.name}: a trained model is over-sure of photos it was trained on, so its "
                 "scores are calibrated on validation photos, and there are none; set "
@@ -87,8 +87,8 @@ def check_names(
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
-    if twice := sorted({name for name in names if names.count(name) > 1 or name in (WINNER, VLAD)}):
-        raise ValueError(f"names of methods must differ, and not be winner or vlad; found {twice}")
+    if twice := sorted({name for name in names if names.count(name) > 1 or name in (SELECTED_TRIAL, VLAD)}):
+        raise ValueError(f"names of methods must differ, and not be selected_trial or vlad; found {twice}")
 
 
 def _refuse_unknown(user: str, names: Iterable[str], known: Sequence[str]) -> None:

@@ -12,7 +12,9 @@ from reid_ray.config.models import Pretrained
 LOCAL = {
     "sift": Matching(name="SIFT"),
     "rootsift": Matching(name="RootSIFT", extractor=Sift(root=True), mutual=True),
-    "lnbnn": Matching(name="LNBNN", extractor=Sift(root=True), score="lnbnn"),
+    "lnbnn": Matching(
+        name="LNBNN", extractor=Sift(root=True), score="lnbnn", place_weights="auto", viewpoint="prefer"
+    ),
 }
 """Local-feature methods by short name."""
 
@@ -42,8 +44,8 @@ class IdentifyRun(Config):
     unknown_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of queries expected to show an animal that is not among the references. It is the prior
     of the probabilities: the larger it is, the sooner an answer is `unknown`."""
-    lookups: PositiveInt = 300
-    """References looked up among the others to learn how much a score is worth."""
+    leave_one_out_queries: PositiveInt = 300
+    """Leave-one-out queries, made of reference photos, to learn how much a score is worth."""
     per_encounter: bool = True
     """Photos of one encounter (column `encounter`, or `encounter_from`) show one animal, so they get
     one answer, from what all of them show. Not where one file stands in two rows of an encounter, as

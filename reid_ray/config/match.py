@@ -16,7 +16,7 @@ class MatchRun(Run):
 
     methods: Annotated[tuple[Matching, ...], Field(min_length=1)] = (Matching(),)
     pretrained: tuple[Pretrained, ...] = ()
-    """Models for shortlists and fusions, scored as they come."""
+    """Models for shortlists and fusions, scored without fine-tuning."""
     fusion: tuple[Fusion, ...] = ()
     """Methods that join others of this run."""
     actors: PositiveInt | None = None

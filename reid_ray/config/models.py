@@ -1,4 +1,4 @@
-"""Models that are scored as they come: named ones with what is known of them, or a user's own."""
+"""Models that are scored without fine-tuning: named ones with what is known of them, or a user's own."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ Three = tuple[float, float, float]
 
 
 class Pretrained(Config):
-    """A model scored as it comes, by cosine 1-NN. The name of a known one alone will do.
+    """A pretrained model, scored without fine-tuning, by cosine 1-NN. The name of a known one alone will do.
 
     What is given beside a known name takes the place of what is known (`weights: DIR`, most often).
     """
@@ -29,7 +29,7 @@ class Pretrained(Config):
     `weights` is a timm folder."""
     weights: str = "auto"
     """`auto`: from the local cache, else downloaded; `cached`: never downloaded; `random`; a timm folder
-    (a study's `winner`), or a safetensors file of `model`; of this machine or `s3://...`."""
+    (a study's `selected_trial`), or a safetensors file of `model`; of this machine or `s3://...`."""
     hub: str = ""
     """Repository of the weights; none: timm's own for `model`."""
     input_px: Annotated[int, Field(ge=32, le=1024)] | None = None

@@ -29,5 +29,5 @@ class TrainRun(Run):
             ),
             training=Training(**shared),
             baselines=Baselines(random_init=self.untrained, matching=()),
-            scaling=self.scaling.model_copy(update={"winner_workers": 0}),
+            scaling=self.scaling.model_copy(update={"confirmation_workers": 0}),
         )

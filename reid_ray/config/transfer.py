@@ -25,10 +25,12 @@ class Transfer(Config):
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)] = VARIANTS
     """`all`: trained on every seen dataset; `same_domain`: without the evaluated ones, while others of
     their groups stay; `other_domains`: without their whole groups."""
-    settings: Annotated[tuple[Literal["winner", "paper", "grid"], ...], Field(min_length=1)] = ("winner",)
-    """`winner`: the setting that won the grid; `paper`: the paper's best (ArcFace, margin 0.5, scale 64,
-    lr 0.001) on the winner's backbone; `grid`: every point, of which each variant takes the best on its
-    own validation photos."""
+    settings: Annotated[tuple[Literal["selected_trial", "paper", "grid"], ...], Field(min_length=1)] = (
+        "selected_trial",
+    )
+    """`selected_trial`: the setting that won the grid; `paper`: the paper's best (ArcFace, margin 0.5,
+    scale 64, lr 0.001) on the selected trial's backbone; `grid`: every point, of which each variant takes
+    the best on its own validation photos."""
 
     def refuse_empty(self, pairs: Collection[tuple[str, str]], unseen: Collection[str] = ()) -> None:
         """Refuse a variant that has nothing of its own to learn from.

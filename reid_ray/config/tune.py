@@ -102,12 +102,13 @@ class Scaling(Config):
     """None: 1 where the cluster has GPUs, else 0; fractions share a GPU."""
     max_concurrent: PositiveInt | None = None
     """Trials at a time; none: as many as fit."""
-    winner_workers: NonNegativeInt = 2
-    """The winner is trained once more under DDP on so many workers, to show that both agree; 0: not."""
+    confirmation_workers: NonNegativeInt = 2
+    """The selected trial is trained once more under DDP on so many workers, to show that both agree; 0
+    disables it."""
     matching_actors: PositiveInt | None = None
     """None: one per free CPU."""
     embedding_actors: PositiveInt | None = None
-    """Processes that embed with models as they come; none: one per CPU, or as many as GPUs carry."""
+    """Processes that embed with Pretrained models; none: one per CPU, or as many as GPUs carry."""
     ask_gpus: NonNegativeInt = 0
     """GPUs that an autoscaling cluster is asked for, and keeps while the study runs. Work starts when one
     trial fits; as many trials run at a time as fit then or, with more machines, will."""
@@ -123,13 +124,13 @@ class Study(Run):
     scope: Literal["joint", "per_dataset"] = "joint"
     """`joint`: one model on all seen datasets; `per_dataset`: each by itself (the paper's ablation)."""
     grid: Grid | None = Grid()
-    """None: nothing is trained, only baselines are scored."""
+    """Omit to train nothing and score baselines alone."""
     search: Search = "grid"
     """`grid`: every trial to its end (the paper); `asha`: weak ones are stopped early, see `asha`."""
     asha: Asha = Asha()
     training: Training = Training()
     transfer: Transfer | None = None
-    """Also train with some species withheld, to see what is lost; none: not."""
+    """Also train with some species withheld, to see what is lost; omit to disable."""
     baselines: Baselines = Baselines()
     fusion: tuple[Fusion, ...] = ()
     """Methods that join others of this study."""
@@ -175,7 +176,7 @@ class Study(Run):
         if "grid" in self.transfer.settings and not share and self.data.split.kind != "given":
             raise ValueError(
                 "transfer.settings grid: each variant takes its best setting by its own validation "
-                "photos, and data.split.validation_share is 0; set it above 0, or settings: [winner]"
+                "photos, and data.split.validation_share is 0; set it above 0, or settings: [selected_trial]"
             )
         if not self.data.groups_by_photo:
             pairs = {(dataset.name, dataset.domain_group) for dataset in self.data.datasets}
@@ -194,7 +195,7 @@ class Study(Run):
         return self
 
     def encoders(self) -> list[str]:
-        """Names of the models that are scored as they come."""
+        """Names of the models that are scored without fine-tuning."""
         untrained = self.backbones() if self.baselines.random_init else ()
         return [
             *(f"{name} untrained" for name in untrained),

@@ -1,6 +1,6 @@
 """Turn the collections of a config into one checked table of photos.
 
-In: `Data`. Out: `LoadedRows`: rows that can be read, and the photos put aside with the reason.
+In: `Data`. Out: `LoadedRows`: rows that can be read, and the photos quarantined with the reason.
 """
 
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from reid_ray.config.datasets import (
     Data,
     Dataset,
     FolderDataset,
-    HerdDataset,
     Images,
     PhotoDataset,
+    SyntheticDataset,
     TableDataset,
     WildbookDataset,
 )
@@ -27,6 +27,7 @@ from reid_ray.datasets.boxes import parse_bbox
 from reid_ray.datasets.camtrap import read_camtrap
 from reid_ray.datasets.coco import read_coco
 from reid_ray.datasets.columns import columns_read
+from reid_ray.datasets.cutout import CROP
 from reid_ray.datasets.dates import read_dates
 from reid_ray.datasets.encounters import ENCOUNTER, derive_encounters
 from reid_ray.datasets.folder import read_folder
@@ -66,23 +67,28 @@ class _One(NamedTuple):
 
 
 def load_rows(data: Data, *, made: Path) -> LoadedRows:
-    """Read every collection; herds are generated below `made`.
+    """Read every collection; synthetic collections are generated below `made`.
 
     Raises:
         DatasetError: a collection as a whole is unusable: no root, no column, nothing left, or more
-            than `data.images.max_bad_share` of it put aside.
+            than `data.images.max_bad_share` of it quarantined.
     """
-    return _joined([_load_one(dataset, data.images, made=made) for dataset in data.datasets])
+    found = _joined([_load_one(dataset, data.images, made=made) for dataset in data.datasets])
+    if data.images.crop == "mask":
+        own = found.rows[CROP] if CROP in found.rows else pd.Series(None, found.rows.index, dtype=object)
+        found.rows[CROP] = own.where(own.notna() & own.ne(""), "mask").astype("str")
+    return found
 
 
 def expected_rows(data: Data, *, made: Path) -> LoadedRows:
-    """`load_rows` for a look ahead: herds that are not there yet are counted, not rendered."""
+    """`load_rows` for a look ahead: synthetic collections that are not there yet are counted, not
+    rendered."""
     loaded = []
     for dataset in data.datasets:
-        if isinstance(dataset, HerdDataset):
-            from reid_ray.datasets.herd import herd_table
+        if isinstance(dataset, SyntheticDataset):
+            from reid_ray.datasets.synthetic import synthetic_table
 
-            loaded.append(_One(_named(herd_table(dataset), dataset, ""), [], Intake(dataset.name)))
+            loaded.append(_One(_named(synthetic_table(dataset), dataset, ""), [], Intake(dataset.name)))
         else:
             loaded.append(_load_one(dataset, data.images, made=made))
     return _joined(loaded)
@@ -95,7 +101,7 @@ def _joined(loaded: list[_One]) -> LoadedRows:
 
 
 def refuse_bad_share(dataset: str, *, bad: int, total: int, images: Images) -> None:
-    """Stop when too much of a collection was put aside to trust what is left.
+    """Stop when too much of a collection was quarantined to trust what is left.
 
     Raises:
         DatasetError: nothing is left, or more than `images.max_bad_share` is bad.
@@ -114,21 +120,22 @@ def root_of(dataset: PhotoDataset) -> Root:
 
 
 def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
-    if isinstance(dataset, HerdDataset):
+    if isinstance(dataset, SyntheticDataset):
         # Imported here: it renders pictures, which most runs never need.
-        from reid_ray.datasets.herd import herd_root
+        from reid_ray.datasets.synthetic import synthetic_root
 
-        root_of_herd = herd_root(made, dataset)
-        dataset = TableDataset(source="table", name=dataset.name, group=dataset.group, root=root_of_herd)
+        made_at = synthetic_root(made, dataset)
+        dataset = TableDataset(source="table", name=dataset.name, group=dataset.group, root=made_at)
     root = root_of(dataset)
     if not root.exists():
         raise DatasetError(f"{dataset.name}: no folder {root.text}; set root to its folder")
     raw, faults = _read(dataset, root)
+    text_note = raw.attrs.pop("note", "")
     intake = Intake(dataset.name)
     checked: dict[str, str | None] = {}
     if not isinstance(dataset, FolderDataset):
         raw, intake = _found(raw, dataset, root, checked)
-    raw, intake = _dated(raw, intake)
+    raw, intake = _dated(raw, replace(intake, text_note=text_note))
     own_ids = "image_id" in raw
     if not own_ids:
         raw.insert(0, "image_id", schema.make_ids(raw))
@@ -142,8 +149,10 @@ def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
     if total == 0:
         raise DatasetError(f"{dataset.name}: no photo found in {dataset.root}; check root and its files")
     checked |= {path: root.fault(path) for path in raw["path"].unique() if path not in checked}
-    crop = images.crop == "bbox"
-    rows, bad = _check(raw, dataset, root.text, checked, crop=crop, own_ids=own_ids)
+    kind = dataset.crop or images.crop
+    rows, bad = _check(raw, dataset, root.text, checked, crop=kind == "bbox", own_ids=own_ids)
+    if dataset.crop is not None:
+        rows[CROP] = dataset.crop
     faults = faults + bad
     if not len(rows):
         reasons = sorted({reason for *_, reason in faults})[:3]
@@ -219,7 +228,7 @@ def _check(
     crop: bool,
     own_ids: bool,
 ) -> tuple[pd.DataFrame, list[schema.Fault]]:
-    """Clean the columns, put bad rows aside, sort and name the rest.
+    """Clean the columns, quarantine bad rows, sort and name the rest.
 
     Args:
         checked: why a path cannot be a photo, None if it can.

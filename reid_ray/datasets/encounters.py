@@ -46,13 +46,13 @@ def encounter_codes(rows: pd.DataFrame) -> NDArray[np.int64]:
     return pd.factorize(names.where(given))[0].astype(np.int64)
 
 
-def sighting_codes(rows: pd.DataFrame, *, named: bool) -> NDArray[np.int64]:
+def encounter_groups(rows: pd.DataFrame, *, named: bool) -> NDArray[np.int64]:
     """A number per row, equal for photos of one encounter as they show one animal; a number of its
     own where the encounter is not known.
 
     Args:
-        named: whether the rows' names may be trusted; then an encounter of several animals is a
-            sighting of each. Otherwise an encounter with one file in two rows, as of two boxes in one
+        named: whether the rows' names may be trusted; then an encounter of several animals is an
+            encounter of each. Otherwise an encounter with one file in two rows, as of two boxes in one
             photo, is taken to show several, and each of its rows stands by itself.
     """
     encounters = encounter_codes(rows)

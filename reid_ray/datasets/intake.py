@@ -67,6 +67,7 @@ class Intake:
         detected: the same of a detector's file.
         boxes: None where there are none.
         used, unused: the listing's columns.
+        text_note: what was taken for granted when the table's bytes were read.
         date_note, date_problem: what was understood of dates.
     """
 
@@ -77,19 +78,20 @@ class Intake:
     boxes: BoxCount | None = None
     used: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    text_note: str = ""
     date_note: str = ""
     date_problem: str = ""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Files below a root: `files` = `used` + `aside` + `unlisted` + `unread` + `others`.
+    """Files below a root: `files` = `used` + `quarantined` + `unlisted` + `unread` + `others`.
 
     Attributes:
         used: that rows were made of.
-        aside: that were put aside.
+        quarantined: that cannot be used, each with its reason.
         unlisted: photos that the listing does not name.
-        unread: photos in formats that are not read, and not put aside; by suffix.
+        unread: photos in formats that are not read, and not quarantined; by suffix.
         others: no photos; by suffix.
         bins, closed: folders that were passed over, and that could not be entered.
         hidden: files and folders that are hidden.
@@ -97,7 +99,7 @@ class Account:
 
     files: int
     used: int
-    aside: int
+    quarantined: int
     unlisted: tuple[str, ...] = ()
     unread: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
@@ -107,7 +109,7 @@ class Account:
 
     def sentence(self) -> str:
         """The sum, in words."""
-        parts = [f"{self.used} used", f"{self.aside} put aside"]
+        parts = [f"{self.used} used", f"{self.quarantined} quarantined"]
         if self.unlisted:
             parts.append(f"{len(self.unlisted)} photos that are not listed ({_some(self.unlisted)})")
         if self.unread:
@@ -124,14 +126,14 @@ def close_account(rows: pd.DataFrame, quarantine: pd.DataFrame, root: Root) -> A
         rows, quarantine: of this collection.
     """
     found = root.inventory()
-    used, aside = set(rows["path"]), set(quarantine["path"]) - set(rows["path"])
+    used, quarantined = set(rows["path"]), set(quarantine["path"]) - set(rows["path"])
     unlisted: list[str] = []
     unread: Counter[str] = Counter()
     others: Counter[str] = Counter()
-    counts = {"used": 0, "aside": 0}
+    counts = {"used": 0, "quarantined": 0}
     for path in found.files:
-        if path in used or path in aside:
-            counts["used" if path in used else "aside"] += 1
+        if path in used or path in quarantined:
+            counts["used" if path in used else "quarantined"] += 1
             continue
         kind = kind_of(path, root.head)
         if kind == "photo":
@@ -141,7 +143,7 @@ def close_account(rows: pd.DataFrame, quarantine: pd.DataFrame, root: Root) -> A
     # Rows may lie in hidden folders that their table names.
     beyond = len(used - set(found.files))
     shown = (tuple(unlisted), unread, others, found.bins, found.closed, found.hidden)
-    return Account(len(found.files) + beyond, counts["used"] + beyond, counts["aside"], *shown)
+    return Account(len(found.files) + beyond, counts["used"] + beyond, counts["quarantined"], *shown)
 
 
 def _counts(by_suffix: Counter[str]) -> str:

@@ -33,7 +33,7 @@ class Boxed(NamedTuple):
     """Rows with boxes.
 
     Attributes:
-        faults: photos without a box, where `detections.without` puts them aside.
+        faults: photos without a box, where `detections.without` quarantines them.
         names: what the file's names mean.
         boxes: count of photos with and without a box.
     """
@@ -78,7 +78,7 @@ def add_boxes(rows: pd.DataFrame, detections: Detections, root: Root, *, dataset
         rows.assign(bbox=own).to_dict("records"), named, own, unknown, strict=True
     ):
         if has_bbox(box) or not found:
-            if not has_bbox(box) and detections.without == "aside":
+            if not has_bbox(box) and detections.without == "quarantine":
                 reason = "no animal was detected" if found is not None else "not in the detections"
                 faults.append((dataset, row["image_id"], row["path"], reason))
             else:

@@ -43,10 +43,10 @@ _SHARED += ("encounter", SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT)
 """Columns that a study's table of photos has, which goes wherever its report goes."""
 
 QUARANTINE = (DATASET, IMAGE_ID, PATH, "reason")
-"""Columns of the table of photos put aside."""
+"""Columns of the table of photos quarantined."""
 
 Fault = tuple[str, str, str, str]
-"""One photo put aside: dataset, image_id, path, reason."""
+"""One photo quarantined: dataset, image_id, path, reason."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -77,7 +77,9 @@ def clean_identities(values: pd.Series) -> pd.Series:
     return cleaned.mask(cleaned.eq("") | cleaned.str.casefold().eq(UNKNOWN), UNKNOWN)
 
 
-_SIDES = {
+SIDES = ("left", "right", "front", "back", "top", "bottom")
+"""What the readers make of the words for the side of an animal that a photo shows."""
+_WORDS = {
     **dict.fromkeys(("l", "left", "left side", "left flank", "leftside", "port", "izquierda"), "left"),
     **dict.fromkeys(
         ("r", "right", "right side", "right flank", "rightside", "starboard", "derecha"), "right"
@@ -93,7 +95,7 @@ def clean_sides(values: pd.Series) -> pd.Series:
     """The side that is seen as left, right, front, back, top or bottom; what is none of these stays."""
     cleaned = clean_text(values)
     plain = cleaned.str.casefold().str.replace(r"[\s_-]+", " ", regex=True)
-    return plain.map(_SIDES).fillna(cleaned).astype("str")
+    return plain.map(_WORDS).fillna(cleaned).astype("str")
 
 
 def make_ids(rows: pd.DataFrame) -> pd.Series:
@@ -184,5 +186,5 @@ def id_of_path(path: str) -> str:
 
 
 def quarantine(faults: Sequence[Fault] = ()) -> pd.DataFrame:
-    """The table of photos put aside."""
+    """The table of photos quarantined."""
     return pd.DataFrame(list(faults), columns=list(QUARANTINE), dtype="str")

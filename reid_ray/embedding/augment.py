@@ -1,4 +1,4 @@
-"""Cut model inputs out of prepared photos: at random for training, squashed for evaluation.
+"""Cut model inputs out of prepared photos: at random for training, resized for evaluation.
 
 In: uint8 [H, W, 3] of any size. Out: uint8 [n, 3, px, px]. No flip, which would swap an animal's
 flanks.
@@ -21,7 +21,7 @@ _TRIES = 10
 _LOG_RATIOS = (math.log(3 / 4), math.log(4 / 3))
 
 
-class TrainCut:
+class TrainTransform:
     """RandomResizedCrop and RandAugment, as the paper trains.
 
     What is drawn for a photo depends on (seed, epoch, its place in the epoch) alone, so it is the
@@ -53,7 +53,7 @@ class TrainCut:
             operate(spare, out, codes, signs, self.augment.magnitude / (BINS - 1))
 
 
-def squash(images: PreparedImages, positions: Sequence[int], *, px: int) -> Tensor:
+def resize_whole(images: PreparedImages, positions: Sequence[int], *, px: int) -> Tensor:
     """Resize to px x px whatever the shape, as the paper evaluates."""
     batch = _room(len(positions), px)
     for out, position in zip(batch, positions, strict=True):

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding.augment import squash
+from reid_ray.embedding.augment import resize_whole
 from reid_ray.embedding.model import Encoder
+from reid_ray.embedding.precision import of_device
 
 _BATCH_PIXELS = 64 * 224 * 224
 
@@ -22,11 +23,6 @@ _BATCH_PIXELS = 64 * 224 * 224
 def batch_size(px: int) -> int:
     """Photos at a time: 64 of 224 px, 12 of 518 px."""
     return max(1, round(_BATCH_PIXELS / px**2))
-
-
-def precision(device: torch.device) -> str:
-    """`bf16` on a GPU, `fp32` on the CPU."""
-    return "bf16" if device.type == "cuda" else "fp32"
 
 
 def embed(
@@ -47,7 +43,7 @@ def embed(
     parts = []
     with torch.inference_mode():
         for photos in _ahead(images, positions, px, interpolation):
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bf16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=of_device(device) == "bf16"):
                 parts.append(_embed(encoder, photos, device))
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
 
@@ -70,7 +66,7 @@ def _ahead(
     """Batches, each cut while the one before is in use."""
     size = batch_size(px)
     spans = [positions[start : start + size].tolist() for start in range(0, len(positions), size)]
-    cut = squash if interpolation == "bilinear" else _squash_bicubic
+    cut = resize_whole if interpolation == "bilinear" else _resize_bicubic
     with ThreadPoolExecutor(1) as thread:
         waiting = [thread.submit(cut, images, span, px=px) for span in spans[:1]]
         for span in [*spans[1:], None]:
@@ -80,8 +76,8 @@ def _ahead(
                 yield waiting.pop(0).result()
 
 
-def _squash_bicubic(images: PreparedImages, positions: Sequence[int], *, px: int) -> Tensor:
-    """As `squash`, bicubic with antialiasing; uint8 [n, 3, px, px]."""
+def _resize_bicubic(images: PreparedImages, positions: Sequence[int], *, px: int) -> Tensor:
+    """As `resize_whole`, bicubic with antialiasing; uint8 [n, 3, px, px]."""
     photos = [torch.from_numpy(images[position].copy()).permute(2, 0, 1) for position in positions]
     sized = [interpolate(photo[None], (px, px), mode="bicubic", antialias=True) for photo in photos]
     return torch.cat(sized)

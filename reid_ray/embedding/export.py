@@ -45,7 +45,7 @@ def export(to: Path, *, trial: Trial, weights: str, trained: Path, result: Resul
 
 
 def _timm_files(backbone: Backbone, trial: Trial) -> dict[str, bytes]:
-    """Weights and config, which says how photos are prepared: squashed to a square, no crop."""
+    """Weights and config, which says how photos are prepared: resized to a square, no crop."""
     px = trial.input_px
     with tempfile.TemporaryDirectory() as folder:
         save_for_hf(

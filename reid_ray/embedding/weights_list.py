@@ -1,4 +1,4 @@
-"""List, fetch and check all weights that have a name here: of local features, and of models as they come.
+"""List, fetch and check all weights that have a name here: of local features, and of Pretrained models.
 
 In: the folder of weights. Out: lines of text, files in the folder.
 """
@@ -24,7 +24,7 @@ def listing(folder: Path) -> list[str]:
         size = f"{entry.bytes / _MIB:.1f} MiB" if entry.bytes else "?"
         pinned = f"sha256 {entry.sha256[:16]}" if entry.sha256 else "not pinned"
         lines.append(f"  {name:<22} {_where(name, entry, folder)}; {entry.licence}; {size}; {pinned}")
-    lines.append("Models as they come:")
+    lines.append("Pretrained models:")
     for name in published():
         model = as_model(name, folder)
         found = availability.find(model)

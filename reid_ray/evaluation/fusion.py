@@ -18,32 +18,32 @@ from reid_ray.evaluation.calibration import Calibrator, Kind, calibrate
 Combine = Literal["mean", "log_odds"]
 FOLDS = 5
 NEW_SHARE = 0.2
-"""Share of queries that are expected to show new animals, where some do."""
+"""Share of queries that are expected to show unknown individuals, where some do."""
 _SURE = 1e-6
 """Probabilities are kept so far from 0 and 1 before their log-odds are taken."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of reference photos: one that was looked up, one it was compared with.
+    """Pairs of reference photos: a leave-one-out query and a reference.
 
     Attributes:
         scores: float32 [n, p].
         same: bool [n], of one animal.
-        lookup: int64 [n], equal within one looked-up photo.
+        query: int64 [n], equal within one query.
         weight: float32 [n], how many pairs each stands for.
     """
 
     scores: NDArray[np.float32]
     same: NDArray[np.bool_]
-    lookup: NDArray[np.int64]
+    query: NDArray[np.int64]
     weight: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.same)
 
     def part(self, chosen: NDArray[np.bool_]) -> "Pairs":
-        return Pairs(self.scores[chosen], self.same[chosen], self.lookup[chosen], self.weight[chosen])
+        return Pairs(self.scores[chosen], self.same[chosen], self.query[chosen], self.weight[chosen])
 
     @classmethod
     def none(cls, parts: int) -> "Pairs":
@@ -57,7 +57,7 @@ class Pairs:
 
     @classmethod
     def concat(cls, parts: Sequence["Pairs"]) -> "Pairs":
-        """Join pairs of different look-ups."""
+        """Join pairs of different leave-one-out queries."""
         return cls(*(np.concatenate([vars(one)[name] for one in parts]) for name in cls.__annotations__))
 
 
@@ -66,12 +66,12 @@ def sample_pairs(
     same_g: NDArray[np.bool_],
     possible_g: NDArray[np.bool_],
     *,
-    lookup: int,
+    query: int,
     rng: np.random.Generator,
     best: int = 50,
     others: int = 50,
 ) -> Pairs:
-    """Of one look-up all pairs of one animal, each part's `best`, and some of the rest.
+    """Of one leave-one-out query all pairs of one animal, each part's `best`, and some of the rest.
 
     What is high decides, so there every pair is kept; of the many low ones `others` stand for all,
     by their weight. Ties in a part's best: the lower position.
@@ -86,7 +86,7 @@ def sample_pairs(
     chosen = np.concatenate([np.flatnonzero(kept), drawn])
     weight = np.ones(len(chosen), np.float32)
     weight[len(chosen) - len(drawn) :] = len(rest) / max(len(drawn), 1)
-    return Pairs(scores[chosen], same[chosen], np.full(len(chosen), lookup, np.int64), weight)
+    return Pairs(scores[chosen], same[chosen], np.full(len(chosen), query, np.int64), weight)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def joined(
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fusion, and how it does on the look-ups it was fitted on.
+    """A fusion, and how it does on the leave-one-out queries it was fitted on.
 
     Attributes:
         top1: 0..1.
@@ -177,12 +177,12 @@ def fit(
 ) -> Fitted:
     """Fit curves on all pairs, and weights if they are to be chosen.
 
-    Weights, the final curve (isotonic, on each look-up's best pair) and the figures come from
-    look-ups each fifth of which was answered with curves fitted on the others.
+    Weights, the final curve (isotonic, on each leave-one-out query's best pair) and the figures come from
+    leave-one-out queries each fifth of which was answered with curves fitted on the others.
 
     Args:
         new_share: share of queries (0..1) that are expected to show an animal without a reference: for
-            these stand the look-ups' best pairs of two animals. At 0 the final curve knows only
+            these stand the leave-one-out queries' best pairs of two animals. At 0 the final curve knows only
             queries whose animal is there, and may say the same of any score.
 
     Raises:
@@ -201,10 +201,10 @@ def fit(
 
 def _final(average: NDArray[np.float64], pairs: Pairs, new_share: float) -> Calibrator:
     """From what was averaged to how often an answer is right."""
-    top, _ = _best_of_each(average, pairs.lookup)
+    top, _ = _best_of_each(average, pairs.query)
     if not pairs.same[top].any():  # no answer was right: what pairs say is all there is
         return calibrate(average, pairs.same, kind="isotonic", weights=pairs.weight)
-    wrong, _ = _best_of_each(np.where(pairs.same, -np.inf, average), pairs.lookup)
+    wrong, _ = _best_of_each(np.where(pairs.same, -np.inf, average), pairs.query)
     wrong &= ~pairs.same
     answers = np.concatenate([average[top], average[wrong]])
     right = np.concatenate([pairs.same[top], pairs.same[wrong]])
@@ -229,16 +229,18 @@ def weightings(parts: int) -> list[tuple[float, ...]]:
 
 
 def right_share(probability: NDArray[np.float64], pairs: Pairs) -> float:
-    """Share of look-ups whose best pair is of one animal; where several are best, in proportion."""
-    best, which = _best_of_each(probability, pairs.lookup)
+    """Share of leave-one-out queries whose best pair is of one animal; where several are best, in
+    proportion."""
+    best, which = _best_of_each(probability, pairs.query)
     return float((np.bincount(which, best & pairs.same) / np.bincount(which, best)).mean())
 
 
 def _best_of_each(
-    probability: NDArray[np.float64], lookup: NDArray[np.int64]
+    probability: NDArray[np.float64], query: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which pairs are the best, or equally good ones, of their look-up; and a number per look-up."""
-    _, which = np.unique(lookup, return_inverse=True)
+    """Which pairs are the best, or equally good ones, of their leave-one-out query; and a number per
+    leave-one-out query."""
+    _, which = np.unique(query, return_inverse=True)
     highest = np.full(int(which.max()) + 1, -np.inf)
     np.maximum.at(highest, which, probability)
     return probability == highest[which], which
@@ -249,11 +251,11 @@ def _curves(pairs: Pairs, kind: Kind) -> tuple[Calibrator, ...]:
 
 
 def _cross_fitted(pairs: Pairs, kind: Kind) -> NDArray[np.float64]:
-    """Each part's probabilities [n, p] by curves that have not seen the look-up; where the other
-    look-ups are too few to fit on, by curves of all.
+    """Each part's probabilities [n, p] by curves that have not seen the leave-one-out query; where the other
+    leave-one-out queries are too few to fit on, by curves of all.
     """
     found = np.empty(pairs.scores.shape, np.float64)
-    _, order = np.unique(pairs.lookup, return_inverse=True)
+    _, order = np.unique(pairs.query, return_inverse=True)
     for fold in range(FOLDS):
         here = order % FOLDS == fold
         others = pairs.part(~here)

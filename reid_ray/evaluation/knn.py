@@ -13,8 +13,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from reid_ray.datasets.encounters import same_encounter
-from reid_ray.evaluation import fold
-from reid_ray.evaluation.fold import Best, Rights
+from reid_ray.evaluation import accumulate
+from reid_ray.evaluation.accumulate import Best, Positives
 from reid_ray.evaluation.ranking import Ranked, concat, rank_block
 from reid_ray.evaluation.stream import Vectors, View, slices, stream, unit_rows
 
@@ -120,11 +120,11 @@ def _ranked(view: View) -> Ranked:
     queries = len(view.best.score)
     first = np.zeros(queries, np.int32)
     precision = np.zeros(queries, np.float32)
-    offsets = view.rights.offsets
+    offsets = view.positives.offsets
     for q, (begin, end) in enumerate(pairwise(offsets)):
         if begin < end:
-            passed = view.rights.passed[begin + q : end + q + 1]
-            ahead = view.rights.ahead[begin:end] + passed[::-1].cumsum()[-2::-1]
+            passed = view.positives.passed[begin + q : end + q + 1]
+            ahead = view.positives.ahead[begin:end] + passed[::-1].cumsum()[-2::-1]
             ranks = 1 + ahead[::-1]  # best right reference first
             first[q] = ranks[0]
             precision[q] = np.mean(np.arange(1, len(ranks) + 1) / ranks)
@@ -147,15 +147,15 @@ def _answer(
     units_qd, finite = unit_rows(queries_qd)
     pairs = right.of(part)
     scores = _exact(units_qd, references_gd, *pairs)
-    views = [View(Best.none_yet(len(units_qd), k), _rights(*pairs, scores, len(units_qd)))]
+    views = [View(Best.none_yet(len(units_qd), k), _positives(*pairs, scores, len(units_qd)))]
     if met is not None:
         rows, positions = met.of(part)
         order = np.argsort(positions, kind="stable")
         width = len(references_gd)
         kept = ~np.isin(pairs[0] * width + pairs[1], rows * width + positions)
-        rights = _rights(pairs[0][kept], pairs[1][kept], scores[kept], len(units_qd))
+        positives = _positives(pairs[0][kept], pairs[1][kept], scores[kept], len(units_qd))
         left_out = rows[order], positions[order]
-        views.append(View(Best.none_yet(len(units_qd), k), rights, left_out))
+        views.append(View(Best.none_yet(len(units_qd), k), positives, left_out))
     stream(units_qd, finite, references_gd, views, block, torch.device(device))
     answers = [_ranked(view) for view in views]
     return answers[0] if met is None else replace(answers[0], other_encounter=answers[1])
@@ -172,16 +172,16 @@ def _exact(
         needed, row_of = np.unique(positions[chosen], return_inverse=True)
         found = np.empty(len(chosen), np.float32)
         units, _ = unit_rows(references_gd[needed])
-        fold.exact_scores(units_qd, units, rows[chosen], row_of, found)
+        accumulate.exact_scores(units_qd, units, rows[chosen], row_of, found)
         scores[chosen] = found
     return scores
 
 
-def _rights(rows: Positions, positions: Positions, scores: NDArray[np.float32], queries: int) -> Rights:
+def _positives(rows: Positions, positions: Positions, scores: NDArray[np.float32], queries: int) -> Positives:
     order = np.lexsort((-positions, scores, rows))
     offsets = np.zeros(queries + 1, np.int64)
     np.cumsum(np.bincount(rows, minlength=queries), out=offsets[1:])
-    return Rights(
+    return Positives(
         offsets,
         scores[order],
         positions[order],

@@ -1,11 +1,11 @@
 """Tell known animals from new ones by the best score, and say how well that goes.
 
-In: look-ups among references, or answers. Out: a threshold, or figures. A query is answered with
+In: leave-one-out queries among references, or answers. Out: a threshold, or figures. A query is answered with
 nobody where its best score is below a threshold, which is chosen on the reference set alone.
 Definitions: BAKS and BAUS, balanced accuracy on known and on unknown samples, and their geometric
 mean are AnimalCLEF's (2025) and wildlife-datasets'; AUROC is the chance that a query of a known
-animal scores higher than one of a new animal, ties counting half. Legend: q look-ups, g references.
-"""
+animal scores higher than one of an unknown individual, ties counting half. Legend: q leave-one-out queries,
+g references."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ _DRAWS = 2000
 _LEFT_OUT = np.float32(-np.inf)
 
 
-class Lookups(NamedTuple):
+class LeaveOneOutQueries(NamedTuple):
     """References that were asked among the others, leave-one-out.
 
     Attributes:
@@ -37,26 +37,27 @@ class Lookups(NamedTuple):
     identities: NDArray[np.int64]
 
 
-def choose_threshold(lookups: Lookups) -> float:
+def choose_threshold(leave_one_out_queries: LeaveOneOutQueries) -> float:
     """The score from which on an answer is given: highest geometric mean of BAKS and BAUS.
 
-    BAKS is that of look-ups with the own animal there, BAUS that of look-ups without it. Candidates
-    lie half-way between scores; of equally good ones the highest mean decides, then the lowest
-    threshold. NaN where nothing could be looked up either way.
-    """
-    known = ~np.isnan(lookups.present)
-    if not known.any() or not len(lookups.withheld):
+    BAKS is that of leave-one-out queries with the own animal there, BAUS that of leave-one-out queries
+    without it. Candidates lie half-way between scores; of equally good ones the highest mean decides, then
+    the lowest threshold. NaN where nothing could be looked up either way."""
+    known = ~np.isnan(leave_one_out_queries.present)
+    if not known.any() or not len(leave_one_out_queries.withheld):
         return float("nan")
-    scores = np.concatenate([lookups.present[known], lookups.withheld])
+    scores = np.concatenate([leave_one_out_queries.present[known], leave_one_out_queries.withheld])
     finite = np.unique(scores[np.isfinite(scores)].astype(np.float64))
     if not finite.size:
         return float("nan")
     candidates = np.concatenate([[finite[0]], (finite[1:] + finite[:-1]) / 2, [finite[-1] + 1e-6]])
     accepted = _share_from(
-        lookups.present[known], _balance(lookups.identities[known]) * lookups.right[known], candidates
+        leave_one_out_queries.present[known],
+        _balance(leave_one_out_queries.identities[known]) * leave_one_out_queries.right[known],
+        candidates,
     )
-    weights = _balance(lookups.identities)
-    rejected = weights.sum() - _share_from(lookups.withheld, weights, candidates)
+    weights = _balance(leave_one_out_queries.identities)
+    rejected = weights.sum() - _share_from(leave_one_out_queries.withheld, weights, candidates)
     both = np.round(np.sqrt(np.maximum(accepted * rejected, 0)), 12)
     best = np.lexsort((candidates, -np.round(accepted + rejected, 12), -both))[0]
     return float(candidates[best])
@@ -64,9 +65,9 @@ def choose_threshold(lookups: Lookups) -> float:
 
 def open_figures(part: pd.DataFrame, rng: np.random.Generator) -> dict[str, float]:
     """AUROC, BAKS, BAUS and the geometric mean of both, with 95 % intervals; {} where queries of
-    known or of new animals are missing.
+    known or of unknown individuals are missing.
 
-    Only datasets with new animals take part. Animals of both kinds are drawn whole, each kind by
+    Only datasets with unknown individuals take part. Animals of both kinds are drawn whole, each kind by
     itself. Over several datasets AUROC compares queries of one dataset only, since scores of
     different ones do not compare; each dataset has its own threshold.
     """
@@ -100,7 +101,7 @@ def best_scores(part: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _auroc(part: pd.DataFrame, known: NDArray[np.bool_], rng: np.random.Generator) -> dict[str, float]:
-    """From won[i, j]: how often photos of known animal i score above those of new animal j."""
+    """From won[i, j]: how often photos of known animal i score above those of unknown individual j."""
     scores, animals = best_scores(part), _animals(part)
     names_i, place_i = np.unique(animals[known], return_inverse=True)
     names_j, place_j = np.unique(animals[~known], return_inverse=True)

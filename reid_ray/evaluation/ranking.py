@@ -88,8 +88,8 @@ def rank_block(
     if left_out_qg is not None:
         keys, right_qg = without(keys, left_out_qg), right_qg & ~left_out_qg
     top = best_keys(keys, k)
-    rights = RightKeys.gather([keys], [right_qg])
-    return rights.ranked(top, rights.wrong_ahead(keys, right_qg))
+    positives = RightKeys.gather([keys], [right_qg])
+    return positives.ranked(top, positives.wrong_ahead(keys, right_qg))
 
 
 def rank_in_order(

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reid_ray.evaluation import fold
-from reid_ray.evaluation.fold import Best, Positions, Rights
+from reid_ray.evaluation import accumulate
+from reid_ray.evaluation.accumulate import Best, Positions, Positives
 
 Vectors = NDArray[np.floating]
 
@@ -45,7 +45,7 @@ class View:
     """
 
     best: Best
-    rights: Rights
+    positives: Positives
     left_out: tuple[Positions, Positions] | None = None
 
     def hidden(self, rows: slice, part: slice) -> tuple[Positions, Positions] | None:
@@ -97,14 +97,14 @@ def stream(
         coarse = device.type == "cpu" and pool.submit(_coarse_pays, dims).result()
         buffer = _Chunk(np.empty((width, dims), np.float32), coarse, block[1])
         rows = slices(len(units_qd), _even(len(units_qd), block[0], threads))
-        looking = [_Looking(units_qd, some, device, coarse) for some in rows]
+        looking = [_Queries(units_qd, some, device, coarse) for some in rows]
         for part in slices(len(references_gd), width):
             chunk = buffer.start(part.start, part.stop - part.start)
             spans = slices(len(chunk.units_gd), -(-width // threads))
             filled = list(pool.map(partial(chunk.fill, references_gd[part]), spans))
             finite = all(good for good, _ in filled) and finite
             chunk.lost = max(lost for _, lost in filled)
-            meet = partial(_Looking.meet, chunk=chunk.on(device), finite=finite, views=views)
+            meet = partial(_Queries.meet, chunk=chunk.on(device), finite=finite, views=views)
             list(pool.map(meet, looking))
 
 
@@ -180,7 +180,7 @@ class _Chunk:
         return slices(len(self.units_gd), self.width)
 
 
-class _Looking:
+class _Queries:
     """Some queries, and how finely they are multiplied."""
 
     def __init__(
@@ -215,13 +215,13 @@ class _Looking:
             product = torch.mm(self._queries, chunk.products[made][span].T)
             bits_qg = product.view(made.bits).cpu().numpy()
             if not finite:
-                fold.clear_nan(bits_qg, made.shift)
+                accumulate.clear_nan(bits_qg, made.shift)
             part = slice(chunk.first + span.start, chunk.first + span.stop)
             exact = 0
             for view in views:
                 if hidden := view.hidden(self._rows, part):
-                    fold.hide(bits_qg, made.shift, hidden)
-                exact += fold.fold(
+                    accumulate.hide(bits_qg, made.shift, hidden)
+                exact += accumulate.fold(
                     part.start,
                     bits_qg,
                     made.shift,
@@ -230,7 +230,7 @@ class _Looking:
                     slack,
                     self._rows.start,
                     view.best,
-                    view.rights,
+                    view.positives,
                 )
             if made is _COARSE and part.start and exact > _MOST_EXACT * bits_qg.size:
                 self._use(_FINE)
@@ -246,7 +246,7 @@ def unit_rows(rows_nd: Vectors, out: NDArray[np.float32] | None = None) -> tuple
     """Rows scaled to length 1 in float32, and whether all are finite; all-zero rows stay zero."""
     rows = np.ascontiguousarray(rows_nd, np.float32)
     units = np.empty_like(rows) if out is None else out[: len(rows)]
-    return units, bool(fold.unit_rows(rows, units))
+    return units, bool(accumulate.unit_rows(rows, units))
 
 
 def slices(count: int, size: int) -> list[slice]:

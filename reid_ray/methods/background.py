@@ -40,7 +40,7 @@ def background_scores(
 ) -> list[dict[str, Any]]:
     """One entry per collection whose photos have masks (or, with `boxes`, boxes) on both sides.
 
-    Keys: `dataset`, `photos` that took part, `queries`, `top1` with Wilson's `top1_low` and
+    Keys: `dataset`, `photos` that took part, `queries`, `top1` with `top1_low` and
         `top1_high`, expected `chance` of the same queries, `beats_chance`: the whole interval is
         above it.
 

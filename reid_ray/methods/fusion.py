@@ -123,7 +123,7 @@ class PairsRequest:
                         scores[row],
                         gallery.labels_g == gallery.labels[own],
                         ~out[row] & ~np.isnan(scores[row]).any(axis=1),
-                        lookup=int(own),
+                        query=int(own),
                         rng=np.random.default_rng((self.seed, int(own))),
                     )
                 )
@@ -230,6 +230,8 @@ class Fusing:
             size,
             excludes_encounter=any(one.scorer.excludes_encounter for one in parts),
         )
+        rules = [one.gallery.viewpoint for one in parts if one.gallery.viewpoint != "off"]
+        gallery = replace(gallery, viewpoint=rules[0]) if rules else gallery
         return Ready(
             method=self,
             gallery=gallery,
@@ -254,7 +256,7 @@ class Fusing:
     def _pairs(self, ready: Ready, bench: Bench, folder: Path | None) -> Pairs:
         """Pairs of references, scored by all parts."""
         asked, hidden = asked_references(
-            ready.gallery, trained=self.trained, most=self.config.lookups, seed=self.config.seed
+            ready.gallery, trained=self.trained, most=self.config.leave_one_out_queries, seed=self.config.seed
         )
         return self.pairs(ready, bench, asked, hidden, self._work(ready, folder))
 
@@ -357,7 +359,7 @@ def cross_fitted_right(method: Fusing, ready: Ready, gallery: Gallery, bench: Be
     if not joined:
         return np.zeros(len(gallery.queries), bool)
     pairs = alone.pairs(joined[0], bench, gallery.queries)
-    owner = gallery.labels[pairs.lookup]
+    owner = gallery.labels[pairs.query]
     animals = np.unique(gallery.labels[gallery.queries])
     fold = np.searchsorted(animals, owner) % min(FOLDS, len(animals))
     average = np.full(len(pairs), -np.inf)
@@ -367,7 +369,7 @@ def cross_fitted_right(method: Fusing, ready: Ready, gallery: Gallery, bench: Be
         average[fold == here] = fitted.average(pairs.scores[fold == here])
     right = np.zeros(len(gallery.queries), bool)
     for place, photo in enumerate(gallery.queries):
-        mine = np.flatnonzero(pairs.lookup == photo)
+        mine = np.flatnonzero(pairs.query == photo)
         if len(mine):
             right[place] = bool(pairs.same[mine[np.argmax(average[mine])]])
     return right
@@ -377,6 +379,6 @@ def _apart(pairs: Sequence[Pairs]) -> Pairs:
     """Pairs of all galleries; asked photos are numbered anew, so that they stay apart."""
     parts, first = [], 0
     for one in pairs:
-        parts.append(replace(one, lookup=one.lookup + first))
-        first += int(one.lookup.max(initial=-1)) + 1
+        parts.append(replace(one, query=one.query + first))
+        first += int(one.query.max(initial=-1)) + 1
     return Pairs.concat(parts)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.evaluation.open_set import Lookups
+from reid_ray.evaluation.open_set import LeaveOneOutQueries
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.ready import Ready
@@ -59,11 +59,11 @@ class LeaveOneOut:
     withheld: Animals
     biased: bool = False
 
-    def lookups(self) -> Lookups:
+    def leave_one_out_queries(self) -> LeaveOneOutQueries:
         """What a threshold of the best score is chosen from."""
         rows, first = np.arange(len(self.asked)), self.known.first()
         withheld = self.withheld.best.max(axis=1, initial=-np.inf).astype(np.float32)
-        return Lookups(self.known.best[rows, first], first == self.own, withheld, self.own)
+        return LeaveOneOutQueries(self.known.best[rows, first], first == self.own, withheld, self.own)
 
 
 def leave_one_out(ready: Ready, bench: Bench, *, most: int, seed: int, fewest: int = 1) -> LeaveOneOut:
@@ -109,8 +109,8 @@ def _whole_encounters(
     """As `asked_references`; photos of one encounter are asked all or none."""
     asked, hidden = asked_references(gallery, trained=trained, most=gallery.references, seed=seed)
     alone = gallery.encounters.max(initial=-1) + 1 + asked
-    sighting = np.where(gallery.encounters[asked] >= 0, gallery.encounters[asked], alone)
-    names, sizes = np.unique(sighting, return_counts=True)
+    encounter = np.where(gallery.encounters[asked] >= 0, gallery.encounters[asked], alone)
+    names, sizes = np.unique(encounter, return_counts=True)
     drawn = np.random.default_rng(seed).permutation(len(names))
     fitting = int(np.searchsorted(np.cumsum(sizes[drawn]), most, side="right"))
-    return asked[np.isin(sighting, names[drawn[: max(1, fitting)]])], hidden
+    return asked[np.isin(encounter, names[drawn[: max(1, fitting)]])], hidden

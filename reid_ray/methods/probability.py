@@ -347,21 +347,21 @@ def _empty(queries: int, most: int) -> Candidates:
     return Candidates(np.full((queries, most), -1, np.int64), np.zeros((queries, most)), np.ones(queries))
 
 
-def together(scores_mqi: Scores, sighting_q: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Scores of the photos of one sighting as one, float64 [m, s, i]: their mean.
+def together(scores_mqi: Scores, encounter_q: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Scores of the photos of one encounter as one, float64 [m, s, i]: their mean.
 
     Args:
-        sighting_q: which sighting each photo belongs to, 0 .. s - 1, each there.
+        encounter_q: which encounter each photo belongs to, 0 .. s - 1, each there.
 
     Returns:
-        Minus infinity where no photo of the sighting has a score for the animal.
+        Minus infinity where no photo of the encounter has a score for the animal.
     """
     finite = np.isfinite(scores_mqi)
-    sizes = (len(scores_mqi), int(sighting_q.max(initial=-1)) + 1, scores_mqi.shape[2])
+    sizes = (len(scores_mqi), int(encounter_q.max(initial=-1)) + 1, scores_mqi.shape[2])
     sums, counts = np.zeros(sizes), np.zeros(sizes)
     for m in range(len(scores_mqi)):
-        np.add.at(sums[m], sighting_q, np.where(finite[m], scores_mqi[m], 0.0))
-        np.add.at(counts[m], sighting_q, finite[m])
+        np.add.at(sums[m], encounter_q, np.where(finite[m], scores_mqi[m], 0.0))
+        np.add.at(counts[m], encounter_q, finite[m])
     return np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
 
 

@@ -92,7 +92,7 @@ def learn_worth(
         note = "no animal has two reference photos that can be compared, so there are no probabilities"
         return Worth(note=note)
     known, withheld, own = _joined(asked, how.looks, together)
-    threshold = choose_threshold(asked.lookups())
+    threshold = choose_threshold(asked.leave_one_out_queries())
     shared = {"unknown_share": how.unknown_share, "most": how.candidates}
     try:
         model = probability.fit(known, withheld, own, **shared)  # type: ignore[arg-type]
@@ -100,8 +100,8 @@ def learn_worth(
         return Worth(None, threshold, {}, f"there are no probabilities: {error}")
     crossed = probability.cross_fitted(known, withheld, own, seed=how.seed, **shared)  # type: ignore[arg-type]
     facts = {
-        "lookups": len(own),
-        "photos_looked_up": len(asked.asked),
+        "leave_one_out_queries": len(own),
+        "photos_queried": len(asked.asked),
         "found_again": float(probability.answers_right(crossed[0], own).mean()),
         "first_right": float((crossed[0].identity_qc[:, 0] == own).mean()),
         "unknown_noticed": float((crossed[1].answer_q == -1).mean()),

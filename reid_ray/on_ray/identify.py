@@ -6,23 +6,21 @@ learnt on references alone; the query photos have no part in it.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import ray
-from numpy.typing import NDArray
 
 from reid_ray.config.fusion import Fusion
 from reid_ray.config.identify import IdentifyRun
 from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
-from reid_ray.datasets.encounters import sighting_codes
-from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.datasets.schema import UNKNOWN
+from reid_ray.datasets.encounters import encounter_groups
+from reid_ray.datasets.schema import BBOX, UNKNOWN
 from reid_ray.datasets.store import PreparedStore
 from reid_ray.embedding.availability import find
 from reid_ray.errors import DatasetError, StorageError, WeightsError
+from reid_ray.methods import places
 from reid_ray.methods.embedding import ANY, Embedding
 from reid_ray.methods.fusion import Fusing
 from reid_ray.methods.gallery import Gallery, Positions
@@ -36,92 +34,19 @@ from reid_ray.methods.shortlist import Shortlisted
 from reid_ray.methods.worth import Asked, Worth, learn_worth
 from reid_ray.on_ray.cluster.nodes import check_storage
 from reid_ray.on_ray.cluster.session import Cluster, cluster
+from reid_ray.on_ray.identified import Identified
 from reid_ray.on_ray.photos import prepare_images
 from reid_ray.on_ray.retrieval.bench import RayBench
 from reid_ray.progress import Display
-from reid_ray.reporting.answers import Answer, Answers, Candidate
+from reid_ray.reporting.answers import Copy
 from reid_ray.runs import files, seals
 from reid_ray.runs.methods import method_key
 from reid_ray.runs.study import StudyFolder
 from reid_ray.splits.checkup import ALL_BUT_THE_LAST_PART, named_together
+from reid_ray.splits.leaks import same_file_pairs
 from reid_ray.splits.learnable import trained_on
 from reid_ray.studies.planning import encoding_of
 from reid_ray.studies.trial import Materials
-
-
-@dataclass
-class Identified:
-    """Who is in the query photos.
-
-    Attributes:
-        rows: the table of all photos; `images` belong to it.
-        gallery: the known animals' photos and the query photos.
-        names: the known animals, by position.
-        method: what answered, and `what` it is.
-        together_q: equal for queries that were answered together.
-        candidates: of each query.
-        photo_qc: position in `rows` of each candidate's most alike photo; -1 where there is none.
-        beside_qc: position of the query photo that it is like, one of the same encounter; or -1.
-        groups: a number per query of an unknown animal, -1 for others; None: not asked for.
-        learnt: how often references were found again, reliability and so on, for the reader.
-        notes: sentences for the reader.
-    """
-
-    images: PreparedImages
-    rows: pd.DataFrame
-    quarantine: pd.DataFrame
-    gallery: Gallery
-    names: list[str]
-    method: Method
-    together_q: NDArray[np.int64]
-    candidates: Candidates
-    photo_qc: NDArray[np.int64]
-    beside_qc: NDArray[np.int64]
-    groups: NDArray[np.int64] | None = None
-    learnt: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def answers(self, name: str) -> Answers:
-        """The same for people and other programs: names in place of positions."""
-        known = set(self.names)
-        codes, sizes = np.unique(self.together_q, return_counts=True)
-        number = {int(one): place for place, one in enumerate(codes[sizes > 1])}
-        queries = self.gallery.photos[self.gallery.references :]
-        told = tuple(
-            self._answer(q, int(row), known, number.get(int(self.together_q[q])))
-            for q, row in enumerate(queries)
-        )
-        return Answers(name, self.rows, self.quarantine, told, self.learnt, tuple(self.notes))
-
-    def _answer(self, q: int, row: int, known: set[str], together: int | None) -> Answer:
-        best, unknown = int(self.candidates.answer_q[q]), float(self.candidates.unknown_q[q])
-        candidates = tuple(
-            Candidate(
-                self.names[i],
-                float(p),
-                int(photo) if photo >= 0 else None,
-                int(beside) if beside >= 0 else None,
-            )
-            for i, p, photo, beside in zip(
-                self.candidates.identity_qc[q],
-                self.candidates.probability_qc[q],
-                self.photo_qc[q],
-                self.beside_qc[q],
-                strict=True,
-            )
-            if i >= 0
-        )
-        truth = str(self.rows["identity"].iloc[row])
-        return Answer(
-            row=row,
-            identity=self.names[best] if best >= 0 else None,
-            probability=candidates[0].probability if best >= 0 else unknown,
-            unknown=unknown,
-            candidates=candidates,
-            group=None if self.groups is None or self.groups[q] < 0 else int(self.groups[q]),
-            truth=truth if truth in known else None,
-            together=together,
-        )
 
 
 def identify(run: IdentifyRun, *, display: Display) -> Identified:
@@ -138,7 +63,7 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
         display.say(f"Ray on {resources}")
         if not resources.embedded:
             check_storage(storage)
-        loaded = load_rows(run.data(), made=storage / "herd")
+        loaded = load_rows(run.data(), made=storage / "synthetic")
         store = PreparedStore(storage / "prepared", run.images)
         with display.phase("photos", len(loaded.rows), "prepared") as phase:
             images, rows, bad, _ = prepare_images(loaded.rows, store, progress=phase.at)
@@ -198,6 +123,7 @@ class _Run:
     display: Display
     storage: Path
     notes: list[str] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -205,12 +131,15 @@ class _Run:
 
     def answers(self) -> Identified:
         gallery = self._gallery()
+        if not len(gallery.queries):
+            return self._nothing_to_name(gallery)
         together = _together(self.run, self.rows, gallery)
         with self.display.phase(self.method.name, len(gallery.photos), "photos") as phase:
             self.bench.told = lambda text: phase.at(0, text)
             ready, worth = self._ready(gallery, together[: gallery.references])
         found = self._named(ready, worth, together[gallery.references :])
         found.learnt = {**worth.facts, "looked_by": [self.method.name], "method": describe(self.method)}
+        self.notes += places.told(ready.learnt)
         if worth.note:
             self.notes.append(worth.note)
         if worth.model is not None and (found.candidates.answer_q == -1).all():
@@ -223,8 +152,42 @@ class _Run:
             self.notes.append(told)
         if self.run.cluster_unknown:
             self._group(found, ready, worth)
-        found.notes = self.notes
+        found.notes, found.copies = self.notes, self.copies
         return found
+
+    def _nothing_to_name(self, gallery: Gallery) -> Identified:
+        """Every photo to name is among the references."""
+        none = np.zeros((0, self.run.candidates))
+        empty = none.astype(np.int64)
+        return Identified(
+            self.bench.materials.images,
+            self.rows,
+            pd.DataFrame(),
+            gallery,
+            animal_names(gallery, self.rows),
+            self.method,
+            empty[:, 0],
+            Candidates(empty, none, none[:, 0]),
+            empty,
+            empty,
+            notes=self.notes,
+            copies=self.copies,
+        )
+
+    def _without_copies(self, queries: Positions, references: Positions) -> Positions:
+        """Queries that are not, byte for byte, a reference photo; with boxes, of the same box too."""
+        content = self.rows["content"].to_numpy(object)
+        if self.run.images.crop != "full" and BBOX in self.rows:
+            boxes = self.rows[BBOX].astype(str).to_numpy(object)
+            content = np.where(content == "", "", content + " " + boxes)
+        self.copies = [Copy(*pair) for pair in same_file_pairs(content, queries, references)]
+        if self.copies:
+            first, path = self.copies[0], self.rows["path"]
+            self.notes.append(
+                f"{len(self.copies)} of {len(queries)} photos to name are reference photos, byte for byte; "
+                f"they are left out: {path.iloc[first.row]} is the same file as {path.iloc[first.reference]}"
+            )
+        return np.setdiff1d(queries, [copy.row for copy in self.copies]).astype(np.int64)
 
     def _gallery(self) -> Gallery:
         rows, run = self.rows, self.run
@@ -241,6 +204,7 @@ class _Run:
                 f"{run.reference.root}: only {names[0]!r} is known there; expected a folder per "
                 "animal, or a table with a column `identity`"
             )
+        queries = self._without_copies(queries, references)
         saved = self.saved or SavedMethod(self.method, run.images, trained_on=_trained_on(run))
         return saved.gallery(rows, references, queries, collection=run.collection or run.reference.name)
 
@@ -249,7 +213,7 @@ class _Run:
         own = dict(self.saved.learnt) if self.saved else {}
         how = Asked(
             looks=1 if self.saved else 2,
-            queries=self.run.lookups,
+            queries=self.run.leave_one_out_queries,
             unknown_share=self.run.unknown_share,
             candidates=self.run.candidates,
             seed=self.run.seed,
@@ -324,10 +288,10 @@ def _together(run: IdentifyRun, rows: pd.DataFrame, gallery: Gallery) -> Positio
     if not run.per_encounter:
         return alone
     queries = gallery.photos[gallery.references :]
-    asked = sighting_codes(rows.iloc[queries], named=False)
+    asked = encounter_groups(rows.iloc[queries], named=False)
     if asked.max() + 1 == len(queries):
         return alone
-    numbers = sighting_codes(rows, named=True)
+    numbers = encounter_groups(rows, named=True)
     numbers[queries] = asked + numbers.max() + 1
     return numbers[gallery.photos]
 

@@ -54,7 +54,7 @@ def _collection(folder: str, name: str, raw: dict[str, Any], said: Said) -> dict
     """A folder or table as a dataset; what it asks of images goes into `raw`."""
     query = name == "query"
     known = replace(said, identity_column=None, level=None) if query else said
-    found = understand(Path(folder).expanduser(), named=not query, said=known)
+    found = understand(folder, named=not query, said=known)
     for text in (*found.problems, *(one for one in found.reasons if one.startswith("not used"))):
         print(f"note: {folder}: {text}", file=sys.stderr)
     if found.boxes:
@@ -86,7 +86,7 @@ def _model(text: str) -> dict[str, Any]:
     for folder in (path / "selected", path):
         if is_saved(folder):
             return {"method": str(folder)}
-    for folder in (path / "winner", path):
+    for folder in (path / "selected_trial", path / "winner", path):  # "winner": studies of before
         if files.exists(folder / "config.json"):
             return {"model": {"name": _name_of(path.resolve().name), "weights": str(folder)}}
     if text in published():
@@ -150,6 +150,8 @@ def _counts(answers: Any) -> list[str]:
     lines = [f"{len(part):>6}  {title.lower()}" for _, title, part in sections(answers.answers)]
     if right := answers.right():
         lines.append(f"{right[0]} of {right[1]} photos whose names were known beforehand are named so")
+    if answers.copies:
+        lines.append(f"{len(answers.copies):>6}  the same file as a reference photo, see same_files.csv")
     if len(answers.quarantine):
-        lines.append(f"{len(answers.quarantine)} photos put aside, see put_aside.csv")
+        lines.append(f"{len(answers.quarantine)} photos quarantined, see quarantined.csv")
     return lines

@@ -16,10 +16,11 @@ import ray
 from ray.data import Dataset, TaskPoolStrategy
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
-from reid_ray.config.datasets import Data, HerdDataset
+from reid_ray.config.datasets import Data, SyntheticDataset
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
+from reid_ray.datasets.cutout import CROP, Row
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
+from reid_ray.datasets.store import Index, Placed, PreparedStore
 from reid_ray.errors import DatasetError, ReidError, ResourceError
 from reid_ray.progress import Display
 from reid_ray.splits.assign import assign
@@ -41,8 +42,8 @@ class Photos:
     Attributes:
         images: photo i belongs to row i of `rows`.
         rows: the table with its split, without photos that could not be read.
-        quarantine: dataset, image_id, path, reason of those put aside.
-        notes: sentences for the reader on leaks and photos put aside.
+        quarantine: dataset, image_id, path, reason of those quarantined.
+        notes: sentences for the reader on leaks and photos quarantined.
         leaks: the findings behind these sentences, as plain data.
     """
 
@@ -57,11 +58,11 @@ def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> 
     """Collections -> table -> split -> decoded photos, less what is unreadable or leaks.
 
     The split is decided on the whole table before a photo is opened, so that a damaged file does
-    not change the part of any other. Herds are generated below `made`, photos kept below
+    not change the part of any other. Synthetic collections are generated below `made`, photos kept below
     `prepared`. Ray must be running.
     """
-    if any(isinstance(dataset, HerdDataset) for dataset in data.datasets):
-        display.say("rendering the herd, unless it is there already")
+    if any(isinstance(dataset, SyntheticDataset) for dataset in data.datasets):
+        display.say("rendering the synthetic collections, unless they are there already")
     loaded = load_rows(data, made=made)
     rows, findings = assign(loaded.rows, data.split, data.unseen)
     store = PreparedStore(prepared, data.images)
@@ -83,7 +84,7 @@ def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> 
     quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
     if len(quarantine):
         example = f"{quarantine['path'][0]}: {quarantine['reason'][0]}"
-        notes.append(f"{len(quarantine)} photos put aside, for example {example}")
+        notes.append(f"{len(quarantine)} photos quarantined, for example {example}")
     for note in notes:
         display.say(f"note: {note}")
     return Photos(images, kept, quarantine, notes, [finding.record() for finding in leaks])
@@ -108,10 +109,17 @@ def index(rows: pd.DataFrame) -> Dataset:
             "root": pa.array(rows["root"], pa.string()),
             "path": pa.array(rows["path"], pa.string()),
             "bbox": pa.array(rows["bbox"] if "bbox" in rows else [None] * len(rows), pa.list_(pa.float64())),
+            **{name: _texts(rows, name) for name in ("mask", "segmentation", CROP)},
         }
     )
     size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
     return ray.data.from_arrow([columns.slice(at, size) for at in range(0, max(1, len(rows)), size)])
+
+
+def _texts(rows: pd.DataFrame, name: str) -> pa.Array:
+    """A column as text, "" where it is empty or not there."""
+    cells = rows[name] if name in rows else [""] * len(rows)
+    return pa.array([cell if isinstance(cell, str) else "" for cell in cells], pa.string())
 
 
 def prepare_images(
@@ -191,7 +199,7 @@ def _placed(
             # Ray adds lines of its own to ours.
             raise type(failed.cause)(str(failed.cause).splitlines()[0]) from None
         raise
-    except WorkerCrashedError:
+    except (WorkerCrashedError, OutOfMemoryError):
         left = rows["path"].to_numpy(str)[waiting]
         raise DatasetError(
             f"a process that prepares photos was lost {_RETRIES + 1} times: its memory ran out, or "
@@ -218,7 +226,7 @@ _PLACED = pa.schema(
 def _prepare_batch(batch: pa.Table, *, store: PreparedStore, known: list[ray.ObjectRef]) -> pa.Table:
     there: Index = ray.get(known[0])
     rows = batch.to_pylist()
-    placed = store.prepare((Row(row["root"], row["path"], row["bbox"]) for row in rows), there)
+    placed = store.prepare((Row.of(row) for row in rows), there)
     records = [
         {"position": row["position"]} | photo._asdict() for row, photo in zip(rows, placed, strict=True)
     ]

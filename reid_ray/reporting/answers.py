@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -75,12 +75,20 @@ class Answer:
         return self.probability >= CERTAIN
 
 
+class Copy(NamedTuple):
+    """A photo to name that is a reference photo, byte for byte; row numbers of both."""
+
+    row: int
+    reference: int
+
+
 @dataclass(frozen=True)
 class Answers:
     """All answers of a run.
 
     Attributes:
         rows: the table of photos.
+        copies: photos that were left out, as they are among the references.
         learnt: how much the answers are worth, as measured on the known animals; see `identify`.
         notes: sentences for the reader.
     """
@@ -91,6 +99,7 @@ class Answers:
     answers: tuple[Answer, ...]
     learnt: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    copies: tuple[Copy, ...] = ()
 
     def right(self) -> tuple[int, int] | None:
         """(right, all) of the photos whose name was known beforehand; None where there are none."""
@@ -113,15 +122,21 @@ def write_answers(answers: Answers, out: Path) -> list[Path]:
         "wildbook.csv": wildbook_table(answers),
         **capture_tables(captured(answers)),
     }
+    for name, table in (
+        ("same_files.csv", same_files_table(answers)),
+        ("quarantined.csv", answers.quarantine),
+    ):
+        if len(table):
+            tables[name] = table
+        else:
+            files.remove(out / name)  # of an earlier run with the same name
     for name, table in tables.items():
         files.write_bytes(out / name, to_csv(table).encode("utf-8", "replace"))
-    if len(answers.quarantine):
-        files.write_bytes(out / "put_aside.csv", to_csv(answers.quarantine).encode())
     files.write_json(out / "answers.json", _plain(answers))
     return [*(out / name for name in tables), out / "answers.json"]
 
 
-def sightings(answers: Sequence[Answer]) -> list[list[Answer]]:
+def encounters_of(answers: Sequence[Answer]) -> list[list[Answer]]:
     """Answers that were given together, in the order of their first photos."""
     found: dict[tuple[str, int], list[Answer]] = {}
     for place, answer in enumerate(answers):
@@ -134,7 +149,7 @@ def answers_table(answers: Answers) -> pd.DataFrame:
     """Columns `path`, `answer`, `probability`, `unknown_probability`, `truth`, `encounter`,
     `photos_together` (so many that got this answer together), `date`, `location`.
     """
-    size_of = {id(answer): len(part) for part in sightings(answers.answers) for answer in part}
+    size_of = {id(answer): len(part) for part in encounters_of(answers.answers) for answer in part}
     rows = [
         {
             "path": _cell(answers.rows, answer.row, "path"),
@@ -160,6 +175,19 @@ def answers_table(answers: Answers) -> pd.DataFrame:
         "location",
     )
     return pd.DataFrame(rows, columns=list(names))
+
+
+def same_files_table(answers: Answers) -> pd.DataFrame:
+    """Columns `path`, `same_file_as` (a reference photo) and `identity`: who that photo shows."""
+    rows = [
+        {
+            "path": _cell(answers.rows, copy.row, "path"),
+            "same_file_as": _cell(answers.rows, copy.reference, "path"),
+            "identity": _cell(answers.rows, copy.reference, "identity"),
+        }
+        for copy in answers.copies
+    ]
+    return pd.DataFrame(rows, columns=["path", "same_file_as", "identity"])
 
 
 def candidates_table(answers: Answers) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from reid_ray.runs.storage import address
 from reid_ray.runs.study import StudyRecord
 
 UI_PORT = 5000
-FAMILIES = ("chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet", "fusion")
+FAMILIES = ("chance", "untrained", "local features", "pretrained", "ArcFace", "Triplet", "fusion")
 
 
 def closing_words(record: StudyRecord, *, report: Path, tracking_uri: str, compare: str, model: Path) -> str:
@@ -56,9 +56,9 @@ def next_command(record: StudyRecord) -> str:
 
 
 def family_lines(record: StudyRecord) -> list[str]:
-    """Top-1 per domain of the best method of each family, and of the winner's second training.
+    """Top-1 per domain of the best method of each family, and of the selected trial's second training.
 
-    Of trained families it is the setting with the best figure on the photos that chose the winner.
+    Of trained families it is the setting with the best figure on the photos that chose the selected trial.
     """
     best: dict[str, Method] = {}
     for method in pooled_methods(record):
@@ -66,7 +66,7 @@ def family_lines(record: StudyRecord) -> list[str]:
             kept = best.setdefault(method.family, method)
             best[method.family] = max(kept, method, key=_standing)
     shown = [(family, best[family]) for family in FAMILIES if family in best]
-    shown += [("winner again, DDP", again) for again in confirmations(record)]
+    shown += [("selected trial again, DDP", again) for again in confirmations(record)]
     domains = [d for d in DOMAINS if any(f"{d}/top1" in method.figures for _, method in shown)]
     names = [method.name for _, method in shown]
     width = max(map(len, names), default=0)
@@ -104,5 +104,11 @@ def best_lines(record: StudyRecord) -> list[str]:
             f"Best on {verdict.domain} animals: {verdict.best.name}, top-1 {top1:.1f} % "
             f"({low:.1f} to {high:.1f}; {verdict.figure('queries'):.0f} query photos{guess})"
         )
+        if verdict.corrected is not None:
+            value, low, high = (100 * one for one in verdict.corrected)
+            lines.append(
+                f"  corrected for being the best of {verdict.among} on these very photos: {value:.1f} % "
+                f"({low:.1f} to {high:.1f})"
+            )
         lines += [f"  {comparison}" for comparison in verdict.comparisons]
     return lines

@@ -58,7 +58,7 @@ class Panel:
 
 
 def panels(record: StudyRecord) -> list[Panel]:
-    """The chosen trial and the local-feature method that stands best, as far as they finished."""
+    """The selected trial and the local-feature method that stands best, as far as they finished."""
     found: list[Panel] = []
     for method in standing(pooled_methods(record)):
         local = method.family == "local features"

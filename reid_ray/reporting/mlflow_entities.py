@@ -16,7 +16,7 @@ _EPOCH_NAMES = {"loss": "train/loss", "lr": "train/lr", "val/top1": "val/top1"}
 
 
 def run_name(result: Result) -> str:
-    """The method's name, told apart where one setting was trained more than once."""
+    """The method's name, distinguished where one setting was trained more than once."""
     if result.kind == "confirmation":
         return f"{result.method} (DDP)"
     if result.kind == "transfer":

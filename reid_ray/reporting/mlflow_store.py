@@ -175,7 +175,8 @@ class Store:
                 run_name="summary",
                 tags={KEY: key, KIND: "summary", STUDY: self.study, **self._source()},
             )
-            self.client.update_run(run.info.run_id, "RUNNING")  # it may have been stopped before
+            if run.info.status != "RUNNING":  # an earlier start ended it
+                self.client.update_run(run.info.run_id, status="RUNNING")
             self._copy_files(run.info.run_id, folder.path, folder.reported())
             return str(run.info.run_id)
         except Exception as error:
@@ -194,9 +195,9 @@ class Store:
             self.client.set_tag(run_id, "mlflow.note.content", description)
             self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", description)
             self.client.log_artifacts(run_id, str(files.fetch_folder(report)), "report")
-            if files.entries(folder.winner_path):
-                winner = files.fetch_folder(folder.winner_path)
-                self.client.log_artifacts(run_id, str(winner), "winner")
+            if files.entries(folder.selected_trial_path):
+                selected_trial = files.fetch_folder(folder.selected_trial_path)
+                self.client.log_artifacts(run_id, str(selected_trial), "selected_trial")
             self._mark(folder, study.get("selected"))
             ended = said.ms(study["started_at"] + study["seconds"])
             self.client.set_terminated(run_id, "FINISHED", ended)

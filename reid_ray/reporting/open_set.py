@@ -1,4 +1,4 @@
-"""Say how well methods tell new animals from known ones. In: methods. Out: the report's table."""
+"""Say how well methods tell unknown individuals from known ones. In: methods. Out: the report's table."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _ENDS = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
 
 
 def open_set_table(methods: Sequence[Method]) -> pd.DataFrame:
-    """Methods that stand for themselves and guessing, per domain with queries of new animals.
+    """Methods that stand for themselves and guessing, per domain with queries of unknown individuals.
 
     Columns: `domain`, `method`, `family`, `known_queries`, `new_queries`; `auroc`, `baks`, `baus`,
         `geometric` (mean of BAKS and BAUS), each with `_low` and `_high`; best geometric mean
@@ -47,6 +47,6 @@ def open_set_rows(methods: Sequence[Method]) -> list[dict[Any, Any]]:
 
 
 def open_set_csv(methods: Sequence[Method]) -> dict[str, pd.DataFrame]:
-    """By file name; nothing where no query shows a new animal."""
+    """By file name; nothing where no query shows an unknown individual."""
     table = open_set_table(methods)
     return {"open_set.csv": table} if len(table) else {}

@@ -16,7 +16,7 @@ from reid_ray.reporting.svg import WIDE_PX
 from reid_ray.reporting.tables import shown
 from reid_ray.runs.methods import Family
 
-_COMPARED = ("untrained", "local features", "pre-trained")
+_COMPARED = ("untrained", "local features", "pretrained")
 _MOST_COLLECTIONS = 30
 _OWN = ("top1", "top1_low", "top1_high")
 PUBLISHED = tuple(f"MegaDescriptor-{model}" for model in ("T-224", "S-224", "B-224", "L-224", "L-384"))
@@ -103,11 +103,11 @@ def _spreads(methods: Sequence[Method]) -> list[tuple[str, Family, int, tuple[fl
 
 
 def compared(methods: Sequence[Method], *, name: str, width_px: float = WIDE_PX) -> str:
-    """Models as they come, local features and the chosen trial, a point per collection, best first."""
+    """Pretrained models, local features and the selected trial, a point per collection, best first."""
     listed = [m for m in methods if m.chosen or (not m.is_trial and m.family in _COMPARED)]
     rows = [Row(m.name, m.family, tuple(top1)) for m in listed if len(top1 := per_dataset(m))]
     rows.sort(key=lambda row: -float(np.median(row.points)))
-    title = "Models as they come and local features over collections"
+    title = "Pretrained models and local features over collections"
     about = "Top-1 on a collection (%)"
     return draw([Group("", tuple(rows))], name=name, title=title, width_px=width_px, about=about)
 

@@ -117,13 +117,13 @@ def pooled_methods(record: StudyRecord) -> list[Method]:
     for method in record.methods:
         if method.result.kind in ("trial", "baseline"):
             groups.setdefault(method.result.method, []).append(method)
-    winner = record.study.get("winner")
+    selected_trial = record.study.get("selected_trial")
     return [
         Method(
             name,
             records[0].result.family,
             tuple(records),
-            chosen=winner is not None and any(one.result.key == winner for one in records),
+            chosen=selected_trial is not None and any(one.result.key == selected_trial for one in records),
         )
         for name, records in groups.items()
     ]
@@ -136,7 +136,7 @@ def selected_method(record: StudyRecord) -> Method | None:
 
 
 def confirmations(record: StudyRecord) -> list[Method]:
-    """The winner, trained once more under DDP."""
+    """The selected trial, trained once more under DDP."""
     return [
         Method(one.result.method, one.result.family, (one,))
         for one in record.methods
@@ -144,7 +144,7 @@ def confirmations(record: StudyRecord) -> list[Method]:
     ]
 
 
-def chosen_trial(methods: Sequence[Method]) -> Method | None:
+def selected_trial_of(methods: Sequence[Method]) -> Method | None:
     return next((method for method in methods if method.chosen), None)
 
 

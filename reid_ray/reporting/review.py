@@ -16,7 +16,7 @@ from PIL import Image
 
 from reid_ray.config.matching import Matching
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.reporting.answers import Answer, Answers, Candidate, finite, sections, sightings
+from reid_ray.reporting.answers import Answer, Answers, Candidate, encounters_of, finite, sections
 from reid_ray.reporting.gallery import MOST_LINES, draw_pair, jpeg, matched_points
 from reid_ray.reporting.html import environment, policy, style_sheet
 from reid_ray.runs import files
@@ -96,14 +96,16 @@ def review_page(
 def review_cards(
     answers: Answers, images: PreparedImages, *, matching: Matching | None, drawn: int
 ) -> list[Card]:
-    """One card per sighting, in the order of `sightings`.
+    """One card per encounter, in the order of `encounters`.
 
     Args:
         images: photo i belongs to row i of `answers.rows`.
         matching: the local-feature method, whose matches are drawn; None draws none.
         drawn: candidates per query with a drawing.
     """
-    return [_card(answers, sighting, images, matching, drawn) for sighting in sightings(answers.answers)]
+    return [
+        _card(answers, encounter, images, matching, drawn) for encounter in encounters_of(answers.answers)
+    ]
 
 
 def pages_of(answers: Answers, cards: Sequence[Card]) -> list[Page]:
@@ -112,7 +114,7 @@ def pages_of(answers: Answers, cards: Sequence[Card]) -> list[Page]:
 
 
 def _pages(answers: Answers, cards: Sequence[Card]) -> Iterator[Page]:
-    told = sightings(answers.answers)
+    told = encounters_of(answers.answers)
     card_of = {id(photos[0]): card for photos, card in zip(told, cards, strict=True)}
     size_of = {id(photos[0]): len(photos) for photos in told}
     page: Page = []
@@ -151,12 +153,12 @@ def _summary(answers: Answers) -> list[dict[str, Any]]:
 
 def _card(
     answers: Answers,
-    sighting: Sequence[Answer],
+    encounter: Sequence[Answer],
     images: PreparedImages,
     matching: Matching | None,
     drawn: int,
 ) -> Card:
-    answer, *others = sighting
+    answer, *others = encounter
     first = _photo(answers, answer, images, QUERY_PX)
     more = [_photo(answers, other, images, CANDIDATE_PX) for other in others]
     for other in more:  # what is the same for all need not be read again

@@ -22,14 +22,14 @@ FAMILY_COLOURS: Final = {
     "ArcFace": "#0b66b0",
     "Triplet": "#c2500a",
     "local features": "#0a7a5a",
-    "pre-trained": "#8f4a9e",
+    "pretrained": "#8f4a9e",
     "fusion": "#8a6d01",
     "untrained": "#6a737d",
     "chance": "#8b949e",
 }
 """Blue, vermilion, green, purple after Okabe and Ito, darkened to be read on white."""
 SERIES: Final = ("#0b66b1", "#c2500b", "#0a7a5b", "#8f4a9f", "#8a6d00", "#5c6874")
-"""For lines that are not told apart by family."""
+"""For lines that are not distinguished by family."""
 VARIABLES: Final = {
     INK: "ink",
     MUTED: "muted",

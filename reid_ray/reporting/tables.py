@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reid_ray.evaluation.intervals import wilson
+from reid_ray.evaluation.intervals import animals_mean
 from reid_ray.evaluation.metrics import DOMAINS, cmc, identity_accuracy
 from reid_ray.reporting.pooled import Method, candidates, pooled_methods, standing
 from reid_ray.reporting.text import visible
@@ -205,23 +205,25 @@ def answers(methods: Sequence[Method], rows: pd.DataFrame) -> pd.DataFrame:
 
 def ranks_table(methods: Sequence[Method]) -> pd.DataFrame:
     """CMC of methods that stand for themselves, long: `share` of queries with a right reference
-    among the first `rank`, with Wilson's interval."""
+    among the first `rank`, with its interval over animals."""
     rows = []
     for method in standing(methods):
         if method.predictions is None:
             continue
         for domain, part in method.predictions.groupby("domain", sort=False):
-            for rank, share in zip(RANKS, cmc(part["first_correct"], RANKS), strict=True):
-                low, high = wilson(share * len(part), len(part))
+            animals = part["dataset"].astype(str) + "\0" + part["identity"].astype(str)
+            first = part["first_correct"].to_numpy(np.int64)
+            for rank, share in zip(RANKS, cmc(first, RANKS), strict=True):
+                low, high = animals_mean((first >= 1) & (first <= rank), animals)
                 rows.append((method.name, domain, rank, share, low, high))
     return pd.DataFrame(rows, columns=["method", "domain", "rank", "share", "low", "high"])
 
 
 def dataset_audit(record: StudyRecord) -> pd.DataFrame:
-    """What each collection holds: photos, identities, the split, lone photos, those put aside."""
-    aside: dict[Any, int] = {}
+    """What each collection holds: photos, identities, the split, singletons, those quarantined."""
+    quarantined: dict[Any, int] = {}
     if len(record.quarantine):
-        aside = record.quarantine["dataset"].value_counts().to_dict()
+        quarantined = record.quarantine["dataset"].value_counts().to_dict()
     rows = []
     for name, part in record.rows.groupby("dataset", sort=False):
         known = part[part["identity"] != "unknown"]
@@ -241,7 +243,7 @@ def dataset_audit(record: StudyRecord) -> pd.DataFrame:
                 "validation": int(validation.sum()),
                 "query": int((part["split"] == "query").sum()),
                 "new": int((part["split"] == "query").sum()) - known_queries(part),
-                "put_aside": int(aside.get(name, 0)),
+                "quarantined": int(quarantined.get(name, 0)),
             }
         )
     return pd.DataFrame(rows)

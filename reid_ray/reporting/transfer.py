@@ -55,20 +55,22 @@ class Table:
 
 
 def transfer_tables(record: StudyRecord) -> list[Table]:
-    """The winner's first, then the paper's best, then each variant's own choice from the grid."""
+    """The selected trial's first, then the paper's best, then each variant's own choice from the grid."""
     trained = [one for one in record.methods if one.result.kind == "transfer"]
     if not trained:
         return []
     asked = _asked(record)
     context = tuple(_context(record, asked))
-    winner = next(
-        (m.result.method for m in record.methods if m.result.key == record.study.get("winner")), None
+    selected_trial = next(
+        (m.result.method for m in record.methods if m.result.key == record.study.get("selected_trial")), None
     )
     wanted = (record.study["config"].get("transfer") or {}).get("settings", ())
     tables = []
     for name in dict.fromkeys(one.result.method for one in trained):
         rows = [one for one in trained if one.result.method == name]
-        if ("winner" in wanted and name == winner) or ("paper" in wanted and _is_papers(rows[0].result)):
+        if ("selected_trial" in wanted and name == selected_trial) or (
+            "paper" in wanted and _is_papers(rows[0].result)
+        ):
             tables.append(_table(name, rows, context))
     if "grid" in wanted:
         chosen = [_own_choice([o for o in trained if o.result.params["variant"] == v]) for v in VARIANTS]

@@ -100,7 +100,7 @@ class Batches:
         return [name for name in reversed(self.names()) if self.state(name) == "waiting"]
 
     def again(self, name: str) -> None:
-        """Put a batch into the queue once more; what is damaged of its answers is put aside."""
+        """Put a batch into the queue once more; what is damaged of its answers is quarantined."""
         folder = self.folder / name
         self.problems.pop(name, None)
         self._failed(name).unlink(missing_ok=True)

@@ -28,9 +28,9 @@ class StudyFolder:
         return self.path / "gallery"
 
     @property
-    def winner_path(self) -> Path:
+    def selected_trial_path(self) -> Path:
         """The best trained network, as a timm folder."""
-        return self.path / "winner"
+        return self.path / "selected_trial"
 
     @property
     def selected_path(self) -> Path:
@@ -62,6 +62,8 @@ class StudyFolder:
     def load(self) -> "StudyRecord":
         """Read everything a report needs."""
         study = seals.unsealed(files.read_json(self.study_path), self.study_path)
+        if "winner" in study:  # as studies of before call it
+            study["selected_trial"] = study.pop("winner")
         if study.get("rows_sha256", self.rows_sha256()) != self.rows_sha256():
             raise StorageError(
                 f"{self.rows_path}: damaged, or of another start; run the study's command again, which "
@@ -96,10 +98,10 @@ class StudyRecord:
 
     Attributes:
         study: name, config (plain data), provenance (git, versions, seeds, digests), methods (planned keys),
-            winner (key or None), started_at, seconds, warnings (sentences for the reader), reserved (CPUs
-            and GPUs by kind of method).
+            selected_trial (key or None), started_at, seconds, warnings (sentences for the reader), reserved
+            (CPUs and GPUs by kind of method).
         rows: the table of photos with their split.
-        quarantine: photos put aside: dataset, image_id, path, reason.
+        quarantine: photos quarantined: dataset, image_id, path, reason.
         methods: those with a result, in planned order.
         gallery_path: folder of thumbnails and gallery.json.
     """

@@ -49,9 +49,7 @@ def assign(rows: pd.DataFrame, split: Split, unseen: Collection[str] = ()) -> As
     for name, places in rows.groupby("dataset", sort=False).indices.items():
         part = rows.iloc[places]
         if split.kind == "given":
-            parts[places], validation[places] = given(
-                part, dataset=str(name), unknown_as_new=split.unknown_as_new
-            )
+            parts[places], validation[places] = given(part, dataset=str(name), ask_unknown=split.ask_unknown)
         else:
             parts[places] = _parts(part, split, str(name))
         if "reference" not in parts[places]:
@@ -75,7 +73,8 @@ def _parts(part: pd.DataFrame, split: Split, dataset: str) -> NDArray[np.object_
             reference_share=split.reference_share,
             share=split.unknown_share,
             count=split.unknown_identities,
-            unknown_as_new=split.unknown_as_new,
+            draw=split.draw,
+            ask_unknown=split.ask_unknown,
             dataset=dataset,
         )
     if split.kind == "disjoint_set":
@@ -85,13 +84,12 @@ def _parts(part: pd.DataFrame, split: Split, dataset: str) -> NDArray[np.object_
             reference_share=split.reference_share,
             share=split.test_share,
             count=split.test_identities,
+            draw=split.draw,
             dataset=dataset,
         )
     if split.kind == "time_proportion":
         return time_proportion(part, reference_share=split.reference_share, dataset=dataset)
     if split.kind == "time_cutoff":
         cutoff, until = split.days
-        return time_cutoff(
-            part, cutoff=cutoff, until=until, unknown_as_new=split.unknown_as_new, dataset=dataset
-        )
+        return time_cutoff(part, cutoff=cutoff, until=until, ask_unknown=split.ask_unknown, dataset=dataset)
     return closed_set(part, seed=split.seed, reference_share=split.reference_share)

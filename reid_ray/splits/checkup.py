@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from reid_ray.config.collections import advice
-from reid_ray.config.datasets import Data, Dataset, HerdDataset, Images
+from reid_ray.config.datasets import Data, Dataset, Images, SyntheticDataset
 from reid_ray.datasets import schema
 from reid_ray.datasets.catalogue import LoadedRows, expected_rows, root_of
 from reid_ray.datasets.images import BadImage, content_hash, decode, prepare, read_bytes
@@ -81,7 +81,7 @@ def check_up(
     loaded = expected_rows(data, made=made)
     for dataset, intake in zip(data.datasets, loaded.intakes, strict=True):
         _accounts(dataset, intake, loaded, data.images, found)
-    _put_aside(loaded.quarantine, found)
+    _quarantined(loaded.quarantine, found)
     rows, findings = assign(loaded.rows, data.split, data.unseen)
     if not rows["split"].eq("query").any():
         found.problems.append(no_question(rows, data.split))
@@ -100,7 +100,7 @@ def check_up(
 def _accounts(dataset: Dataset, intake: Intake, loaded: LoadedRows, images: Images, found: Checkup) -> None:
     """What became of each file, name, column and box of one collection."""
     name = dataset.name
-    if isinstance(dataset, HerdDataset):
+    if isinstance(dataset, SyntheticDataset):
         return
     rows, quarantine = (table[table["dataset"].eq(name)] for table in loaded[:2])
     account = close_account(rows, quarantine, root_of(dataset))
@@ -122,18 +122,20 @@ def _accounts(dataset: Dataset, intake: Intake, loaded: LoadedRows, images: Imag
         incomplete = intake.boxes.incomplete or images.crop != "bbox"
         said = f"{name}: {intake.boxes.sentence(crop=images.crop == 'bbox')}"
         (found.problems if incomplete else found.facts).append(said)
+    if intake.text_note:
+        found.facts.append(f"{name}: the table is {intake.text_note}")
     if intake.date_note:
         found.facts.append(f"{name}: {intake.date_note}")
     if intake.date_problem:
         found.problems.append(f"{name}: {intake.date_problem}")
 
 
-def _put_aside(quarantine: pd.DataFrame, found: Checkup) -> None:
+def _quarantined(quarantine: pd.DataFrame, found: Checkup) -> None:
     for reason, part in quarantine.groupby("reason", sort=False):
         places = zip(part["path"], part["image_id"], strict=True)
         examples = sorted(path or image_id for path, image_id in places)
         found.problems.append(
-            f"{_many(len(part), 'photo')} put aside: {reason} ({_some(examples)}); mend or leave out"
+            f"{_many(len(part), 'photo')} quarantined: {reason} ({_some(examples)}); mend or leave out"
         )
 
 
@@ -153,7 +155,7 @@ def _facts(name: str, part: pd.DataFrame, found: Checkup) -> None:
     split = part["split"].value_counts()
     found.facts.append(
         f"{name}: {split.get('reference', 0)} reference and {split.get('query', 0)} query photos "
-        f"({int(part['validation'].sum())} references set aside for validation)"
+        f"({int(part['validation'].sum())} references kept for validation)"
     )
     for column, what in (("species", "species"), ("orientation", "sides"), ("encounter", "encounters")):
         if column in part and part[column].ne("").any():

@@ -31,10 +31,10 @@ MEANING = {
 
 
 def given(
-    rows: pd.DataFrame, *, dataset: str, unknown_as_new: bool = False
+    rows: pd.DataFrame, *, dataset: str, ask_unknown: bool = False
 ) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Split and validation of each row of one dataset; unknown animals are `none`, but may be
-    queries with `unknown_as_new`.
+    queries with `ask_unknown`.
 
     Raises:
         DatasetError: no split column, or words in it that have no known meaning.
@@ -52,6 +52,6 @@ def given(
         )
     meaning = words.map(MEANING).to_numpy(dtype=object)
     unknown = rows["identity"].eq(schema.UNKNOWN).to_numpy()
-    meaning[unknown & ~((meaning == "query") & unknown_as_new)] = "none"
+    meaning[unknown & ~((meaning == "query") & ask_unknown)] = "none"
     validation = meaning == "validation"
     return np.where(validation, "reference", meaning).astype(object), validation

@@ -140,20 +140,21 @@ def _same_files(rows: pd.DataFrame, actions: OnLeak) -> list[Finding]:
         ("query_is_reference", query, other),
         ("validation_is_training", validation, training & ~validation),
     ]
-    content = rows["content"]
-    findings = []
+    content, findings = rows["content"].to_numpy(object), []
     for kind, one, another in sides:
-        first = {
-            text: place
-            for place, text in zip(np.flatnonzero(another)[::-1], content[another].iloc[::-1], strict=True)
-        }
-        pairs = [
-            (int(place), int(first[text]))
-            for place, text in zip(np.flatnonzero(one), content[one], strict=True)
-            if text and text in first
-        ]
+        pairs = same_file_pairs(content, np.flatnonzero(one), np.flatnonzero(another))
         findings += _findings(rows, kind, actions, pairs)
     return findings
+
+
+def same_file_pairs(
+    content: NDArray[np.object_], asked: NDArray[np.int64], others: NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    """Each of `asked` whose content, which is not "", one of `others` has, with the first such."""
+    first = {content[place]: int(place) for place in others[::-1]}
+    return [
+        (int(place), first[content[place]]) for place in asked if content[place] in first and content[place]
+    ]
 
 
 def _same_encounters(rows: pd.DataFrame) -> list[tuple[int, int]]:
@@ -213,7 +214,7 @@ def _finding(rows: pd.DataFrame, kind: Kind, action: Action, pairs: Pairs) -> Fi
     odd = f", {renamed} of them under another name" if renamed and kind != "same_encounter" else ""
     done = _DONE[action]
     if kind == "query_without_reference" and action == "report":
-        done = "still asked, as new animals"
+        done = "still asked, as unknown individuals"
     text = f"{dataset}: {len(pairs)} {_SENTENCES[kind]}{odd}, for example {example} ({done})"
     named = tuple(keys[place] for place, _ in pairs)
     return Finding(kind, dataset, named, text, action, tuple(shown[:EXAMPLES]), _paths_of(rows, pairs))

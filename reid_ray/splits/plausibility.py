@@ -51,7 +51,7 @@ _PLACE = re.compile(
     r"(?:cam|camera|c|ct|site|station|s|trap|loc|p|plot|grid|deployment|d)[ _-]?\d+.*$", re.IGNORECASE
 )
 _SIDE = re.compile(
-    r"(?P<stem>.*[^\W_])[ _.-]+(?P<side>l|r|left|right|lf|rf|lhs|rhs|ls|rs|lefts?ide|rights?ide)$",
+    r"(?P<stem>.*[^\W_])[ _.-]+(?P<side>l|r|left|right|lf|rf|lhs|rhs|ls|rs|lefts?ide|positives?ide)$",
     re.IGNORECASE,
 )
 

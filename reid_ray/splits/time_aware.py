@@ -59,14 +59,14 @@ def time_proportion(rows: pd.DataFrame, *, reference_share: float, dataset: str)
 
 
 def time_cutoff(
-    rows: pd.DataFrame, *, cutoff: datetime.date, until: datetime.date, unknown_as_new: bool, dataset: str
+    rows: pd.DataFrame, *, cutoff: datetime.date, until: datetime.date, ask_unknown: bool, dataset: str
 ) -> NDArray[np.object_]:
     """Before `cutoff` reference, from then on query, from `until` on none.
 
     Animals that were first seen after the cutoff are new: their queries have no reference.
 
     Args:
-        unknown_as_new: photos of unknown animals can be queries, too.
+        ask_unknown: photos of unknown animals can be queries, too.
 
     Raises:
         DatasetError: no photo of a named animal before the cutoff, or none after it.
@@ -77,7 +77,7 @@ def time_cutoff(
     _refuse_none(rows, np.flatnonzero(named & dated), dataset=dataset)
     start = np.datetime64(cutoff, "D")
     later = days >= start
-    asked = later & (days < np.datetime64(until, "D")) & (named | unknown_as_new)
+    asked = later & (days < np.datetime64(until, "D")) & (named | ask_unknown)
     reference = named & dated & ~later
     if not asked.any() or not reference.any():
         side = "on or after" if reference.any() else "before"

@@ -30,12 +30,12 @@ _ROOM = 0.8  # of a machine's memory; libraries and photos have the rest
 def forecast(study: Study) -> str:
     """A table of collections, the list of trials, and estimates of memory."""
     study, left_out = present(study)
-    loaded, (rows, findings), odd = plausible(study.data, made=results_folder(study.storage) / "herd")
+    loaded, (rows, findings), odd = plausible(study.data, made=results_folder(study.storage) / "synthetic")
     not_run = look_for_weights(study)
     lines = [f"Study {study.name}, {study.scope}", "", *_collections(rows), ""]
     lines += [f"note: {text}" for text in (*odd, *(finding.text for finding in findings), *left_out)]
     if len(loaded.quarantine):
-        lines.append(f"note: {len(loaded.quarantine)} rows put aside before decoding")
+        lines.append(f"note: {len(loaded.quarantine)} rows quarantined before decoding")
     lines += [*_trials(study, rows), "", *_models(study), *_matching(study, rows)]
     models = {model.name for model in study.baselines.pretrained}  # told of above
     lines += [f"Not run: {name}: {reason}" for name, reason in not_run.items() if name not in models]
@@ -97,10 +97,10 @@ def _transfer(study: Study, rows: pd.DataFrame) -> list[str]:
 
 
 def _models(study: Study) -> list[str]:
-    """One line per model as it comes: whether its weights are there, and how to get them if not."""
+    """One line per pretrained model: whether its weights are there, and how to get them if not."""
     if not study.baselines.pretrained:
         return []
-    lines = ["Models as they come:"]
+    lines = ["Pretrained models:"]
     for model in study.baselines.pretrained:
         found = find(model)
         lines.append(

@@ -1,6 +1,6 @@
 """Hand a study's methods on: the selected one, ready to name animals, and the best network as a timm folder.
 
-In: finished methods. Out: `<study>/selected/` and `<study>/winner/`.
+In: finished methods. Out: `<study>/selected/` and `<study>/selected_trial/`.
 """
 
 from typing import Any
@@ -58,15 +58,15 @@ def _same(plan: Plan, result: Result, folder: StudyFolder) -> bool:
     return plan.trial.label == result.method and folder.method(plan.key).finished()
 
 
-def export_winner(study: StudyFolder, plan: Plan, rows: pd.DataFrame) -> None:
-    """Write the best network's weights, config and model card to `<study>/winner`.
+def export_trial(study: StudyFolder, plan: Plan, rows: pd.DataFrame) -> None:
+    """Write the best network's weights, config and model card to `<study>/selected_trial`.
 
     Raises:
         StorageError: its checkpoint is damaged or gone.
     """
     folder = study.method(plan.key)
     export(
-        study.winner_path,
+        study.selected_trial_path,
         trial=plan.trial,
         weights=plan.weights,
         trained=folder.checkpoint_path,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from reid_ray.config.fusion import VLAD, WINNER, Fusion
+from reid_ray.config.fusion import SELECTED_TRIAL, VLAD, Fusion
 from reid_ray.config.matching import Matching
 from reid_ray.config.tune import Study
 from reid_ray.embedding.encoding import Encoding
@@ -55,7 +55,7 @@ def trained_embedding(trials: Sequence[Plan], folder: StudyFolder, name: str) ->
         for plan in trials
         for collection in plan.datasets
     }
-    return Embedding(name, method_key(WINNER, [one.key for one in trials]), encodings, trained=True)
+    return Embedding(name, method_key(SELECTED_TRIAL, [one.key for one in trials]), encodings, trained=True)
 
 
 def same_setting(plan: Plan, plans: Sequence[Plan], folder: StudyFolder) -> list[Plan]:
@@ -69,23 +69,25 @@ def same_setting(plan: Plan, plans: Sequence[Plan], folder: StudyFolder) -> list
     ]
 
 
-def embeddings(plan: StudyPlan, winner: Plan | None, folder: StudyFolder) -> dict[str, Embedding]:
+def embeddings(plan: StudyPlan, selected_trial: Plan | None, folder: StudyFolder) -> dict[str, Embedding]:
     """By name, the networks that shortlists and fusions may build on."""
     found = {
         one.name: Embedding(one.name, one.key, {ANY: one.encoding})
         for one in plan.encoders
         if not one.missing and folder.method(one.key).done()
     }
-    if winner is not None:
-        found[WINNER] = trained_embedding(same_setting(winner, plan.trials, folder), folder, WINNER)
+    if selected_trial is not None:
+        found[SELECTED_TRIAL] = trained_embedding(
+            same_setting(selected_trial, plan.trials, folder), folder, SELECTED_TRIAL
+        )
     return found
 
 
 def plan_dependent(
-    study: Study, plan: StudyPlan, winner: Plan | None, rows: pd.DataFrame, folder: StudyFolder
+    study: Study, plan: StudyPlan, selected_trial: Plan | None, rows: pd.DataFrame, folder: StudyFolder
 ) -> list[DependentPlan]:
     """Methods behind a shortlist, then fusions, in the config's order."""
-    networks = embeddings(plan, winner, folder)
+    networks = embeddings(plan, selected_trial, folder)
     local = {one.name: one for one in study.baselines.matching}
     keys = {matcher.config.name: matcher.key for matcher in plan.matchers}
     new_share = NEW_SHARE if _has_unknown(rows) else 0.0

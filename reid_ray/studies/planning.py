@@ -250,7 +250,7 @@ def pretrained_plan(model: Pretrained, digest: str, *, short_px: int, seed: int,
     return EncoderPlan(
         key=method_key("pretrained", model.name, model.settings, seed, found.version, top_k, digest),
         name=model.name,
-        family="untrained" if found.status == "random" else "pre-trained",
+        family="untrained" if found.status == "random" else "pretrained",
         encoding=encoding_of(model, found, short_px=short_px, seed=seed),
         top_k=top_k,
         missing=found.missing,

@@ -1,6 +1,6 @@
 """Plan the trainings that some species are withheld from, each to answer the same queries.
 
-In: the config, the table of photos, the grid's plans and winner. Out: a plan per variant and setting.
+In: the config, the table of photos, the grid's plans and selected_trial. Out: a plan per variant and setting.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ def refuse_empty(study: Study, rows: pd.DataFrame) -> None:
         raise ConfigError(str(error)) from None
 
 
-def plan_transfer(study: Study, rows: pd.DataFrame, stages: StudyPlan, winner: Plan) -> list[Plan]:
+def plan_transfer(study: Study, rows: pd.DataFrame, stages: StudyPlan, selected_trial: Plan) -> list[Plan]:
     """Every variant of every setting that was asked for, each once."""
     if study.transfer is None:
         return []
@@ -49,14 +49,14 @@ def plan_transfer(study: Study, rows: pd.DataFrame, stages: StudyPlan, winner: P
         seen = variant_rows(rows, evaluate, variant)
         learned = seen[trained_on(seen)]
         base = replace(
-            winner,
+            selected_trial,
             kind="transfer",
             datasets=evaluate,
             variant=variant,
             trained_on=tuple(map(str, pd.unique(learned["dataset"]))),
         )
         photos = _digest(seen)
-        for trial in _settings(study, winner):
+        for trial in _settings(study, selected_trial):
             source, note = weights[trial.backbone]
             key = method_key(
                 "transfer", trial.canonical(), source, evaluate, variant, study.top_k, photos, stages.digest
@@ -102,12 +102,12 @@ def _copy_history(source: MethodFolder, folder: MethodFolder) -> None:
             folder.append_history(row)
 
 
-def _settings(study: Study, winner: Plan) -> list[Trial]:
+def _settings(study: Study, selected_trial: Plan) -> list[Trial]:
     """In the order asked for, each once."""
     found: dict[str, Trial] = {}
-    paper = winner.trial.model_copy(update={"loss": PAPER_LOSS, "lr": PAPER_LR})
+    paper = selected_trial.trial.model_copy(update={"loss": PAPER_LOSS, "lr": PAPER_LR})
     for setting in study.transfer.settings if study.transfer else ():
-        trials = {"winner": [winner.trial], "paper": [paper], "grid": study.trials()}[setting]
+        trials = {"selected_trial": [selected_trial.trial], "paper": [paper], "grid": study.trials()}[setting]
         found |= {trial.canonical(): trial for trial in trials}
     return list(found.values())
 

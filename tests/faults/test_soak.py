@@ -24,13 +24,14 @@ SEEDS = range(FIRST_SEED, FIRST_SEED + int(os.environ.get("SOAK_SEEDS", "1")))
 
 
 def config(folder: Path) -> Path:
-    """Like the quickstart, smaller: three herds, four trials, SIFT, a fusion, the winner again under DDP."""
-    herd = {"source": "herd", "identities": 6, "photos": 8, "size_px": 96}
+    """Like the quickstart, smaller: three synthetic collections, four trials, SIFT, a fusion, the selected
+    trial again under DDP."""
+    synthetic = {"source": "synthetic", "identities": 6, "photos": 8, "size_px": 96}
     names = ("zebra", "leopard", "giraffe")
     study = {
         "name": "soak",
         "data": {
-            "datasets": [{**herd, "name": name, "species": name} for name in names],
+            "datasets": [{**synthetic, "name": name, "species": name} for name in names],
             "unseen": ["giraffe"],
             "images": {"short_px": 96},
         },
@@ -48,7 +49,7 @@ def config(folder: Path) -> Path:
             "checkpoint_every_s": 0.0,
         },
         "baselines": {"matching": [{"name": "SIFT"}]},
-        "fusion": [{"parts": ["SIFT", "winner"]}],
+        "fusion": [{"parts": ["SIFT", "selected_trial"]}],
         "storage": str(folder / "runs"),
         "reports": str(folder / "reports"),
     }

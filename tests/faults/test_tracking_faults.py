@@ -41,7 +41,7 @@ def study(tmp_path: Path) -> StudyFolder:
     folder = StudyFolder(tmp_path / "runs" / "small")
     files.write_table(folder.rows_path, pd.DataFrame({"key": ["a"]}))
     files.write_table(folder.quarantine_path, pd.DataFrame({"path": ["x"]}))
-    study = {"name": "small", "methods": KEYS, "winner": None, "started_at": 1.7e9, "seconds": 9.0}
+    study = {"name": "small", "methods": KEYS, "selected_trial": None, "started_at": 1.7e9, "seconds": 9.0}
     files.write_json(folder.study_path, study)
     for number, key in enumerate(KEYS):
         method = folder.method(key)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
-from test_study import run, study_of, times
+from small_study import run, study_of, times
 
 from reid_ray.config.tune import Study
 from reid_ray.on_ray.cluster.session import Cluster
@@ -27,17 +27,17 @@ def raced(folder: Path, *lrs: float, **changes: Any) -> Study:
         "arcface": {"margins_rad": [0.25], "scales": [16.0]},
         "triplet": None,
     }
-    herd = {"source": "herd", "name": "zebra", "species": "zebra", "identities": 4, "photos": 8}
+    synthetic = {"source": "synthetic", "name": "zebra", "species": "zebra", "identities": 4, "photos": 8}
     settings = {
         "name": "raced",
-        "data": {"datasets": [{**herd, "size_px": 64}], "images": {"short_px": 64}},
+        "data": {"datasets": [{**synthetic, "size_px": 64}], "images": {"short_px": 64}},
         "grid": grid,
         "training": {"weights": "random", "input_px": 64, "epochs": EPOCHS, "batch_size": 16},
         "search": "asha",
         "asha": {"grace_epochs": 2, "reduction": 2.0},
         "baselines": {"matching": [], "random_init": False},
         "fusion": [],
-        "scaling": {"winner_workers": 0, "max_concurrent": 1},
+        "scaling": {"confirmation_workers": 0, "max_concurrent": 1},
     }
     return study_of(folder, **settings | changes)
 
@@ -65,7 +65,7 @@ def test_a_stopped_trial_is_told_everywhere_and_not_repeated(folder: Path) -> No
     assert "1 of 2 trials have a result already" in told
     stopped = of_lr(outcome, 0.0001)
     assert (stopped.status, stopped.stopped_at, set(stopped.metrics)) == ("stopped", 2, {"val/top1"})
-    assert outcome.record.study["winner"] == of_lr(outcome, BEST).key
+    assert outcome.record.study["selected_trial"] == of_lr(outcome, BEST).key
     text = "stopped early by ASHA after 2 of 12 epochs"
     assert text in outcome.report.read_text()
     assert text in outcome.report.with_name("leaderboard.csv").read_text()
@@ -89,7 +89,7 @@ def test_the_whole_grid_trains_what_was_stopped_to_its_end(folder: Path) -> None
 
 def test_a_nested_trial_that_is_stopped_frees_its_workers_for_the_next(folder: Path) -> None:
     # A worker takes both CPUs, so a placement group that is not freed would hold the next up for ever.
-    scaling = {"workers": 1, "cpus_per_worker": 2, "winner_workers": 0}
+    scaling = {"workers": 1, "cpus_per_worker": 2, "confirmation_workers": 0}
     outcome, _ = run(raced(folder, 0.0003, 0.0004, scaling=scaling))
     for lr in (0.0003, 0.0004):
         result = of_lr(outcome, lr)

@@ -1,4 +1,4 @@
-"""Models as they come, on a real Ray: local ones are scored, missing ones are told, vectors are kept."""
+"""Pretrained models, on a real Ray: local ones are scored, missing ones are told, vectors are kept."""
 
 import io
 from pathlib import Path
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.ray
 
 
 def config(folder: Path, name: str, models: list[object]) -> EvaluateRun:
-    herd = {"source": "herd", "name": "zebra", "species": "zebra"}
+    synthetic = {"source": "synthetic", "name": "zebra", "species": "zebra"}
     raw = {
         "name": name,
         "data": {
-            "datasets": [{**herd, "identities": 4, "photos": 6, "size_px": 64}],
+            "datasets": [{**synthetic, "identities": 4, "photos": 6, "size_px": 64}],
             "images": {"short_px": 64},
         },
         "models": models,
@@ -116,7 +116,7 @@ def test_a_study_finds_the_neighbours_that_the_models_own_vectors_give(
     assert predictions is not None
     display = Display(Console(file=io.StringIO()))
     runs = tmp_path / "runs"
-    photos = load_photos(evaluate.data, made=runs / "herd", prepared=runs / "prepared", display=display)
+    photos = load_photos(evaluate.data, made=runs / "synthetic", prepared=runs / "prepared", display=display)
     encoder = Encoder(build("test_vit", weights=str(weights / "test_vit"), input_px=160))
     vectors = embed(
         encoder,

@@ -20,7 +20,7 @@ import boto3
 import psutil
 import pytest
 import yaml
-from test_study import study_of
+from small_study import study_of
 
 pytestmark = pytest.mark.ray
 
@@ -133,7 +133,7 @@ def submit_study(head: Head, folder: Path, **places: str) -> subprocess.Complete
         },
         baselines={"matching": [{"name": "SIFT"}]},
         fusion=[],
-        scaling={"winner_workers": 0},
+        scaling={"confirmation_workers": 0},
         **places,
     )
     config = folder / "small.yaml"

@@ -113,15 +113,15 @@ def test_new_animals_are_told_by_a_threshold_that_comes_from_references_alone(
 ) -> None:
     rows = table()
     two_animals = rows.loc[rows["dataset"] == "one", "identity"].unique()[:2]
-    strangers = rows["dataset"].eq("one") & rows["identity"].isin(two_animals)
-    rows.loc[strangers & rows["split"].eq("reference"), "split"] = "neither"
+    unknown = rows["dataset"].eq("one") & rows["identity"].isin(two_animals)
+    rows.loc[unknown & rows["split"].eq("reference"), "split"] = "neither"
     embedded = vectors(table())
     noise = embedded.vectors.copy()
     noise[rows["split"] == "query"] = np.random.default_rng(9).normal(size=8)
     found = run(tmp_path / "a", BOTH, rows, embedded=embedded, new_share=0.2)[0].predictions
     other = run(tmp_path / "b", BOTH, rows, embedded=Given.of(noise), new_share=0.2)[0].predictions
     by_dataset = found.groupby("dataset")["threshold"]
-    assert by_dataset.nunique().to_dict() == {"one": 1, "two": 0}  # `two` has no new animals
+    assert by_dataset.nunique().to_dict() == {"one": 1, "two": 0}  # `two` has no unknown individuals
     threshold = float(by_dataset.first()["one"])
     assert 0 < threshold < 1
     assert other.loc[other["dataset"] == "one", "threshold"].unique().tolist() == [threshold]

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, TiffImagePlugin
-from test_study import run, study_of
+from small_study import run, study_of
 
 from reid_ray.config.base import load
 from reid_ray.config.tune import Study

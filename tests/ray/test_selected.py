@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_study import Done, done  # noqa: F401  (the fixture)
+from small_study import Done
 
 from reid_ray.config.identify import IdentifyRun
 from reid_ray.on_ray.identify import identify
@@ -33,20 +33,16 @@ def folders_of(rows: pd.DataFrame, collection: str, to: Path) -> None:
 
 
 @pytest.mark.parametrize("collection", ["zebra", "giraffe"])
-@pytest.mark.parametrize("name", ["SIFT", "SIFT-few", "fused", "winner", "test_resnet untrained"])
+@pytest.mark.parametrize("name", ["SIFT", "SIFT-few", "fused", "selected_trial", "test_resnet untrained"])
 def test_identify_answers_as_the_study_did(
-    done: Done,  # noqa: F811
-    name: str,
-    collection: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    done: Done, name: str, collection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, study = done.outcome.record, done.study
     folder = StudyFolder(done.folder / "runs" / "small")
     stages = plan_study(study, record.rows)
-    winner = next(plan for plan in stages.trials if plan.key == record.study["winner"])
-    dependent = plan_dependent(study, stages, winner, record.rows, folder)
-    wanted = winner.key if name == "winner" else None
+    selected_trial = next(plan for plan in stages.trials if plan.key == record.study["selected_trial"])
+    dependent = plan_dependent(study, stages, selected_trial, record.rows, folder)
+    wanted = selected_trial.key if name == "selected_trial" else None
     one = next(m for m in record.methods if m.result.key == wanted or m.result.method == name)
     kept = tmp_path / "kept"
     shutil.move(folder.selected_path, kept)

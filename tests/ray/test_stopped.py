@@ -1,22 +1,30 @@
 """Ctrl-C and SIGTERM end a study in every phase: one sentence, nothing published; the next start goes on."""
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
-from test_study import study_of
+from rich.console import Console
+from small_study import study_of
 
 from reid_ray.config.tune import Study
+from reid_ray.on_ray.cluster.session import Cluster
+from reid_ray.on_ray.study import run_study
+from reid_ray.progress import Display, Phase
 from reid_ray.reporting.mlflow_store import KIND, STUDY, Store
+from reid_ray.runs.study import StudyFolder
 
 pytestmark = pytest.mark.ray
 
@@ -97,10 +105,6 @@ def confirming(folder: Path) -> bool:
     return len(epochs_of(folder)) == 3 and min(epochs_of(folder)) >= 2
 
 
-def starting(folder: Path) -> bool:
-    return "Ray on" in (folder / "out.txt").read_text()
-
-
 SENTENCE = r"stopped; what is finished is kept, the same command goes on from here\n"
 TERMINATED = r"stopped by SIGTERM; what is finished is kept, the same command goes on from here\n"
 
@@ -112,8 +116,6 @@ CTRL_C, SIGTERM = (signal.SIGINT, 130, SENTENCE), (signal.SIGTERM, 143, TERMINAT
     ("phase", "sign", "code", "words"),
     [
         pytest.param(training, *CTRL_C, id="training-ctrl-c"),
-        pytest.param(confirming, *CTRL_C, id="confirming-ctrl-c"),
-        pytest.param(starting, *SIGTERM, id="starting-sigterm"),
         pytest.param(confirming, *SIGTERM, id="confirming-sigterm"),
     ],
 )
@@ -141,3 +143,70 @@ def test_a_signal_ends_a_study_with_one_sentence_and_publishes_nothing(
         assert max(epochs_of(tmp_path)) <= EPOCHS + 1
         assert statuses(tmp_path)["summary"] == ["FINISHED"]
         assert set(statuses(tmp_path)["trial"]) == {"FINISHED"}
+
+
+PHASES = ["photos", "networks without", "SIFT", "trials", "SIFT-few", "fused", "under DDP"]
+
+
+class Pressing(Phase):
+    """Somebody presses Ctrl-C at its first step."""
+
+    def at(self, done: int, detail: str = "") -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+class Impatient(Display):
+    """Of the phase that is named so, nobody waits for the end."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Console(file=io.StringIO(), width=200))
+        self.name, self.met = name, False
+
+    @contextmanager
+    def phase(self, name: str, total: int, unit: str) -> Iterator[Phase]:
+        if not name.endswith(self.name) and not name.startswith(self.name):
+            with super().phase(name, total, unit) as phase:
+                yield phase
+            return
+        self.met = True
+        timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
+        if "DDP" in name:  # which tells of no step
+            timer.start()
+        try:
+            yield Pressing(name, total, unit, self.console)
+            signal.raise_signal(signal.SIGINT)  # it told of no step
+        finally:
+            timer.cancel()
+
+
+def stopped_study(folder: Path) -> Study:
+    return study_of(folder, scaling={"confirmation_workers": 2})
+
+
+def test_a_study_that_is_stopped_in_each_phase_publishes_nothing_and_ends_whole(
+    running_ray: Cluster, tmp_path: Path
+) -> None:
+    study = stopped_study(tmp_path)
+    folder = StudyFolder(tmp_path / "runs" / "small")
+    for name in PHASES:
+        display = Impatient(name)
+        try:
+            run_study(study, display=display)
+        except KeyboardInterrupt:
+            assert display.met
+        else:
+            pytest.fail(f"{name} was not stopped")
+        assert not (tmp_path / "reports").exists(), name
+        assert not folder.selected_path.exists()
+        assert not list((tmp_path / "runs").rglob("error.txt"))
+        if folder.study_path.exists():
+            statuses = {one.result.status for one in folder.load().methods}
+            assert statuses <= {"finished"}, (name, statuses)
+            client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+            (experiment,) = [one for one in client.search_experiments() if one.name != "Default"]
+            runs = client.search_runs([experiment.experiment_id])
+            assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+            assert "KILLED" in {run.info.status for run in runs}
+    record = run_study(study, display=Display(Console(file=io.StringIO()))).record
+    assert {one.result.status for one in record.methods} == {"finished"}
+    assert (tmp_path / "reports" / "small" / "index.html").exists()

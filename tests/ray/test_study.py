@@ -1,81 +1,25 @@
 """A small study, from photos to report, on a real Ray with real trials, DDP and MLflow."""
 
-import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import ray
 from mlflow.tracking import MlflowClient
-from rich.console import Console
+from small_study import Done, run, study_of, times
 
-from reid_ray.config.tune import Study
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import PreparedStore
 from reid_ray.errors import StorageError
 from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.on_ray.photos import prepare_images
-from reid_ray.on_ray.study import Outcome, run_study
-from reid_ray.progress import Display
-from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
 from reid_ray.studies.trial import training_set
 
 pytestmark = pytest.mark.ray
-
-
-def study_of(folder: Path, **changes: Any) -> Study:
-    herd = {"source": "herd", "identities": 4, "photos": 6, "size_px": 64}
-    raw = {
-        "name": "small",
-        "data": {
-            "datasets": [
-                {**herd, "name": "zebra", "species": "zebra"},
-                {**herd, "name": "giraffe", "species": "giraffe"},
-            ],
-            "unseen": ["giraffe"],
-            "images": {"short_px": 64},
-        },
-        "grid": {
-            "backbones": ["test_resnet"],
-            "lrs": [0.05],
-            "arcface": {"margins_rad": [0.25], "scales": [16.0]},
-            "triplet": {"minings": ["all"], "margins": [0.2]},
-        },
-        "training": {"weights": "random", "input_px": 64, "epochs": 2, "batch_size": 16},
-        "baselines": {
-            "matching": [{"name": "SIFT"}, {"name": "SIFT-few", "shortlist": {"by": "winner", "size": 3}}]
-        },
-        "fusion": [{"parts": ["SIFT", "winner"]}],
-        "storage": str(folder / "runs"),
-        "reports": str(folder / "reports"),
-    }
-    return Study.parse(raw | changes, where="test")
-
-
-def run(study: Study) -> tuple[Outcome, str]:
-    told = io.StringIO()
-    outcome = run_study(study, display=Display(Console(file=told, width=200)))
-    return outcome, told.getvalue()
-
-
-@dataclass(frozen=True)
-class Done:
-    study: Study
-    outcome: Outcome
-    folder: Path
-
-
-@pytest.fixture(scope="module")
-def done(running_ray: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    folder = tmp_path_factory.mktemp("study")
-    study = study_of(folder)
-    return Done(study, run(study)[0], folder)
 
 
 def test_every_method_has_a_figure_for_both_domains(done: Done) -> None:
@@ -111,16 +55,16 @@ def test_what_builds_on_the_winner_answers_with_it(done: Done) -> None:
     methods = {m.result.method: m for m in done.outcome.record.methods}
     fused = methods["fused"]
     assert fused.result.family == "fusion"
-    assert fused.result.params["parts"] == "SIFT + winner"
+    assert fused.result.params["parts"] == "SIFT + selected_trial"
     assert fused.predictions is not None
     assert all(0 < scores[0] < 1 for scores in fused.predictions["top_scores"])
     few = methods["SIFT-few"]
     record = done.outcome.record
-    winner = next(m for m in record.methods if m.result.key == record.study["winner"])
+    selected_trial = next(m for m in record.methods if m.result.key == record.study["selected_trial"])
     assert few.predictions is not None
-    assert winner.predictions is not None
-    # With three candidates, the fourth is the winner's own fourth.
-    pairs = zip(few.predictions["top_keys"], winner.predictions["top_keys"], strict=True)
+    assert selected_trial.predictions is not None
+    # With three candidates, the fourth is the selected trial's own fourth.
+    pairs = zip(few.predictions["top_keys"], selected_trial.predictions["top_keys"], strict=True)
     for ours, theirs in pairs:
         assert set(ours[:3]) == set(theirs[:3])
         assert list(ours[3:]) == list(theirs[3:])
@@ -132,9 +76,9 @@ def test_what_builds_on_the_winner_answers_with_it(done: Done) -> None:
 def test_two_ddp_workers_train_the_winner_to_the_same_numbers(done: Done) -> None:
     record = done.outcome.record
     confirmation = next(m for m in record.methods if m.result.kind == "confirmation")
-    winner = next(m for m in record.methods if m.result.key == record.study["winner"])
-    assert confirmation.result.metrics["seen/top1"] == winner.result.metrics["seen/top1"]
-    losses = [[row["loss"] for row in method.history] for method in (confirmation, winner)]
+    selected_trial = next(m for m in record.methods if m.result.key == record.study["selected_trial"])
+    assert confirmation.result.metrics["seen/top1"] == selected_trial.result.metrics["seen/top1"]
+    losses = [[row["loss"] for row in method.history] for method in (confirmation, selected_trial)]
     # Rounding differs with the order of sums, and mining turns rounding into another triplet now and
     # then; a wrong gradient is wrong by much more than a hundredth.
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
@@ -152,7 +96,7 @@ def test_mlflow_has_one_run_per_method_and_a_summary(done: Done) -> None:
         assert {name: logged[name] for name in expected} == expected
     summary = next(run for run in runs if run.data.tags["reid_ray.kind"] == "summary")
     files = {item.path for item in client.list_artifacts(summary.info.run_id)}
-    assert {"study.json", "rows.parquet", "quarantine.parquet", "report", "winner"} <= files
+    assert {"study.json", "rows.parquet", "quarantine.parquet", "report", "selected_trial"} <= files
 
 
 def test_a_second_start_repeats_nothing_and_reports_the_same(done: Done) -> None:
@@ -168,13 +112,9 @@ def test_a_second_start_repeats_nothing_and_reports_the_same(done: Done) -> None
     assert len(client.search_runs([experiment.experiment_id])) == len(before) + 1
 
 
-def times(folder: MethodFolder) -> int:
-    return (folder.path / "result.json").stat().st_mtime_ns
-
-
 def table_of(done: Done) -> pd.DataFrame:
     """With the folders of the photos, which the study's own table does not have."""
-    return load_rows(done.study.data, made=done.folder / "runs" / "herd").rows
+    return load_rows(done.study.data, made=done.folder / "runs" / "synthetic").rows
 
 
 def test_photos_are_read_from_one_place_by_every_process(done: Done) -> None:
@@ -203,7 +143,7 @@ def test_a_store_that_cannot_be_written_is_one_clear_error(done: Done, tmp_path:
 
 def test_a_damaged_result_is_made_again(done: Done) -> None:
     folder = StudyFolder(done.folder / "runs" / "small")
-    key = done.outcome.record.study["winner"]
+    key = done.outcome.record.study["selected_trial"]
     path = folder.method(key).path / "result.json"
     whole = json.loads(path.read_text())
     path.write_text(path.read_text()[:40])
@@ -214,7 +154,7 @@ def test_a_damaged_result_is_made_again(done: Done) -> None:
 def test_nested_trials_give_the_inline_numbers(done: Done, tmp_path: Path) -> None:
     study = study_of(
         tmp_path,
-        scaling={"workers": 2, "winner_workers": 0},
+        scaling={"workers": 2, "confirmation_workers": 0},
         baselines={"matching": [], "random_init": False},
         fusion=[],
     )
@@ -230,7 +170,7 @@ def test_nested_trials_give_the_inline_numbers(done: Done, tmp_path: Path) -> No
 
 
 def test_a_bad_photo_is_put_aside_and_told(running_ray: Cluster, tmp_path: Path, done: Done) -> None:
-    source = next((done.folder / "runs" / "herd").glob("zebra-*/images"))
+    source = next((done.folder / "runs" / "synthetic").glob("zebra-*/images"))
     photos = tmp_path / "photos"
     for path in source.rglob("*.jpg"):
         copy = photos / path.parent.name / path.name
@@ -243,9 +183,9 @@ def test_a_bad_photo_is_put_aside_and_told(running_ray: Cluster, tmp_path: Path,
         "images": {"short_px": 64},
     }
     study = study_of(
-        tmp_path, data=data, baselines={"matching": []}, fusion=[], scaling={"winner_workers": 0}
+        tmp_path, data=data, baselines={"matching": []}, fusion=[], scaling={"confirmation_workers": 0}
     )
     outcome, told = run(study)
     assert outcome.record.quarantine["path"].tolist() == [f"{spoilt.parent.name}/{spoilt.name}"]
-    assert "1 photos put aside" in told
+    assert "1 photos quarantined" in told
     assert len(outcome.record.rows) == len(list(photos.rglob("*.jpg"))) - 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
-from test_study import run, study_of, times
+from small_study import run, study_of, times
 
 from reid_ray.config.tune import Study
 from reid_ray.on_ray.cluster.session import Cluster
@@ -18,10 +18,10 @@ GROUPS = {"north": "equid", "south": "equid", "giraffe": "ruminant"}
 
 
 def small(folder: Path) -> Study:
-    herd = {"source": "herd", "identities": 4, "photos": 6, "size_px": 64}
+    synthetic = {"source": "synthetic", "identities": 4, "photos": 6, "size_px": 64}
     datasets = [
         {
-            **herd,
+            **synthetic,
             "name": name,
             "group": group,
             "seed": seed,
@@ -43,7 +43,7 @@ def small(folder: Path) -> Study:
         transfer={"evaluate": ["north"]},
         baselines={"matching": [], "random_init": True},
         fusion=[],
-        scaling={"winner_workers": 0},
+        scaling={"confirmation_workers": 0},
     )
 
 

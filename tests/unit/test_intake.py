@@ -221,7 +221,7 @@ def test_photos_are_told_by_content_and_all_other_files_are_counted(
     assert set(result.rows["path"]) == {*NINE, "A1/x0.jfif", "A1/x1.jpe", "A1/x6"}
     assert set(result.quarantine["path"]) == {"A1/x2.pef", "A1/x3.srw", "A1/x4.jxl"}
     told = Told("unmentioned-files", capsys)
-    assert "16 files: 12 used, 3 put aside, 1 not photos (.mp4 1)" in told.text
+    assert "16 files: 12 used, 3 quarantined, 1 not photos (.mp4 1)" in told.text
 
 
 def test_windows_paths_are_read() -> None:

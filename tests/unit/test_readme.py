@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reid_ray.config.datasets import HerdDataset
+from reid_ray.config.datasets import SyntheticDataset
 from reid_ray.config.tune import Study
-from reid_ray.datasets.herd import make_herd
+from reid_ray.datasets.synthetic import make_synthetic
 from reid_ray.identify import arguments
 from reid_ray.on_ray.naming import run_of
 
@@ -55,10 +55,12 @@ def marked(check: str) -> list[Block]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to work in; /photos stands for its folder `photos`."""
     folder = tmp_path_factory.mktemp("readme")
-    herd = HerdDataset(source="herd", name="h", species="zebra", identities=4, photos=4, size_px=96)
+    synthetic = SyntheticDataset(
+        source="synthetic", name="h", species="zebra", identities=4, photos=4, size_px=96
+    )
     for name in PHOTOS:
         (folder / "photos").mkdir(exist_ok=True)
-        made = make_herd(folder / "photos" / "made", herd)
+        made = make_synthetic(folder / "photos" / "made", synthetic)
         (folder / "photos" / name).symlink_to(made)
     return folder
 
@@ -118,8 +120,8 @@ def test_the_identify_command_is_understood(place: Path, monkeypatch: pytest.Mon
     """As far as the run it asks for; tests/ray/test_identify.py runs such a one."""
     (block,) = [b for b in blocks(README) if "reid_ray.identify " in b.text]
     (words,) = block.commands
-    (place / "runs/mine/winner").mkdir(parents=True)
-    (place / "runs/mine/winner/config.json").write_text("{}")
+    (place / "runs/mine/selected_trial").mkdir(parents=True)
+    (place / "runs/mine/selected_trial/config.json").write_text("{}")
     (place / "photos/new").symlink_to(place / "photos/made")
     monkeypatch.chdir(place)
     given = [word.replace("/photos", f"{place}/photos") for word in words[5:]]
@@ -127,4 +129,4 @@ def test_the_identify_command_is_understood(place: Path, monkeypatch: pytest.Mon
     assert run.reference.root == f"{place}/photos/lynx"
     assert run.query.root == f"{place}/photos/new"
     assert run.model is not None
-    assert run.model.weights == str(place / "runs/mine/winner")
+    assert run.model.weights == str(place / "runs/mine/selected_trial")

@@ -78,7 +78,8 @@ class Pool:
         self.size = size
         self._start, self._kind, self._setting = start, kind, setting
         self.workers: list[_Worker] = []
-        self._failed_starts, self._memory_ran_out = 0, 0
+        self._failed_starts = 0
+        self._short_of_memory = False
 
     def __enter__(self) -> "Pool":
         return self
@@ -98,8 +99,9 @@ class Pool:
         """Results by name, as they end; `shared` are references to objects that each request is given.
 
         Raises:
-            ResourceError: no actor runs after `START_TIMEOUT_S`. TrialError: a call lost its worker
-                `ATTEMPTS` times. What the work itself raises is raised here, once.
+            ResourceError: no actor runs after `START_TIMEOUT_S`, or memory ran out `ATTEMPTS` times in one
+                call though ever fewer ran at a time. TrialError: a call lost its worker `ATTEMPTS` times.
+                What the work itself raises is raised here, once.
         """
         waiting = deque(requests)
         losses = dict.fromkeys(requests, 0)
@@ -122,7 +124,7 @@ class Pool:
             self._refuse_to_wait(time.monotonic() - idle_since)
 
     def _given_up(self, name: str) -> ReidError:
-        if self._memory_ran_out:
+        if self._short_of_memory:
             return ResourceError(
                 f"{self._kind}: memory ran out {ATTEMPTS} times, at last with {self.size} process(es) at a "
                 f"time; lower data.images.short_px or {self._setting}, close other programs, or use a "
@@ -166,9 +168,8 @@ class Pool:
         try:
             value = ray.get(ref)
         except _LOST as error:
-            if _of_memory(error):
-                self._memory_ran_out += 1
-                self.size = max(1, self.size // 2)
+            if _out_of_memory(error):
+                self._halve()
             self._failed_starts += not name
             worker.starting, worker.lost = None, True
             if not worker.calls:
@@ -179,9 +180,25 @@ class Pool:
         if not name:
             worker.starting, self._failed_starts = None, 0
             return "", None
+        if worker.lost and not worker.calls:  # it ended what it had, and is one too many
+            self.workers.remove(worker)
+            ray.kill(worker.actor)
         return name, value
 
+    def _halve(self) -> None:
+        """From now on half as many at a time; those that are too many end what they have."""
+        self._short_of_memory = True
+        self.size = max(1, self.size // 2)
+        able = [worker for worker in self.workers if not worker.lost]
+        for worker in able[self.size :]:
+            worker.lost = True
+            if not worker.calls:
+                self.workers.remove(worker)
+                ray.kill(worker.actor)
 
-def _of_memory(error: Exception) -> bool:
-    """Whether Ray's memory monitor ended the worker; of an actor that is told only in the error's text."""
-    return isinstance(error, OutOfMemoryError) or "low on memory" in str(error)
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether Ray's memory monitor ended the process; of an actor it only says so in words."""
+    return isinstance(error, OutOfMemoryError) or any(
+        words in str(error) for words in ("OUT_OF_MEMORY", "low on memory")
+    )

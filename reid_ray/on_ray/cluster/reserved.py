@@ -19,5 +19,5 @@ def reserved(scaling: Scaling, cluster: Cluster) -> dict[str, dict[str, float]]:
         "encoder": {"cpus": 1.0, "gpus": gpus},
         "matching": {"cpus": float(scaling.matching_actors or cluster.cpus), "gpus": 0.0},
         "trial": workers(max(scaling.workers, 1)),
-        "confirmation": workers(scaling.winner_workers),
+        "confirmation": workers(scaling.confirmation_workers),
     }

@@ -11,6 +11,7 @@ from reid_ray.config.tune import Scaling
 from reid_ray.errors import ResourceError
 from reid_ray.on_ray.cluster.private import guard_token_file, private_ray
 from reid_ray.on_ray.cluster.probe import refuse_dead
+from reid_ray.on_ray.cluster.shares import Share, shares_of_nodes
 from reid_ray.stopping import heed_sigterm
 
 _QUIET_ENVIRONMENT = {
@@ -46,6 +47,7 @@ class Cluster:
         nodes: how many are alive.
         embedded: started here and ended with the command.
         memory: bytes that processes may use, of all nodes; 0 where it is not known.
+        shares: what each node has; empty where more nodes are to come.
     """
 
     cpus: int
@@ -53,6 +55,7 @@ class Cluster:
     nodes: int
     embedded: bool
     memory: int = 0
+    shares: tuple[Share, ...] = ()
 
     def __str__(self) -> str:
         kind = "this machine" if self.embedded else f"cluster of {self.nodes} node(s)"
@@ -101,6 +104,7 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
                 nodes=sum(node["Alive"] for node in ray.nodes()),
                 embedded=not joined,
                 memory=0 if more_to_come else int(resources.get("memory", 0)),
+                shares=() if more_to_come else shares_of_nodes(),
             )
     finally:
         if not running:

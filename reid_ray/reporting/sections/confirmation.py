@@ -1,9 +1,9 @@
-"""Put the chosen trial beside its second training, under DDP."""
+"""Put the selected trial beside its second training, under DDP."""
 
 from typing import Any
 
 from reid_ray.reporting import verdict
-from reid_ray.reporting.pooled import Method, chosen_trial, confirmations
+from reid_ray.reporting.pooled import Method, confirmations, selected_trial_of
 from reid_ray.reporting.sections.section import Section, Subject
 
 _FIGURES = (
@@ -15,7 +15,7 @@ _FIGURES = (
 
 
 def _contents(subject: Subject) -> dict[str, Any] | None:
-    chosen = chosen_trial(subject.methods)
+    chosen = selected_trial_of(subject.methods)
     if chosen is None:
         return None
     pairs = [_pair(chosen, again) for again in confirmations(subject.record)]
@@ -23,7 +23,7 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
 
 
 def _pair(chosen: Method, again: Method) -> dict[str, Any]:
-    """The chosen trial's figures beside those of its confirmation, in the same scope."""
+    """The selected trial's figures beside those of its confirmation, in the same scope."""
     same = [r for r in chosen.records if r.result.scope == again.results[0].scope]
     first = Method(chosen.name, chosen.family, tuple(same) or chosen.records)
     rows = [

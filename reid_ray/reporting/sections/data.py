@@ -1,4 +1,4 @@
-"""Audit the photos: what each collection holds, how it was divided, what was put aside."""
+"""Audit the photos: what each collection holds, how it was divided, what was quarantined."""
 
 from typing import Any
 

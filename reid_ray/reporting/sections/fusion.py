@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from reid_ray.config.fusion import WINNER
+from reid_ray.config.fusion import SELECTED_TRIAL
 from reid_ray.reporting import verdict
-from reid_ray.reporting.pooled import Method, chosen_trial
+from reid_ray.reporting.pooled import Method, selected_trial_of
 from reid_ray.reporting.sections.section import Section, Subject
 
 
@@ -19,11 +19,11 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
 
 def fused_and_parts(subject: Subject) -> pd.DataFrame:
     """A row per fusion, part and domain: top-1 of both, their difference with its 95 % interval
-    (animals resampled whole), and McNemar's mid-p.
+    (animals resampled whole), and McNemar's mid-p over animals.
     """
     named = {method.name: method for method in subject.methods}
-    if (winner := chosen_trial(subject.methods)) is not None:
-        named[WINNER] = winner
+    if (selected_trial := selected_trial_of(subject.methods)) is not None:
+        named[SELECTED_TRIAL] = selected_trial
     rows = []
     for fusion in subject.methods:
         if fusion.family != "fusion" or not fusion.finished:

@@ -1,4 +1,4 @@
-"""Show how well methods tell new animals from known ones."""
+"""Show how well methods tell unknown individuals from known ones."""
 
 from typing import Any
 
@@ -11,4 +11,4 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
     return {"open_set": rows} if rows else None
 
 
-SECTION = Section("open_set", "New animals", _contents, lambda s: open_set_csv(s.methods))
+SECTION = Section("open_set", "Unknown individuals", _contents, lambda s: open_set_csv(s.methods))

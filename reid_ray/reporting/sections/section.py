@@ -39,7 +39,7 @@ class Subject:
 
     @property
     def best(self) -> Method | None:
-        """The verdict's best: the first of all baselines and the chosen trial."""
+        """The verdict's best: the first of all baselines and the selected trial."""
         return next(iter(standing(self.methods)), None)
 
     @property

@@ -137,8 +137,8 @@ def test_a_wrong_override_is_refused(tmp_path: Path, override: str, part: str) -
 
 
 def test_the_environment_is_read_in_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HERD_ROOT", "/herds")
-    assert read(tmp_path, "name: ${HERD_ROOT}/lion").name == "/herds/lion"
+    monkeypatch.setenv("SYNTHETIC_ROOT", "/photos")
+    assert read(tmp_path, "name: ${SYNTHETIC_ROOT}/lion").name == "/photos/lion"
     assert read(tmp_path, "name: ${NOT_SET_HERE:-other}/lion").name == "other/lion"
     assert "NOT_SET_HERE is not set" in refusal(tmp_path, "name: ${NOT_SET_HERE}")
 
@@ -170,9 +170,9 @@ def test_a_config_cannot_be_changed(tmp_path: Path) -> None:
         config.name = "b"  # type: ignore[misc]
 
 
-def herds(*groups: str) -> list[dict[str, str]]:
+def collections(*groups: str) -> list[dict[str, str]]:
     return [
-        {"source": "herd", "name": f"h{place}", "group": group, "species": "zebra"}
+        {"source": "synthetic", "name": f"h{place}", "group": group, "species": "zebra"}
         for place, group in enumerate(groups)
     ]
 
@@ -181,9 +181,9 @@ def herds(*groups: str) -> list[dict[str, str]]:
     ("raw", "part"),
     [
         ({"datasets": []}, "datasets: found []"),
-        ({"datasets": herds("a") * 2}, "found twice: ['h0']"),
-        ({"datasets": herds("a"), "unseen": ["b"]}, "unseen names no group"),
-        ({"datasets": herds("a"), "unseen": ["a"]}, "nothing to train on"),
+        ({"datasets": collections("a") * 2}, "found twice: ['h0']"),
+        ({"datasets": collections("a"), "unseen": ["b"]}, "unseen names no group"),
+        ({"datasets": collections("a"), "unseen": ["a"]}, "nothing to train on"),
         ({"datasets": [{"source": "ftp", "name": "x"}]}, "datasets.0"),
         ({"datasets": [{"source": "folder", "name": "../x", "root": "."}]}, "datasets.0.folder.name"),
     ],
@@ -195,7 +195,7 @@ def test_collections_that_contradict_each_other_are_refused(raw: dict[str, objec
 
 
 def test_the_default_grid_is_the_72_points_of_the_paper() -> None:
-    study = Study.parse({"name": "s", "data": {"datasets": herds("a")}}, where="here")
+    study = Study.parse({"name": "s", "data": {"datasets": collections("a")}}, where="here")
     trials = study.trials()
     assert len(trials) == 72
     assert len({trial.label for trial in trials}) == 72

@@ -11,7 +11,7 @@ from reid_ray.config.tune import Study
 from reid_ray.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
-ZEBRAS = {"datasets": [{"source": "herd", "name": "zebras", "species": "zebra"}]}
+ZEBRAS = {"datasets": [{"source": "synthetic", "name": "zebras", "species": "zebra"}]}
 
 
 def run(*models: object) -> EvaluateRun:
@@ -93,5 +93,5 @@ def test_what_builds_on_a_model_names_one_of_this_run() -> None:
     study = EvaluateRun.parse(given | {"fusion": fused}, where="test").study()
     assert study.fusion[0].parts == ("few", "DINOv2-L")
     assert study.baselines.matching[0].shortlist is not None
-    with pytest.raises(ConfigError, match="winner"):
-        EvaluateRun.parse(given | {"fusion": [{"parts": ["few", "winner"]}]}, where="test")
+    with pytest.raises(ConfigError, match="selected_trial"):
+        EvaluateRun.parse(given | {"fusion": [{"parts": ["few", "selected_trial"]}]}, where="test")

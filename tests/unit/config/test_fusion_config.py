@@ -23,8 +23,8 @@ def study(**changes: Any) -> Study:
 
 
 def test_parts_may_be_any_method_that_is_scored_or_chosen() -> None:
-    shortlist = {"by": "winner", "size": 20}
-    parts = ["LNBNN", "winner", "test_resnet untrained"]
+    shortlist = {"by": "selected_trial", "size": 20}
+    parts = ["LNBNN", "selected_trial", "test_resnet untrained"]
     found = study(fusion=[{"name": "f", "parts": parts, "shortlist": shortlist}]).fusion[0]
     assert found.calibration == "isotonic"
     assert found.uses() == set(parts)
@@ -37,21 +37,24 @@ def test_parts_may_be_any_method_that_is_scored_or_chosen() -> None:
         ({"fusion": [{"parts": ["SIFT"]}]}, "at least 2"),
         ({"fusion": [{"parts": ["SIFT", "SIFT"]}]}, "parts must differ"),
         ({"fusion": [{"name": "SIFT", "parts": ["SIFT", "LNBNN"]}]}, "names of methods must differ"),
-        ({"baselines": {"matching": [{"name": "winner"}]}}, "not be winner or vlad"),
-        ({"grid": None, "fusion": [{"parts": ["SIFT", "winner"]}]}, "no method it can use"),
+        ({"baselines": {"matching": [{"name": "selected_trial"}]}}, "not be selected_trial or vlad"),
+        ({"grid": None, "fusion": [{"parts": ["SIFT", "selected_trial"]}]}, "no method it can use"),
         ({"baselines": {"matching": [{"shortlist": {"by": "SIFT"}}]}}, "SIFT names no method it can use"),
         (
-            {"data": {**DATA, "split": {"validation_share": 0}}, "fusion": [{"parts": ["SIFT", "winner"]}]},
+            {
+                "data": {**DATA, "split": {"validation_share": 0}},
+                "fusion": [{"parts": ["SIFT", "selected_trial"]}],
+            },
             "validation_share above 0",
         ),
         (
-            {"fusion": [{"parts": ["winner", "test_resnet untrained"], "shortlist": {"by": "vlad"}}]},
+            {"fusion": [{"parts": ["selected_trial", "test_resnet untrained"], "shortlist": {"by": "vlad"}}]},
             "no method it can use: .'vlad'",
         ),
         (
             {
-                "baselines": {"matching": [{"shortlist": {"by": "winner", "size": 9}}]},
-                "fusion": [{"parts": ["SIFT", "winner"], "shortlist": {"by": "winner"}}],
+                "baselines": {"matching": [{"shortlist": {"by": "selected_trial", "size": 9}}]},
+                "fusion": [{"parts": ["SIFT", "selected_trial"], "shortlist": {"by": "selected_trial"}}],
             },
             "another shortlist",
         ),
@@ -71,6 +74,6 @@ def test_matching_alone_can_be_fused_and_shortlisted_but_has_no_winner() -> None
     }
     found = MatchRun.parse(raw, where="test").study()
     assert found.fusion[0].parts == ("SIFT", "LNBNN")
-    raw["methods"][2]["shortlist"]["by"] = "winner"
-    with pytest.raises(ConfigError, match=r"few names no method it can use: \['winner'\]"):
+    raw["methods"][2]["shortlist"]["by"] = "selected_trial"
+    with pytest.raises(ConfigError, match=r"few names no method it can use: \['selected_trial'\]"):
         MatchRun.parse(raw, where="test")

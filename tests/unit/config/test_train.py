@@ -15,7 +15,7 @@ def test_the_study_has_exactly_the_trial_of_the_config(loss: dict[str, object]) 
     config = TrainRun.parse(
         {
             "name": "one",
-            "data": {"datasets": [{"source": "herd", "name": "zebra", "species": "zebra"}]},
+            "data": {"datasets": [{"source": "synthetic", "name": "zebra", "species": "zebra"}]},
             "trial": {
                 "backbone": "test_resnet",
                 "loss": loss,
@@ -30,7 +30,7 @@ def test_the_study_has_exactly_the_trial_of_the_config(loss: dict[str, object]) 
     study = config.study()
     assert study.trials() == [config.trial]
     assert study.baselines.matching == ()
-    assert study.scaling.winner_workers == 0
+    assert study.scaling.confirmation_workers == 0
 
 
 @pytest.mark.parametrize("name", ["quickstart", "megadescriptor"])

@@ -9,12 +9,13 @@ from reid_ray.config.named import find
 from reid_ray.config.tune import Study
 from reid_ray.errors import ConfigError
 
-HERDS = {"zebra_a": "equid", "zebra_b": "equid", "giraffe": "ruminant"}
+SYNTHETIC = {"zebra_a": "equid", "zebra_b": "equid", "giraffe": "ruminant"}
 
 
-def study(herds: dict[str, str] = HERDS, **changes: Any) -> Study:
+def study(collections: dict[str, str] = SYNTHETIC, **changes: Any) -> Study:
     datasets = [
-        {"source": "herd", "name": name, "species": "zebra", "group": group} for name, group in herds.items()
+        {"source": "synthetic", "name": name, "species": "zebra", "group": group}
+        for name, group in collections.items()
     ]
     data = {"datasets": datasets} | changes.pop("data", {})
     return Study.parse({"name": "s", "data": data, **changes}, where="test")
@@ -24,14 +25,14 @@ def test_a_transfer_study_has_the_winner_in_all_three_variants_by_default() -> N
     transfer = study(transfer={"evaluate": ["zebra_a"]}).transfer
     assert transfer is not None
     assert transfer.variants == ("all", "same_domain", "other_domains")
-    assert transfer.settings == ("winner",)
+    assert transfer.settings == ("selected_trial",)
 
 
 @pytest.mark.parametrize(
-    ("herds", "changes", "told"),
+    ("collections", "changes", "told"),
     [
-        (HERDS, {"evaluate": ["lion"]}, "names no dataset: .'lion'.; datasets are"),
-        (HERDS, {"evaluate": ["giraffe"]}, r"same_domain: no other .* group \['ruminant'\]"),
+        (SYNTHETIC, {"evaluate": ["lion"]}, "names no dataset: .'lion'.; datasets are"),
+        (SYNTHETIC, {"evaluate": ["giraffe"]}, r"same_domain: no other .* group \['ruminant'\]"),
         (
             {"zebra_a": "equid", "zebra_b": "equid"},
             {"evaluate": ["zebra_a"]},
@@ -40,10 +41,10 @@ def test_a_transfer_study_has_the_winner_in_all_three_variants_by_default() -> N
     ],
 )
 def test_a_variant_without_anything_to_learn_from_is_refused(
-    herds: dict[str, str], changes: dict[str, Any], told: str
+    collections: dict[str, str], changes: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told):
-        study(herds, transfer=changes)
+        study(collections, transfer=changes)
 
 
 def test_what_a_refusal_advises_is_accepted() -> None:

@@ -1,4 +1,4 @@
-"""Encounters: read off names, told apart by dataset, never equal where unknown."""
+"""Encounters: read off names, distinguished by dataset, never equal where unknown."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 
 from reid_ray.config.datasets import Data, EncounterFrom
 from reid_ray.datasets.catalogue import load_rows
-from reid_ray.datasets.encounters import derive_encounters, encounter_codes, same_encounter, sighting_codes
+from reid_ray.datasets.encounters import derive_encounters, encounter_codes, encounter_groups, same_encounter
 from reid_ray.errors import ConfigError, DatasetError
 
 
@@ -75,6 +75,6 @@ def test_photos_of_one_encounter_show_one_animal_unless_a_file_stands_there_twic
             "identity": ["leo", "mia", "leo", "leo", "leo", "leo", "mia", "leo"],
         }
     )
-    assert sighting_codes(rows, named=False).tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
-    # Where names are known, an encounter of two animals is a sighting of each.
-    assert sighting_codes(rows, named=True).tolist() == [0, 1, 2, 3, 4, 5, 6, 5]
+    assert encounter_groups(rows, named=False).tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
+    # Where names are known, an encounter of two animals is an encounter of each.
+    assert encounter_groups(rows, named=True).tolist() == [0, 1, 2, 3, 4, 5, 6, 5]

@@ -1,4 +1,4 @@
-"""Whatever a collection says: names stay as written, and every photo is in the table or put aside.
+"""Whatever a collection says: names stay as written, and every photo is in the table or quarantined.
 
 What is expected is worked out from what was drawn, row by row, before any file is written.
 """
@@ -65,7 +65,7 @@ def collection() -> Iterator[Path]:
 
 
 def load(root: Path, **dataset: Any) -> LoadedRows:
-    """Every loaded row has an id of its own, and every row put aside a reason."""
+    """Every loaded row has an id of its own, and every row quarantined a reason."""
     raw = {"datasets": [{"name": "d", "root": str(root), **dataset}], "images": {"max_bad_share": 1.0}}
     loaded = load_rows(Data.parse(raw, where="test"), made=root)
     assert loaded.rows["image_id"].is_unique
@@ -205,7 +205,7 @@ def test_each_image_and_annotation_of_coco_is_a_photo_or_put_aside(raw: dict[str
     images: dict[Any, str] = {}
     for image in raw["images"]:
         images.setdefault(image["id"], image["file_name"])
-    aside = len(raw["images"]) - len(images)  # listed twice
+    quarantined = len(raw["images"]) - len(images)  # listed twice
     photos = [
         ("unknown", path)
         for number, path in images.items()
@@ -213,7 +213,7 @@ def test_each_image_and_annotation_of_coco_is_a_photo_or_put_aside(raw: dict[str
     ]
     for one in raw["annotations"]:
         if one["image_id"] not in images:
-            aside += 1
+            quarantined += 1
         elif one["category_id"] == 0:
             photos.append((as_kept(one["individual_id"]), images[one["image_id"]]))
     good = [photo for photo in photos if photo[1] in PHOTOS]
@@ -225,7 +225,7 @@ def test_each_image_and_annotation_of_coco_is_a_photo_or_put_aside(raw: dict[str
             return
         loaded = load(root, source="coco", annotations="a.json")
         assert found(loaded, "identity", "path") == Counter(good)
-        assert len(loaded.quarantine) == aside + len(photos) - len(good)
+        assert len(loaded.quarantine) == quarantined + len(photos) - len(good)
 
 
 MEDIA = ["Encounter.mediaAsset0", "encounter.MediaAsset1", "Encounter.mediaAsset.2"]
@@ -239,27 +239,27 @@ def test_each_media_asset_of_a_wildbook_sheet_is_a_photo_or_put_aside(
     cell = st.sampled_from(["", *PHOTOS, "gone.jpg"])
     row = st.tuples(st.sampled_from(names), cell, cell, cell)
     sheet = data.draw(st.lists(row, min_size=1, max_size=5))
-    sightings: dict[tuple[str, str], int] = {}
+    encounters: dict[tuple[str, str], int] = {}
     for column in (1, 2, 3):  # a photo that is named again for the same animal counts once
         for number, one in enumerate(sheet):
             if one[column] in PHOTOS:
-                sightings.setdefault((as_kept(one[0]), one[column]), number)
+                encounters.setdefault((as_kept(one[0]), one[column]), number)
     with collection() as root:
         with (root / "w.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["Encounter.individualID", *MEDIA])
             writer.writerows(sheet)
-        if not sightings:
+        if not encounters:
             with pytest.raises(DatasetError, match=r"none of|no photo found"):
                 load(root, source="wildbook", metadata="w.csv")
             return
         loaded = load(root, source="wildbook", metadata="w.csv")
-        assert found(loaded, "identity", "path") == Counter(sightings.keys())
+        assert found(loaded, "identity", "path") == Counter(encounters.keys())
         named = sum(path != "" for one in sheet for path in one[1:])
         assert len(loaded.rows) + len(loaded.quarantine) == named
         encounters = loaded.rows.set_index(["identity", "path"])["encounter"]
-        for seen, number in sightings.items():
-            for other, of_other in sightings.items():
+        for seen, number in encounters.items():
+            for other, of_other in encounters.items():
                 assert (encounters[seen] == encounters[other]) == (number == of_other)
 
 
@@ -296,14 +296,14 @@ def test_each_photo_below_a_folder_is_in_the_table_or_put_aside(
         photos = [one for one in seen if not one[1].endswith(".nef")]
         good = [(folder, f"{folder}/{file}") for folder, file, filled in photos if filled]
         good += [("unknown", file) for file in beside if file == "loose.jpg"]
-        aside = [one for one in seen if one[1].endswith(".nef") or not one[2]]
+        quarantined = [one for one in seen if one[1].endswith(".nef") or not one[2]]
         if not good:
             with pytest.raises(DatasetError, match=r"none of|no photo found"):
                 load(root, source="folder")
             return
         loaded = load(root, source="folder")
         assert found(loaded, "identity", "path") == Counter(good)
-        assert len(loaded.quarantine) == len(aside) + len(linked)
+        assert len(loaded.quarantine) == len(quarantined) + len(linked)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another")

@@ -201,7 +201,7 @@ def test_a_box_of_one_pixel_corner_counts_as_shares() -> None:
 
 def test_several_unknown_animals_of_one_photo_become_photos_of_their_own(root: Path) -> None:
     put(root / "md.json", SHARES)
-    detections = {"file": "md.json", "several": "all", "without": "aside"}
+    detections = {"file": "md.json", "several": "all", "without": "quarantine"}
     source = {"source": "folder", "root": str(root), "detections": detections}
     loaded = load(source, crop="bbox")
     assert loaded.rows["path"].tolist() == ["a.jpg", "a.jpg"]

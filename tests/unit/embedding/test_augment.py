@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 
 from reid_ray.config.training import Augment
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding.augment import TrainCut, random_crop, squash
+from reid_ray.embedding.augment import TrainTransform, random_crop, resize_whole
 from reid_ray.embedding.pixel_loops import operate
 from reid_ray.embedding.randaugment import draw
 from reid_ray.embedding.resize import Box, Pixels, resize
@@ -103,14 +103,14 @@ def test_resizing_to_a_small_part_of_the_size_is_at_most_one_grey_level_from_tor
 
 
 def test_a_batch_for_evaluation_squashes_each_photo_in_order(images: PreparedImages) -> None:
-    batch = squash(images, [2, 0], px=32)
+    batch = resize_whole(images, [2, 0], px=32)
     assert batch.shape == (2, 3, 32, 32)
     assert batch.dtype == torch.uint8
     assert (batch[1].permute(1, 2, 0).numpy() == torchvisions(images[0], 32)).all()
 
 
 def test_a_photo_is_cut_alike_alone_and_in_a_batch_of_any_worker(images: PreparedImages) -> None:
-    cut = TrainCut(Augment(), px=32, seed=7)
+    cut = TrainTransform(Augment(), px=32, seed=7)
     together = cut(images, [0, 1, 2, 3], epoch=2, places=[8, 9, 10, 11])
     for rank in (0, 1):
         mine = cut(images, [rank, rank + 2], epoch=2, places=[8 + rank, 10 + rank])
@@ -121,7 +121,7 @@ def test_a_photo_is_cut_alike_alone_and_in_a_batch_of_any_worker(images: Prepare
 def test_a_cut_is_the_crop_with_one_operation_after_the_other(ops: int) -> None:
     """Told by hand from the same draws: the arrays in between must not be mixed up."""
     photo = np.random.default_rng(3).integers(0, 256, (50, 70, 3)).astype(np.uint8)
-    cut = TrainCut(Augment(ops=ops, magnitude=9), px=40, seed=5)
+    cut = TrainTransform(Augment(ops=ops, magnitude=9), px=40, seed=5)
     batch = cut(PreparedImages.pack([photo]), [0] * 40, epoch=1, places=range(40))
     for place, found in enumerate(batch):
         rng = np.random.default_rng([5, 1, place])
@@ -134,7 +134,7 @@ def test_a_cut_is_the_crop_with_one_operation_after_the_other(ops: int) -> None:
 
 def test_a_photo_is_cut_otherwise_in_another_epoch_place_or_seed(images: PreparedImages) -> None:
     def one(seed: int, epoch: int, place: int) -> torch.Tensor:
-        return TrainCut(Augment(), px=32, seed=seed)(images, [1], epoch=epoch, places=[place])
+        return TrainTransform(Augment(), px=32, seed=seed)(images, [1], epoch=epoch, places=[place])
 
     first = one(0, 0, 0)
     assert torch.equal(first, one(0, 0, 0))
@@ -144,7 +144,7 @@ def test_a_photo_is_cut_otherwise_in_another_epoch_place_or_seed(images: Prepare
 def test_no_photo_is_mirrored() -> None:
     """A flip would swap an animal's flanks. A ramp from dark to light stays one, in 200 cuts."""
     ramp = np.repeat(np.linspace(20, 230, 64).astype(np.uint8)[None, :, None], 64, 0).repeat(3, 2)
-    cut = TrainCut(Augment(ops=0), px=32, seed=0)
+    cut = TrainTransform(Augment(ops=0), px=32, seed=0)
     batch = cut(PreparedImages.pack([ramp]), [0] * 200, epoch=0, places=range(200)).float()
     assert (batch[..., -4:].mean((1, 2, 3)) > batch[..., :4].mean((1, 2, 3)) + 50).all()
 

@@ -29,10 +29,10 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A timm folder, as a study's winner or a download is."""
+    """A timm folder, as a study's selected_trial or a download is."""
     torch.manual_seed(1)
     network = timm.create_model("test_efficientnet_gn", num_classes=0)
-    to = tmp_path / "winner"
+    to = tmp_path / "selected_trial"
     save_for_hf(network, to, safe_serialization=True, data_config={"input_size": (3, 96, 96)})
     return to
 

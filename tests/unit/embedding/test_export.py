@@ -11,7 +11,7 @@ from tiny_training import ARCFACE, photos, trial
 
 from reid_ray.config.training import Trial
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding.augment import squash
+from reid_ray.embedding.augment import resize_whole
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.export import CARD, WEIGHTS, export
 from reid_ray.embedding.loop import Trained, train
@@ -54,7 +54,7 @@ def test_timm_alone_loads_the_same_embeddings(backbone: str, px: int, tmp_path: 
     done = exported(trial(backbone=backbone, input_px=px, epochs=1, lr=0.001), tmp_path)
     alone = timm.create_model(f"local-dir:{tmp_path / 'model'}", pretrained=True, num_classes=0)
     config = timm.data.resolve_model_data_config(alone)
-    images = squash(photos().images, range(6), px=px)
+    images = resize_whole(photos().images, range(6), px=px)
     mean, std = (torch.tensor(config[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
     with torch.inference_mode():
         theirs = torch.nn.functional.normalize(alone.eval()((images / 255 - mean) / std))
@@ -68,7 +68,7 @@ def test_timms_own_transform_prepares_photos_as_we_do(tmp_path: Path) -> None:
     prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(alone))
     wide = np.concatenate([photos().images[number] for number in (0, 5, 10)], axis=1)
     theirs = prepare(Image.fromarray(wide))[None]
-    pixels = squash(PreparedImages.pack([wide]), [0], px=48)
+    pixels = resize_whole(PreparedImages.pack([wide]), [0], px=48)
     ours = (pixels - done.model.encoder.mean) / done.model.encoder.std
     assert float((theirs - ours).abs().max()) < 2 / 255 / 0.224  # Pillow rounds otherwise
 

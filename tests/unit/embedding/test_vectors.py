@@ -10,7 +10,7 @@ from PIL import Image
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding import embed as embedding
 from reid_ray.embedding.backbones import build
-from reid_ray.embedding.embed import _squash_bicubic, batch_size, embed
+from reid_ray.embedding.embed import _resize_bicubic, batch_size, embed
 from reid_ray.embedding.encoding import Encoding, Model
 from reid_ray.embedding.model import Encoder
 from reid_ray.embedding.vectors import VectorStore, photo_keys
@@ -114,7 +114,7 @@ def test_what_is_not_there_is_not_read(tmp_path: Path) -> None:
 
 def test_bicubic_photos_are_scaled_as_pillow_scales_them(images: PreparedImages) -> None:
     for px in (24, 96):
-        found = _squash_bicubic(images, [3], px=px)[0].permute(1, 2, 0).numpy().astype(int)
+        found = _resize_bicubic(images, [3], px=px)[0].permute(1, 2, 0).numpy().astype(int)
         expected = np.asarray(Image.fromarray(images[3]).resize((px, px), Image.Resampling.BICUBIC), int)
         assert np.abs(found - expected).max() <= 1
 

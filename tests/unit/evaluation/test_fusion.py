@@ -117,8 +117,8 @@ def test_what_is_said_of_new_answers_comes_true() -> None:
 
 
 def best_pairs(average: np.ndarray, pairs: Pairs) -> list[int]:
-    """The first of the best pairs of each look-up."""
-    return [max(np.flatnonzero(pairs.lookup == q), key=lambda n: average[n]) for q in np.unique(pairs.lookup)]
+    """The first of the best pairs of each leave-one-out query."""
+    return [max(np.flatnonzero(pairs.query == q), key=lambda n: average[n]) for q in np.unique(pairs.query)]
 
 
 def test_a_fusion_that_is_never_right_still_says_what_its_pairs_say() -> None:
@@ -137,8 +137,8 @@ def test_a_fusion_that_is_never_right_still_says_what_its_pairs_say() -> None:
 
 @pytest.mark.parametrize("share", [0.2, 0.5])
 def test_unknown_individuals_weigh_as_much_as_they_are_expected(share: float) -> None:
-    """By hand: at 0.5 one look-up's right answer stands against another's best wrong one, which counts
-    share / (1 - share): 1 / (1 + share / (1 - share)) = 1 - share of the answers there are right.
+    """By hand: at 0.5 one leave-one-out query's right answer stands against another's best wrong one, which
+    counts share / (1 - share): 1 / (1 + share / (1 - share)) = 1 - share of the answers there are right.
     """
     average = np.tile([0.5, 0.4, 0.6, 0.5], 50)
     same = np.tile([True, False, True, False], 50)
@@ -200,7 +200,7 @@ def test_a_look_up_is_answered_with_curves_that_have_not_seen_it(monkeypatch: py
     curves = fusion._curves
 
     def watched(given: Pairs, kind: str) -> tuple[Calibrator, ...]:
-        fitted.append(set(given.lookup.tolist()))
+        fitted.append(set(given.query.tolist()))
         return curves(given, kind)
 
     monkeypatch.setattr(fusion, "_curves", watched)
@@ -223,7 +223,7 @@ def test_sampled_pairs_hold_all_of_one_animal_each_parts_best_and_stand_for_all(
     rng = np.random.default_rng(3)
     scores = rng.normal(size=(400, 2)).astype(np.float32)
     same, possible = np.arange(400) % 80 == 0, np.arange(400) != 7
-    found = sample_pairs(scores, same, possible, lookup=7, rng=rng, best=10, others=30)
+    found = sample_pairs(scores, same, possible, query=7, rng=rng, best=10, others=30)
     kept = {tuple(row) for row in found.scores.tolist()}
     for part in (0, 1):
         able = np.where(possible, scores[:, part], -np.inf)
@@ -231,13 +231,13 @@ def test_sampled_pairs_hold_all_of_one_animal_each_parts_best_and_stand_for_all(
             assert tuple(scores[place].tolist()) in kept
     assert found.same.sum() == same.sum() == 5
     assert found.weight.sum() == pytest.approx(399)
-    assert set(found.lookup.tolist()) == {7}
+    assert set(found.query.tolist()) == {7}
     assert tuple(scores[7].tolist()) not in kept
     assert len(found) == len(kept) <= 5 + 20 + 30
 
 
 def test_few_references_are_all_kept() -> None:
     scores = np.arange(8, dtype=np.float32)[:, None]
-    found = sample_pairs(scores, np.arange(8) < 2, np.ones(8, bool), lookup=0, rng=np.random.default_rng(0))
+    found = sample_pairs(scores, np.arange(8) < 2, np.ones(8, bool), query=0, rng=np.random.default_rng(0))
     assert sorted(found.scores[:, 0].tolist()) == list(range(8))
     assert found.weight.tolist() == [1.0] * 8

@@ -15,11 +15,11 @@ def pair_scores(identities: NDArray[np.int64], seed: int, noise: float) -> NDArr
 
 
 def test_clear_pairs_give_the_true_groups_of_other_animals() -> None:
-    known, strangers = np.repeat(np.arange(8), 5), np.repeat(np.arange(6), 4)
+    known, unknown = np.repeat(np.arange(8), 5), np.repeat(np.arange(6), 4)
     learnt = grouping.learn(pair_scores(known, 0, 0.1), known)
     assert learnt.ari == 1.0
-    groups = learnt.groups(pair_scores(strangers, 1, 0.1))
-    assert groups.tolist() == strangers.tolist()  # numbered by the first photo of each
+    groups = learnt.groups(pair_scores(unknown, 1, 0.1))
+    assert groups.tolist() == unknown.tolist()  # numbered by the first photo of each
 
 
 def test_the_agreement_it_promises_is_what_as_many_other_animals_reach() -> None:

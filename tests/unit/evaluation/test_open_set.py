@@ -1,4 +1,5 @@
-"""New animals: figures against scikit-learn, thresholds against brute force, look-ups by hand."""
+"""Unknown individuals: figures against scikit-learn, thresholds against brute force, leave-one-out queries
+by hand."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from searched import answer_queries
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from reid_ray.evaluation.metrics import chance_metrics, known_only, summarise
-from reid_ray.evaluation.open_set import Lookups, choose_threshold, open_figures
+from reid_ray.evaluation.open_set import LeaveOneOutQueries, choose_threshold, open_figures
 from reid_ray.evaluation.ranking import rank_block
 
 
@@ -54,7 +55,7 @@ def test_open_set_figures_are_scikit_learns(found):
     said = np.where(np.array(scores) < 0.5, "nobody", predicted)
     expected = balanced_accuracy_score(np.array(identities)[known], said[known])
     assert figures["baks"] == pytest.approx(expected)
-    # Of new animals "nobody" is right, whichever they are; the mean is over animals.
+    # Of unknown individuals "nobody" is right, whichever they are; the mean is over animals.
     per_animal = [
         np.mean(said[np.array(identities) == name] == "nobody")
         for name in {n for n in identities if n.isupper()}
@@ -101,7 +102,7 @@ def test_many_animals_are_drawn_less_often_and_give_the_same_figures():
 
 
 def test_a_faultless_method_is_not_called_certain():
-    # Three known and three new animals, all answered rightly: Wilson's for 3 of 3 begins at 0.438.
+    # Three known and three unknown individuals, all answered rightly: Wilson's for 3 of 3 begins at 0.438.
     table = answers([0.9] * 3 + [0.1] * 3, [*"abcXYZ"], [*"abcaaa"])
     figures = summarise(table)
     for name in ("auroc", "baks", "baus", "geometric", "balanced_top1", "mAP"):
@@ -143,7 +144,7 @@ def test_average_precision_is_scikit_learns(seed):
     assert found == pytest.approx(average_precision_score(labels == 0, scores[0]), abs=1e-6)
 
 
-lookups = st.lists(
+leave_one_out_queries = st.lists(
     st.tuples(
         st.integers(0, 3),
         st.sampled_from([0.1, 0.2, 0.4, 0.4, 0.8]),
@@ -159,10 +160,10 @@ def mean_over_animals(good: np.ndarray, identities: np.ndarray) -> float:
     return float(np.mean([good[identities == name].mean() for name in np.unique(identities)]))
 
 
-@given(lookups)
+@given(leave_one_out_queries)
 def test_no_threshold_is_better_than_the_chosen_one(found):
     identities, present, right, withheld = (np.array(column) for column in zip(*found, strict=True))
-    looked = Lookups(present.astype(np.float32), right, withheld.astype(np.float32), identities)
+    looked = LeaveOneOutQueries(present.astype(np.float32), right, withheld.astype(np.float32), identities)
 
     def worth(threshold: float) -> float:
         baks = mean_over_animals(right & (looked.present >= threshold), identities)
@@ -173,7 +174,7 @@ def test_no_threshold_is_better_than_the_chosen_one(found):
 
 
 def test_a_threshold_parts_what_can_be_parted():
-    looked = Lookups(
+    looked = LeaveOneOutQueries(
         np.array([0.9, 0.8, np.nan], np.float32),
         np.array([True, True, False]),
         np.array([0.3, 0.4, 0.2], np.float32),

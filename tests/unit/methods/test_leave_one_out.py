@@ -80,14 +80,14 @@ def test_cosine_queries_agree_with_searching_one_by_one(tmp_path: Path) -> None:
     vectors = rng.standard_normal((30, 4))
     found = leave_one_out(embedded(gallery, tmp_path, vectors), bench(tmp_path), most=99, seed=0)
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    lookups = found.lookups()
+    leave_one_out_queries = found.leave_one_out_queries()
     for i in range(30):
         scores = {j: float(units[i] @ units[j]) for j in range(30) if j != i}
         best = max(scores, key=lambda j: scores[j])
-        assert lookups.right[i] == (gallery.labels[best] == gallery.labels[i])
-        assert lookups.present[i] == pytest.approx(scores[best], abs=1e-6)
-        strangers = [s for j, s in scores.items() if gallery.labels[j] != gallery.labels[i]]
-        assert lookups.withheld[i] == pytest.approx(max(strangers), abs=1e-6)
+        assert leave_one_out_queries.right[i] == (gallery.labels[best] == gallery.labels[i])
+        assert leave_one_out_queries.present[i] == pytest.approx(scores[best], abs=1e-6)
+        unknown = [s for j, s in scores.items() if gallery.labels[j] != gallery.labels[i]]
+        assert leave_one_out_queries.withheld[i] == pytest.approx(max(unknown), abs=1e-6)
 
 
 def test_neither_the_encounter_nor_the_withheld_animal_answers(tmp_path: Path) -> None:
@@ -100,11 +100,13 @@ def test_neither_the_encounter_nor_the_withheld_animal_answers(tmp_path: Path) -
     ready = embedded(gallery, tmp_path, np.stack([np.cos(angles), np.sin(angles)], axis=1))
     found = leave_one_out(ready, bench(tmp_path), most=9, seed=0)
     assert found.asked.tolist() == [0, 1, 2]
-    lookups = found.lookups()
-    assert lookups.present[0] == pytest.approx(np.cos(np.radians(30)))  # b, though a's twin is nearer
-    assert lookups.right.tolist() == [False, False, False]
+    leave_one_out_queries = found.leave_one_out_queries()
+    assert leave_one_out_queries.present[0] == pytest.approx(
+        np.cos(np.radians(30))
+    )  # b, though a's twin is nearer
+    assert leave_one_out_queries.right.tolist() == [False, False, False]
     assert found.known.scores[0][0, 0] == pytest.approx(0.5)  # of a only the photo of another encounter
-    assert lookups.withheld[0] == pytest.approx(np.cos(np.radians(30)))
+    assert leave_one_out_queries.withheld[0] == pytest.approx(np.cos(np.radians(30)))
 
 
 @pytest.mark.parametrize("score", ["count", "lnbnn"])

@@ -97,16 +97,17 @@ def test_unknown_is_the_answer_where_it_is_likelier() -> None:
 
 
 def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
-    """Another optimiser without gradients, on the likelihood written out look-up by look-up."""
+    """Another optimiser without gradients, on the likelihood written out leave-one-out query by
+    leave-one-out query."""
     scores, own = scores_of(0, 60, 4, 2.0)
     model = fit(scores, own, unknown_share=0.3, most=4)
 
-    strangers = scores[0].astype(float).copy()
-    strangers[np.arange(60), own] = np.nan
+    unknown = scores[0].astype(float).copy()
+    unknown[np.arange(60), own] = np.nan
 
     def cost(parameters: NDArray[np.float64]) -> float:
         total = 0.0
-        for share, table in ((0.7, scores[0].astype(float)), (0.3, strangers)):
+        for share, table in ((0.7, scores[0].astype(float)), (0.3, unknown)):
             for q, right in enumerate(own):
                 span = np.nanmax(table[q]) - np.nanmin(table[q])
                 row = np.nan_to_num(table[q], nan=-1000.0)
@@ -117,7 +118,7 @@ def test_the_fit_is_the_maximum_of_the_likelihood() -> None:
                     found = np.array([value, lead, np.clip(apart, -30, 30)])
                     scaled = (found - model.centre_f) / model.scale_f
                     utility.append(np.clip(scaled @ parameters[:3] + parameters[3], -50, 50))
-                chosen = utility[right] if table is not strangers else 0.0
+                chosen = utility[right] if table is not unknown else 0.0
                 total += share * (np.log(1 + np.exp(utility).sum()) - chosen)
         return total / 60 + 1e-3 * float(parameters[:3] @ parameters[:3])
 
@@ -138,8 +139,8 @@ def test_probabilities_on_new_photos_mean_what_they_say() -> None:
     learning, own = scores_of(1, 2000, 10, 2.5)
     model = fit(learning, own, unknown_share=0.25, most=5)
     known, truth = scores_of(2, 3000, 10, 2.5)
-    strangers, _ = scores_of(3, 1000, 10, 0.0, known=False)
-    found = [model.candidates(s, most=5) for s in (known, strangers)]
+    unknown, _ = scores_of(3, 1000, 10, 0.0, known=False)
+    found = [model.candidates(s, most=5) for s in (known, unknown)]
     said = np.concatenate([f.probability_qc[:, 0] for f in found])
     right = np.concatenate([found[0].identity_qc[:, 0] == truth, np.zeros(1000, bool)])
     for low in (0.2, 0.4, 0.6, 0.8):
@@ -152,12 +153,12 @@ def test_a_second_method_that_sees_more_raises_the_number_of_right_answers() -> 
     strong = scores_of(4, 1500, 10, 0.0)[0] * 0 + scores_like(own, 5, 2.5)
     both = np.concatenate([weak, strong])
     train, test = slice(0, 700), slice(700, None)
-    rights = []
+    positives = []
     for scores in (weak, strong, both):
         model = fit(scores[:, train], own[train], unknown_share=0.2, most=5)
         found = model.candidates(scores[:, test], most=5)
-        rights.append((found.identity_qc[:, 0] == own[test]).mean())
-    assert rights[2] > max(rights[:2])
+        positives.append((found.identity_qc[:, 0] == own[test]).mean())
+    assert positives[2] > max(positives[:2])
 
 
 def scores_like(own: NDArray[np.int64], seed: int, strength: float) -> NDArray[np.float32]:

@@ -207,7 +207,7 @@ def test_pairs_are_scored_without_the_photo_itself_and_without_any_query(sides: 
     assert pairs.same.sum() == 20 * 3
     full, likeness = matches(sides, np.arange(20)), cosines(near, np.arange(20))
     for own in range(20):
-        here = pairs.lookup == own
+        here = pairs.query == own
         others = np.arange(20) != own
         for part, expected in enumerate([full[own, others], likeness[own, others]]):
             np.testing.assert_allclose(np.sort(pairs.scores[here, part]), np.sort(expected), atol=1e-6)
@@ -221,7 +221,7 @@ def test_pairs_behind_a_shortlist_and_with_hidden_references(sides: Sides) -> No
     scorer = FusionScorer((local, near), None, near, 6)
     pairs = Pairs(**PairsRequest(np.flatnonzero(hidden), hidden, 0).run(scorer, gallery))
     for own in np.flatnonzero(hidden):
-        here = pairs.lookup == own
+        here = pairs.query == own
         chosen = best_first(likeness[own])[:6]
         np.testing.assert_allclose(np.sort(pairs.scores[here, 1]), np.sort(likeness[own, chosen]), atol=1e-6)
         assert pairs.same[here].sum() == (gallery.labels_g[chosen] == gallery.labels[own]).sum()

@@ -27,9 +27,9 @@ from reid_ray.runs.methods import Result, method_key
 from reid_ray.runs.study import MethodRecord, StudyFolder, StudyRecord
 
 DATASETS = (
-    ("ZebraHerd", "zebra", "seen", 10),
-    ("LeopardHerd", "leopard", "seen", 8),
-    ("SealHerd", "ringed_seal", "unseen", 9),
+    ("ZebraSynthetic", "zebra", "seen", 10),
+    ("LeopardSynthetic", "leopard", "seen", 8),
+    ("SealSynthetic", "ringed_seal", "unseen", 9),
 )
 HOSTILE = ("<script>alert(1)</script>", r"$\frac{a$", "=cmd", "a\u202eb", "x\x00y", "]]>&amp;", "n" * 200)
 BACKBONES = ("swin_tiny_patch4_window7_224", "efficientnet_b0")
@@ -57,9 +57,14 @@ def make_rows(photos: int = 14) -> pd.DataFrame:
                         "validation": photo == 3 and domain == "seen",
                     }
                 )
-    lone = rows[0] | {"key": "ZebraHerd/lone", "image_id": "lone", "identity": "zebra-99"}
-    stranger = rows[0] | {"key": "ZebraHerd/x", "image_id": "x", "identity": "unknown", "split": "none"}
-    return pd.DataFrame([*rows, lone, stranger])
+    lone = rows[0] | {"key": "ZebraSynthetic/lone", "image_id": "lone", "identity": "zebra-99"}
+    unknown_one = rows[0] | {
+        "key": "ZebraSynthetic/x",
+        "image_id": "x",
+        "identity": "unknown",
+        "split": "none",
+    }
+    return pd.DataFrame([*rows, lone, unknown_one])
 
 
 def make_predictions(rows: pd.DataFrame, skill: float, seed: int) -> pd.DataFrame:
@@ -96,7 +101,7 @@ def trial_result(backbone: str, family: str, lr: float, **loss) -> Result:
         name,
         "trial",
         family,
-        "ZebraHerd+LeopardHerd",
+        "ZebraSynthetic+LeopardSynthetic",
         params=params,
         seconds=38.4 + 7 * len(text),
         note="weights: random",
@@ -118,7 +123,7 @@ def trials() -> list[tuple[Result, float]]:
 
 
 def baseline(name: str, family: str, seconds: float, note: str = "", **params) -> Result:
-    scope = "ZebraHerd+LeopardHerd+SealHerd"
+    scope = "ZebraSynthetic+LeopardSynthetic+SealSynthetic"
     return Result(
         method_key(name), name, "baseline", family, scope, params=params, seconds=seconds, note=note
     )
@@ -129,7 +134,7 @@ def with_metrics(result: Result, metrics: dict[str, float], **changes) -> Result
 
 
 def make_methods(rows: pd.DataFrame) -> tuple[list[MethodRecord], str]:
-    """Methods in planned order, and the winner's key."""
+    """Methods in planned order, and the selected trial's key."""
     chance = baseline("Guessing", "chance", 0.0)
     methods = [MethodRecord(with_metrics(chance, chance_metrics(rows)), None, [])]
     for result, skill in [
@@ -153,15 +158,15 @@ def make_methods(rows: pd.DataFrame) -> tuple[list[MethodRecord], str]:
             metrics = summarise(table) | {"val/top1": history[-1]["val/top1"]}
             methods.append(MethodRecord(with_metrics(result, metrics), table, history))
             best = max(best, (result.key, metrics["val/top1"]), key=lambda pair: pair[1])
-    winner = next(m.result for m in methods if m.result.key == best[0])
+    selected_trial = next(m.result for m in methods if m.result.key == best[0])
     table = make_predictions(rows, 2.0, 99)
     again = Result(
         method_key("again"),
-        winner.method,
+        selected_trial.method,
         "confirmation",
-        winner.family,
-        winner.scope,
-        params={**winner.params, "workers": 2},
+        selected_trial.family,
+        selected_trial.scope,
+        params={**selected_trial.params, "workers": 2},
         metrics=summarise(table) | {"val/top1": 0.5},
         seconds=88.0,
         note="trained by 2 workers under DDP",
@@ -171,10 +176,10 @@ def make_methods(rows: pd.DataFrame) -> tuple[list[MethodRecord], str]:
 
 def make_record(folder: Path) -> StudyRecord:
     rows = make_rows()
-    methods, winner = make_methods(rows)
+    methods, selected_trial = make_methods(rows)
     quarantine = pd.DataFrame(
         {
-            "dataset": ["ZebraHerd", "SealHerd"],
+            "dataset": ["ZebraSynthetic", "SealSynthetic"],
             "image_id": ["broken", "huge"],
             "path": ["03/broken.jpg", "07/huge.png"],
             "reason": ["truncated file", "240000000 pixels, more than images.max_pixels"],
@@ -196,13 +201,13 @@ def make_record(folder: Path) -> StudyRecord:
             "git": "572a6ee",
             "versions": {"python": "3.11.9", "torch": "2.15.0", "ray": "2.60.0"},
             "seeds": {"split": 666, "training": 0},
-            "digests": {"ZebraHerd": "9f2c41d0aa17"},
+            "digests": {"ZebraSynthetic": "9f2c41d0aa17"},
         },
         "methods": [m.result.key for m in methods] + ["0123456789abcdef"],
-        "winner": winner,
+        "selected_trial": selected_trial,
         "started_at": 1_790_000_000.0,
         "seconds": 512.0,
-        "warnings": ["Pre-trained weights could not be had, so backbones began at random."],
+        "warnings": ["Pretrained weights could not be had, so backbones began at random."],
     }
     return StudyRecord(study, rows, quarantine, methods, folder / "gallery")
 
@@ -245,7 +250,7 @@ def hostile_study(record) -> StudyRecord:
             ends = table["identity"].str[-2:]
             table = table.assign(
                 identity=[HOSTILE[int(end) % len(HOSTILE)] + end for end in ends],
-                dataset=table["dataset"].replace({"ZebraHerd": HOSTILE[1]}),
+                dataset=table["dataset"].replace({"ZebraSynthetic": HOSTILE[1]}),
             )
         result = replace(one.result, method=name, params=params)
         methods.append(replace(one, result=result, predictions=table))
@@ -257,7 +262,7 @@ def hostile_record(hostile_study, hostile_names) -> StudyRecord:
     """Study, groups, collections, settings and photos too."""
     bad = hostile_study
     rows = bad.rows.assign(
-        group=hostile_names[0], dataset=bad.rows["dataset"].replace("ZebraHerd", hostile_names[1])
+        group=hostile_names[0], dataset=bad.rows["dataset"].replace("ZebraSynthetic", hostile_names[1])
     )
     quarantine = pd.DataFrame(
         {"dataset": hostile_names, "image_id": hostile_names, "path": hostile_names, "reason": hostile_names}
@@ -313,7 +318,7 @@ def leave(record, images):
     def leave(root: Path, *, trials: int, uri: str = "", selected: Path | None = None) -> Left:
         some = [m for m in record.methods if m.result.kind == "trial"][:trials]
         methods = [m for m in record.methods if m.result.kind != "trial"] + some
-        study = record.study | {"winner": some[0].result.key, "selected": some[0].result.key}
+        study = record.study | {"selected_trial": some[0].result.key, "selected": some[0].result.key}
         folder = StudyFolder(root / "runs" / "quickstart")
         write_study(replace(record, methods=methods, study=study), images, folder)
         if selected:

@@ -30,7 +30,7 @@ def answers() -> Answers:
         Answer(3, None, 0.7, 0.7, (Candidate("=mia", 0.2, 1), Candidate("leo", 0.1, None)), group=0),
     )
     learnt = {
-        "lookups": 20,
+        "leave_one_out_queries": 20,
         "found_again": 0.5,
         "unknown_noticed": 0.75,
         "unknown_share": 0.2,

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from some_answers import HOSTILE, answers, burst, cards
 
-from reid_ray.reporting.answers import Answer, Answers, Candidate, answers_of, sections, write_answers
+from reid_ray.reporting.answers import Answer, Answers, Candidate, Copy, answers_of, sections, write_answers
 from reid_ray.reporting.review import PER_PAGE, write_review
 
 
@@ -164,3 +164,17 @@ def test_few_answers_make_a_page_too(tmp_path: Path, count: int) -> None:
     some = Answers("trip", few.rows, few.quarantine, few.answers[:count], few.learnt)
     write_answers(some, tmp_path)
     assert write_review(some, cards(some), tmp_path).exists()
+
+
+def test_copies_of_reference_photos_have_a_table_of_their_own_and_no_answer(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"path": ["A0/0.jpg", "new_0.jpg"], "identity": ["A0", "unknown"]})
+    answers = Answers("copies", rows, pd.DataFrame(), (), copies=(Copy(row=1, reference=0),))
+    written = write_answers(answers, tmp_path)
+    assert tmp_path / "same_files.csv" in written
+    assert (tmp_path / "same_files.csv").read_text().splitlines() == [
+        "path,same_file_as,identity",
+        "new_0.jpg,A0/0.jpg,A0",
+    ]
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 1
+    write_answers(Answers("none", rows, pd.DataFrame(), ()), tmp_path)
+    assert not (tmp_path / "same_files.csv").exists()  # of an earlier run with the same name

@@ -20,7 +20,7 @@ def with_encounters(record: StudyRecord) -> StudyRecord:
         table = one.predictions
         if table is not None:
             lost = table["correct"] & (np.arange(len(table)) % 3 == 0)
-            known = table["dataset"] == "ZebraHerd"
+            known = table["dataset"] == "ZebraSynthetic"
             first = table["first_correct"].mask(lost, 4).where(known, -1)
             table = table.assign(
                 other_encounter_first_correct=first,
@@ -39,7 +39,7 @@ def test_both_figures_stand_side_by_side_for_methods_that_stand_for_themselves(r
     row = table[(table["method"] == "SIFT") & (table["domain"] == "seen")].iloc[0]
     answers = next(m.predictions for m in known.methods if m.result.method == "SIFT")
     seen = answers[answers["domain"] == "seen"]
-    zebras = seen[seen["dataset"] == "ZebraHerd"]
+    zebras = seen[seen["dataset"] == "ZebraSynthetic"]
     assert row["top1"] == pytest.approx(seen["correct"].mean())
     expected = (zebras["other_encounter_first_correct"] == 1).mean()
     assert row["other_encounter_top1"] == pytest.approx(expected)

@@ -8,7 +8,7 @@ import pytest
 
 from reid_ray.reporting import boxes, figures, over_collections, tables
 from reid_ray.reporting.html import style_sheet
-from reid_ray.reporting.pooled import candidates, chosen_trial, pooled_methods
+from reid_ray.reporting.pooled import candidates, pooled_methods, selected_trial_of
 from reid_ray.reporting.svg import NARROW_PX, VARIABLES, WIDE_PX, new_figure, style, to_svg
 from reid_ray.reporting.text import duration, percent, shorten, visible
 
@@ -16,7 +16,7 @@ from reid_ray.reporting.text import duration, percent, shorten, visible
 def draw_all(record, width_px: float = WIDE_PX) -> dict[str, str]:
     methods = pooled_methods(record)
     board = tables.leaderboard(record)
-    seen, chosen = candidates(methods, "seen"), chosen_trial(methods)
+    seen, chosen = candidates(methods, "seen"), selected_trial_of(methods)
     draw = {
         "forest": partial(figures.forest, board),
         "backbones": partial(boxes.backbone_by_loss, methods),

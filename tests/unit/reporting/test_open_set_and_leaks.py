@@ -1,4 +1,4 @@
-"""New animals and leaks in the report: there when there is something to say, harmless, in CSV."""
+"""Unknown individuals and leaks in the report: there when there is something to say, harmless, in CSV."""
 
 import re
 from dataclasses import replace
@@ -18,14 +18,14 @@ from reid_ray.reporting.tables import answers, dataset_audit, ranks_table, setti
 
 LEAK = {
     "kind": "near_duplicate",
-    "dataset": "LeopardHerd",
+    "dataset": "LeopardSynthetic",
     "keys": 7,
     "action": "report",
     "text": "seven of them",
-    "pairs": [["LeopardHerd/q", "LeopardHerd/r"]],
+    "pairs": [["LeopardSynthetic/q", "LeopardSynthetic/r"]],
 }
 BACKGROUND = {
-    "dataset": "ZebraHerd",
+    "dataset": "ZebraSynthetic",
     "photos": 140,
     "queries": 30,
     "top1": 0.5,
@@ -38,9 +38,9 @@ BACKGROUND = {
 
 @pytest.fixture(scope="module")
 def opened(record):
-    """The made-up study, with two animals of ZebraHerd in queries alone."""
+    """The made-up study, with two animals of ZebraSynthetic in queries alone."""
     rows = record.rows.copy()
-    new = rows["dataset"].eq("ZebraHerd") & rows["identity"].isin(["zebra-00", "zebra-01"])
+    new = rows["dataset"].eq("ZebraSynthetic") & rows["identity"].isin(["zebra-00", "zebra-01"])
     rows.loc[new, ["split", "validation"]] = ["query", False]
 
     def search(queries, references, query_labels, reference_labels):
@@ -50,7 +50,7 @@ def opened(record):
         return rank_block(scores, query_labels, reference_labels, k=10)
 
     table = answer_queries(rows, search)
-    table.loc[table["dataset"] == "ZebraHerd", "threshold"] = 1.0
+    table.loc[table["dataset"] == "ZebraSynthetic", "threshold"] = 1.0
     methods = []
     for one in record.methods:
         if one.result.family == "chance":
@@ -60,7 +60,7 @@ def opened(record):
         else:
             continue
         methods.append(one)
-    study = {**record.study, "winner": None, "leaks": [LEAK], "background": [BACKGROUND]}
+    study = {**record.study, "selected_trial": None, "leaks": [LEAK], "background": [BACKGROUND]}
     return replace(record, rows=rows, methods=methods, study=study)
 
 
@@ -89,12 +89,12 @@ def test_figures_elsewhere_are_of_known_animals_only(opened):
 def test_the_page_names_the_collection_that_leaks_with_an_example(opened, tmp_path):
     text = page_of(opened, tmp_path)
     titles = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
-    assert {"New animals", "Leaks"} <= set(titles)
+    assert {"Unknown individuals", "Leaks"} <= set(titles)
     assert "<bdi>q</bdi> = <bdi>r</bdi>" in text
     assert "nearly the same picture as a reference" in text
     assert "above guessing" in text
     leaks = pd.read_csv(tmp_path / "leaks.csv").iloc[0]
-    assert (leaks["dataset"], leaks["photos"], leaks["done"]) == ("LeopardHerd", 7, "still asked")
+    assert (leaks["dataset"], leaks["photos"], leaks["done"]) == ("LeopardSynthetic", 7, "still asked")
     assert pd.read_csv(tmp_path / "background.csv")["top1"].tolist() == [0.5]
     assert len(pd.read_csv(tmp_path / "open_set.csv")) == 2
 
@@ -103,7 +103,7 @@ def test_a_study_without_leaks_says_that_they_were_looked_for(record, tmp_path):
     study = {**record.study, "leaks": [], "background": []}
     text = page_of(replace(record, study=study), tmp_path / "sought")
     assert "No query photo is a reference photo, or nearly one" in text
-    assert "New animals" not in text
+    assert "Unknown individuals" not in text
     assert not (tmp_path / "sought" / "open_set.csv").exists()
     assert ">Leaks<" not in page_of(record, tmp_path / "before")  # made by an earlier version
 
@@ -133,7 +133,7 @@ def test_photos_for_training_alone_are_counted_by_themselves(record, tmp_path):
     rows.loc[rows["identity"] == "zebra-00", "split"] = "train"
     apart = replace(record, rows=rows)
     audit = dataset_audit(apart).set_index("dataset")
-    assert audit.loc["ZebraHerd", "train"] == 14
+    assert audit.loc["ZebraSynthetic", "train"] == 14
     assert "Training only" in page_of(apart, tmp_path / "a")
     assert "Training only" not in page_of(record, tmp_path / "b")
 
@@ -141,8 +141,8 @@ def test_photos_for_training_alone_are_counted_by_themselves(record, tmp_path):
 def test_query_photos_of_new_animals_are_counted_by_themselves(record, tmp_path):
     rows = record.rows.copy()
     new = (rows["identity"] == "zebra-00") & (rows["split"] == "query")
-    rows.loc[new, "identity"] = "stranger"
+    rows.loc[new, "identity"] = "unknown individual"
     apart = replace(record, rows=rows)
-    assert dataset_audit(apart).set_index("dataset")["new"].to_dict()["ZebraHerd"] == new.sum() > 0
+    assert dataset_audit(apart).set_index("dataset")["new"].to_dict()["ZebraSynthetic"] == new.sum() > 0
     assert dataset_audit(record)["new"].sum() == 0
     assert "without a reference" in page_of(apart, tmp_path / "a")

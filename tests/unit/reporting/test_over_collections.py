@@ -14,16 +14,18 @@ from reid_ray.reporting.pooled import Method
 Drawn = dict[str, list[Row]]
 
 
-def method(name: str, family: str, rights: dict[str, int], *, trial: bool = True, **params: object) -> Method:
+def method(
+    name: str, family: str, positives: dict[str, int], *, trial: bool = True, **params: object
+) -> Method:
     records = []
-    for dataset, right in rights.items():
+    for dataset, right in positives.items():
         record = trained(dataset, right, name=name)
         kind = "trial" if trial else "baseline"
         result = replace(record.result, family=family, kind=kind, params={"backbone": "net", **params})
         records.append(replace(record, result=result))
     made = Method(name, family, tuple(records))  # type: ignore[arg-type]
     # Figures of a method are tested elsewhere.
-    vars(made)["figures"] = {f"test/{dataset}/top1": right / 10 for dataset, right in rights.items()}
+    vars(made)["figures"] = {f"test/{dataset}/top1": right / 10 for dataset, right in positives.items()}
     return made
 
 
@@ -35,7 +37,7 @@ def methods() -> list[Method]:
         method("a2", "ArcFace", {"BelugaID": 5, "mine": 8}, margin=0.5, scale=32.0, lr=0.01),
         method("t1", "Triplet", {"BelugaID": 1, "mine": 2}, margin=0.1, mining="semi", lr=0.01),
         method("t2", "Triplet", {"BelugaID": 7, "mine": 9}, margin=0.2, mining="all", lr=0.01),
-        method("Mega", "pre-trained", {"BelugaID": 6, "mine": 3}, trial=False),
+        method("Mega", "pretrained", {"BelugaID": 6, "mine": 3}, trial=False),
         method("SIFT", "local features", {"BelugaID": 8, "mine": 2}, trial=False),
     ]
 

@@ -111,7 +111,7 @@ def test_the_verdict_says_what_the_tables_say(record, page):
     assert "the query photos had no part in the choice" in text
     assert "1 planned method has not run yet" in text
     assert "diverged: loss became NaN in epoch 4" in text
-    assert "Pre-trained weights could not be had" in text
+    assert "Pretrained weights could not be had" in text
     assert "trained by 2 workers under DDP" in text
     assert "2 photos could not be used" in text
 
@@ -119,7 +119,7 @@ def test_the_verdict_says_what_the_tables_say(record, page):
 def test_the_headline_is_the_share_of_right_answers(record, page):
     """Counted anew from the answers of the best method, and read from the page."""
     text = re.sub(r"[\s\u00a0]+", " ", "".join(Outline(page).text))
-    chosen = record.study["winner"]
+    chosen = record.study["selected_trial"]
     shares = {}
     for one in record.methods:
         if one.predictions is None or one.result.kind not in ("trial", "baseline"):
@@ -142,7 +142,7 @@ def test_single_animals_are_those_of_the_method_that_the_verdict_calls_best(reco
         if m.result.kind == "trial" and m.result.status == "finished"
     }
     worst = min(trials, key=lambda key: trials[key])
-    text = write_report(replace(record, study={**record.study, "winner": worst}), tmp_path).read_text(
+    text = write_report(replace(record, study={**record.study, "selected_trial": worst}), tmp_path).read_text(
         encoding="utf-8"
     )
     assert "<strong><bdi>SIFT</bdi></strong>\nnames the right animal" in text
@@ -184,16 +184,16 @@ def test_hostile_names_stay_text(hostile_record, tmp_path):
 def test_a_study_in_which_nothing_finished_still_has_a_page(record, tmp_path):
     failed = [m for m in record.methods if m.result.status != "finished"]
     for methods in ([], failed):
-        study = {**record.study, "winner": None, "warnings": []}
+        study = {**record.study, "selected_trial": None, "warnings": []}
         path = write_report(replace(record, methods=methods, study=study), tmp_path)
         assert "nothing to compare" in path.read_text(encoding="utf-8")
 
 
 def test_a_study_of_baselines_on_one_dataset_has_no_empty_sections(record, tmp_path):
     sift = next(m for m in record.methods if m.result.method == "SIFT")
-    only = sift.predictions[sift.predictions["dataset"] == "ZebraHerd"]
-    study = {**record.study, "winner": None, "methods": [sift.result.key]}
-    rows = record.rows[record.rows["dataset"] == "ZebraHerd"]
+    only = sift.predictions[sift.predictions["dataset"] == "ZebraSynthetic"]
+    study = {**record.study, "selected_trial": None, "methods": [sift.result.key]}
+    rows = record.rows[record.rows["dataset"] == "ZebraSynthetic"]
     small = replace(
         record,
         methods=[replace(sift, predictions=only)],
@@ -237,10 +237,10 @@ def test_a_damaged_gallery_is_named(record, tmp_path):
 
 def test_one_published_collection_has_its_published_figures_and_no_empty_figure(record, tmp_path):
     sift = next(m for m in record.methods if m.result.method == "SIFT")
-    rename = {"ZebraHerd": "LionData"}
-    only = sift.predictions[sift.predictions["dataset"] == "ZebraHerd"].replace({"dataset": rename})
-    rows = record.rows[record.rows["dataset"] == "ZebraHerd"].replace({"dataset": rename})
-    study = {**record.study, "winner": None, "methods": [sift.result.key]}
+    rename = {"ZebraSynthetic": "LionData"}
+    only = sift.predictions[sift.predictions["dataset"] == "ZebraSynthetic"].replace({"dataset": rename})
+    rows = record.rows[record.rows["dataset"] == "ZebraSynthetic"].replace({"dataset": rename})
+    study = {**record.study, "selected_trial": None, "methods": [sift.result.key]}
     result = replace(sift.result, scope="LionData")
     small = replace(record, methods=[replace(sift, result=result, predictions=only)], rows=rows, study=study)
     text = write_report(small, tmp_path).read_text(encoding="utf-8")

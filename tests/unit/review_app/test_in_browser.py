@@ -66,7 +66,7 @@ def test_photos_are_dropped_looked_at_decided_and_taken_along(browser, served, t
     assert violations(page) == []
     page.set_input_files("input[type=file]", [str(path) for path in photos])
     page.click("button")
-    page.wait_for_selector("text=Save decisions", timeout=30_000)  # the waiting page renews itself
+    page.wait_for_selector("text=Save decisions", timeout=30_000)  # the waiting page reloads by itself
     assert "notes.txt: not a photo" in page.inner_text("main")
     assert violations(page) == []
     assert page.evaluate("document.scripts.length") == 0

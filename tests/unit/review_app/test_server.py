@@ -151,9 +151,9 @@ def test_a_naming_that_fails_says_why_and_the_server_goes_on(batches: Batches) -
         page: Any = None
         for _ in range(300):
             page = web.get(sent.headers["location"])
-            if "could not be looked at" in page.text:
+            if "could not be identified" in page.text:
                 break
-            assert "renews itself" in page.text
+            assert "reloads by itself" in page.text
             time.sleep(0.2)
         assert "none: no such folder or file" in page.text
         assert web.get("/").status_code == 200
@@ -307,7 +307,7 @@ def test_a_naming_that_is_killed_is_tried_again_and_then_offered_again(
     asyncio.run(batches._attempt(name))
     assert tries == [name] * 3
     assert batches.state(name) == "failed"
-    assert "Look at these photos again" in web.get(f"/batches/{name}/").text
+    assert "Try again" in web.get(f"/batches/{name}/").text
     web.post(f"/batches/{name}/again")
     assert batches.waiting() == [name]
 
@@ -335,7 +335,7 @@ def test_damaged_answers_are_told_and_can_be_made_again(batches: Batches) -> Non
     (batches.folder / NAME / "answers" / "answers.json").write_text("{}")
     page = web.get(f"/batches/{NAME}/")
     assert page.status_code == 200
-    assert "Look at these photos again" in page.text
+    assert "Try again" in page.text
     web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": "is:leo"})
     web.post(f"/batches/{NAME}/again")
     assert batches.waiting() == [NAME]

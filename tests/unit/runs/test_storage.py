@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_ray.config.datasets import HerdDataset, Images
+from reid_ray.config.datasets import Images, SyntheticDataset
 from reid_ray.config.named import results_folder
-from reid_ray.datasets.herd import herd_root
 from reid_ray.datasets.roots import open_root
 from reid_ray.datasets.store import PreparedStore, Row
+from reid_ray.datasets.synthetic import synthetic_root
 from reid_ray.embedding.vectors import VectorStore
 from reid_ray.errors import ConfigError, StorageError
 from reid_ray.runs import files
@@ -86,10 +86,12 @@ def test_a_study_is_found_by_its_name_or_its_place(place: Path) -> None:
 def test_prepared_photos_and_vectors_are_seen_from_another_machine(
     bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    herd = HerdDataset(source="herd", name="z", species="zebra", identities=2, photos=2, size_px=64)
+    synthetic = SyntheticDataset(
+        source="synthetic", name="z", species="zebra", identities=2, photos=2, size_px=64
+    )
     here = results_folder(f"{bucket}/runs")
-    root = herd_root(here / "herd", herd)
-    assert root.startswith("s3://results/runs/herd/zebra-")
+    root = synthetic_root(here / "synthetic", synthetic)
+    assert root.startswith("s3://results/runs/synthetic/zebra-")
     photos = [path for path in open_root(root).inventory().files if path.endswith(".jpg")]
     rows = [Row(root, path, None) for path in photos]
     store = PreparedStore(here / "prepared", Images(short_px=48))
@@ -101,8 +103,8 @@ def test_prepared_photos_and_vectors_are_seen_from_another_machine(
 
     there = on_another_machine(here, monkeypatch, tmp_path / "other")
     assert there != here
-    assert herd_root(there / "herd", herd) == root
-    assert not (there / "herd").exists()  # it was not rendered a second time
+    assert synthetic_root(there / "synthetic", synthetic) == root
+    assert not (there / "synthetic").exists()  # it was not rendered a second time
     other = PreparedStore(there / "prepared", Images(short_px=48))
     again = other.prepare(rows, other.index())
     assert [one.reused for one in again] == [True] * 4

@@ -36,7 +36,7 @@ def test_sound_photos_have_facts_and_no_problems(root: Path) -> None:
     found = look(root)
     assert found.problems == []
     assert "d: 12 photos of 3 animals" in found.facts
-    assert "d: 9 reference and 3 query photos (3 references set aside for validation)" in found.facts
+    assert "d: 9 reference and 3 query photos (3 references kept for validation)" in found.facts
     assert "opened all photos" in found.facts
     assert "shorter sides from 160 to 160 px, half 160 px or more" in found.facts
 
@@ -68,7 +68,7 @@ def test_photos_that_cannot_be_opened_are_named_with_the_reason(root: Path) -> N
     (root / "animal 1" / "1.png").write_bytes(b"not a photo")
     (root / "animal 1" / "gone.png").symlink_to(root / "nowhere.png")
     text = "\n".join(look(root).problems)
-    assert "1 photo put aside: missing file (animal 1/gone.png)" in text
+    assert "1 photo quarantined: missing file (animal 1/gone.png)" in text
     assert "1 of all photos: damaged image" in text
     assert "1 of all photos: not an image of a known format" in text
 

@@ -19,7 +19,7 @@ seeds = st.integers(0, 1000)
 shares = st.sampled_from([0.1, 0.2, 0.5, 0.9])
 
 
-def new_animals(rows: pd.DataFrame) -> set[str]:
+def unknown_individuals(rows: pd.DataFrame) -> set[str]:
     """Animals that are asked for without a reference."""
     asked, known = (set(rows.loc[rows["split"] == s, "identity"]) for s in ("query", "reference"))
     return asked - known
@@ -31,7 +31,7 @@ def test_the_animals_with_the_smallest_draws_are_new_and_have_all_their_photos_i
     first, second = sorted("abcd", key=draws.get)[:2]
     split = Split(kind="open_set", seed=7, unknown_identities=2)
     found = assign(rows, split).rows
-    assert new_animals(found) == {first, second}
+    assert unknown_individuals(found) == {first, second}
     for identity, part in found.groupby("identity"):
         expected = {"query": 5} if identity in (first, second) else {"reference": 4, "query": 1}
         assert part["split"].value_counts().to_dict() == expected
@@ -40,7 +40,7 @@ def test_the_animals_with_the_smallest_draws_are_new_and_have_all_their_photos_i
 def test_the_known_animals_are_split_as_if_the_new_ones_were_not_there():
     rows = rows_of("aaaaabbbbbcccccddddd")
     found = assign(rows, Split(kind="open_set", unknown_share=0.25)).rows
-    known = ~rows["identity"].isin(new_animals(found))
+    known = ~rows["identity"].isin(unknown_individuals(found))
     alone = closed_set(rows[known], seed=666, reference_share=0.8)
     assert list(found.loc[known, "split"]) == list(alone)
 
@@ -51,7 +51,7 @@ def test_the_share_of_photos_of_new_animals_is_as_near_as_whole_animals_allow(na
     rows = assign(
         rows_of(names), Split(kind="open_set", seed=seed, unknown_share=share, reference_share=0.5)
     ).rows
-    new = new_animals(rows)
+    new = unknown_individuals(rows)
     assert 0 < len(new) < len(set(names))
     part = rows["identity"].isin(new)
     assert set(rows.loc[part, "split"]) == {"query"}
@@ -70,7 +70,7 @@ def test_as_many_animals_are_new_as_asked_for(names, seed, count):
         with pytest.raises(DatasetError, match=f"there are {total} in all"):
             assign(rows_of(names), split)
     else:
-        assert len(new_animals(assign(rows_of(names), split).rows)) == count
+        assert len(unknown_individuals(assign(rows_of(names), split).rows)) == count
 
 
 @settings(max_examples=40)
@@ -84,7 +84,7 @@ def test_no_animal_of_a_disjoint_set_is_both_learnt_from_and_asked_for(names, se
     assert not learnt & tested
     assert learnt | tested == set(names)
     assert not rows.loc[~learnable(rows), "validation"].any()
-    assert not new_animals(rows)
+    assert not unknown_individuals(rows)
 
 
 @settings(max_examples=40)
@@ -102,7 +102,9 @@ def test_the_order_of_the_rows_does_not_matter(names, seed, random):
 def test_other_seeds_draw_other_animals():
     rows = rows_of("aaabbbcccdddeeefff")
     drawn = {
-        frozenset(new_animals(assign(rows, Split(kind="open_set", seed=seed, unknown_identities=2)).rows))
+        frozenset(
+            unknown_individuals(assign(rows, Split(kind="open_set", seed=seed, unknown_identities=2)).rows)
+        )
         for seed in range(30)
     }
     assert len(drawn) > 5
@@ -111,14 +113,14 @@ def test_other_seeds_draw_other_animals():
 def test_each_dataset_draws_its_own_animals():
     rows = pd.concat([rows_of("aaabbb"), rows_of("aaabbb", dataset="e")], ignore_index=True)
     found = assign(rows, Split(kind="open_set", unknown_identities=1)).rows
-    assert [len(new_animals(part)) for _, part in found.groupby("dataset")] == [1, 1]
+    assert [len(unknown_individuals(part)) for _, part in found.groupby("dataset")] == [1, 1]
 
 
 def test_photos_of_unknown_animals_are_asked_for_only_on_request():
     rows = rows_of([*"aaabbb", "unknown"])
     split = {"kind": "open_set", "unknown_identities": 1}
     assert assign(rows, Split(**split)).rows["split"].iloc[-1] == "none"
-    asked = assign(rows, Split(**split, unknown_as_new=True)).rows
+    asked = assign(rows, Split(**split, ask_unknown=True)).rows
     assert asked["split"].iloc[-1] == "query"
 
 
@@ -126,10 +128,10 @@ def test_a_given_split_keeps_queries_of_new_animals_only_on_request():
     rows = rows_of(["a", "a", "b", "unknown"]).assign(split_given=["train", "test", "test", "test"])
     closed = assign(rows, Split(kind="given"))
     assert list(closed.rows["split"]) == ["reference", "query", "none", "none"]
-    opened = assign(rows, Split(kind="given", new_animals=True))
+    opened = assign(rows, Split(kind="given", unknown_individuals=True))
     assert list(opened.rows["split"]) == ["reference", "query", "query", "none"]
     assert opened.findings == []
-    split = Split(kind="given", new_animals=True, unknown_as_new=True)
+    split = Split(kind="given", unknown_individuals=True, ask_unknown=True)
     assert list(assign(rows, split).rows["split"]) == ["reference", "query", "query", "query"]
 
 
@@ -147,8 +149,8 @@ def test_one_animal_cannot_be_divided(kind):
         ({"kind": "time_cutoff"}, "needs cutoff"),
         ({"kind": "time_cutoff", "cutoff": 2020, "until": "2019-05-01"}, "until is 2019-05-01"),
         ({"kind": "time_cutoff", "cutoff": "2020-02-30"}, "day is out of range"),
-        ({"new_animals": True}, "kind closed_set has none"),
-        ({"kind": "given", "unknown_as_new": True}, "unknown_as_new needs a split"),
+        ({"unknown_individuals": True}, "kind closed_set has none"),
+        ({"kind": "given", "ask_unknown": True}, "ask_unknown needs a split"),
         ({"on_leak": "ignore"}, "on_leak"),
         ({"on_leak": {"same_dog": "drop"}}, "unknown key"),
     ],

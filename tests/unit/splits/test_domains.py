@@ -16,7 +16,7 @@ WITHHELD: dict[Variant, set[str]] = {
 }
 
 
-def herd() -> pd.DataFrame:
+def synthetic() -> pd.DataFrame:
     """Four datasets of one animal `a`: two photos to learn from, one that validates, one query; whales
     are unseen."""
     parts = [rows_of("aaaa", dataset=name, group=group) for name, group in DATASETS.items()]
@@ -31,7 +31,7 @@ def herd() -> pd.DataFrame:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_variant_learns_from_what_is_left(variant: Variant) -> None:
-    rows = variant_rows(herd(), ["cows"], variant)
+    rows = variant_rows(synthetic(), ["cows"], variant)
     left = {"cows", "bulls", "zebra"} - WITHHELD[variant]
     expected = {f"{name}/{photo:03}" for name in left for photo in (0, 1)}
     assert set(rows.loc[trained_on(rows), "key"]) == expected
@@ -40,23 +40,23 @@ def test_each_variant_learns_from_what_is_left(variant: Variant) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_identity_of_the_withheld_datasets_is_in_train(variant: Variant) -> None:
-    rows = variant_rows(herd(), ["cows"], variant)
+    rows = variant_rows(synthetic(), ["cows"], variant)
     trained = rows[trained_on(rows)]
     animals = set(trained["dataset"] + "/" + trained["identity"])
     assert not animals & {f"{name}/a" for name in WITHHELD[variant] | {"whale"}}
 
 
 def test_every_variant_asks_the_same_queries_among_the_same_references() -> None:
-    seen = [variant_rows(herd(), ["cows", "whale"], variant) for variant in VARIANTS]
+    seen = [variant_rows(synthetic(), ["cows", "whale"], variant) for variant in VARIANTS]
     for rows in seen:
         assert list(rows.loc[rows["split"] == "query", "key"]) == ["cows/003", "whale/003"]
-        assert list(rows["key"]) == list(herd()["key"])
+        assert list(rows["key"]) == list(synthetic()["key"])
         references = rows[(rows["split"] == "reference") & (rows["dataset"] == "cows")]
         assert list(references["key"]) == ["cows/000", "cows/001", "cows/002"]
 
 
 def test_a_photo_that_lies_in_two_datasets_is_withheld_from_both() -> None:
-    rows = herd()
+    rows = synthetic()
     rows.loc[rows["key"] == "zebra/001", "content"] = "cows/003"
     out = withheld(rows, ["cows"], "same_domain")
     expected = ["cows/000", "cows/001", "cows/002", "cows/003", "zebra/001"]
@@ -64,12 +64,12 @@ def test_a_photo_that_lies_in_two_datasets_is_withheld_from_both() -> None:
 
 
 def test_photos_without_a_known_content_are_not_taken_for_equal() -> None:
-    rows = herd().assign(content="")
+    rows = synthetic().assign(content="")
     assert withheld(rows, ["cows"], "same_domain").sum() == 4
 
 
 def test_groups_of_single_photos_count_where_a_dataset_holds_several_species() -> None:
-    rows = herd()
+    rows = synthetic()
     rows.loc[rows["key"].isin(["zebra/000", "zebra/002"]), "group"] = "cattle"
     seen = variant_rows(rows, ["cows"], "other_domains")
     assert list(seen.loc[trained_on(seen), "key"]) == ["zebra/001"]

@@ -1,4 +1,4 @@
-"""Copies of photos are found, other photos of the same herd are not."""
+"""Copies of photos are found, other photos of the same synthetic are not."""
 
 from collections.abc import Callable
 
@@ -8,20 +8,22 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from reid_ray.config.datasets import HerdDataset, Split
-from reid_ray.datasets.herd.census import plan_shots
-from reid_ray.datasets.herd.make import render
+from reid_ray.config.datasets import Split, SyntheticDataset
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.synthetic.census import plan_shots
+from reid_ray.datasets.synthetic.make import render
 from reid_ray.splits import near_duplicates
 from reid_ray.splits.leaks import settle_leaks
 from reid_ray.splits.near_duplicates import agreement, find_near_duplicates, looks_of
 
 Photo = NDArray[np.uint8]
-DATASET = HerdDataset(source="herd", name="herd", species="leopard", identities=6, photos=6, size_px=96)
+DATASET = SyntheticDataset(
+    source="synthetic", name="synthetic", species="leopard", identities=6, photos=6, size_px=96
+)
 
 
 @pytest.fixture(scope="module")
-def herd() -> list[Photo]:
+def synthetic() -> list[Photo]:
     return [image for _, image, _ in render(DATASET, plan_shots(DATASET))]
 
 
@@ -48,23 +50,23 @@ CHANGES: list[Callable[[Photo], Photo]] = [scaled, encoded, cut, brightened]
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_copy_is_found_with_its_original(herd: list[Photo], change: object) -> None:
-    copies = [np.ascontiguousarray(change(photo)) for photo in herd[:8]]
-    images = PreparedImages.pack(herd + copies)
-    queries, others = np.arange(len(herd), len(images)), np.arange(len(herd))
+def test_a_changed_copy_is_found_with_its_original(synthetic: list[Photo], change: object) -> None:
+    copies = [np.ascontiguousarray(change(photo)) for photo in synthetic[:8]]
+    images = PreparedImages.pack(synthetic + copies)
+    queries, others = np.arange(len(synthetic), len(images)), np.arange(len(synthetic))
     found = find_near_duplicates(images, queries, others)
-    assert found == [(len(herd) + place, place) for place in range(8)]
+    assert found == [(len(synthetic) + place, place) for place in range(8)]
 
 
-def test_no_two_photos_of_a_herd_are_nearly_the_same(herd: list[Photo]) -> None:
-    images, half = PreparedImages.pack(herd), len(herd) // 2
-    assert find_near_duplicates(images, np.arange(half), np.arange(half, len(herd))) == []
+def test_no_two_photos_of_a_herd_are_nearly_the_same(synthetic: list[Photo]) -> None:
+    images, half = PreparedImages.pack(synthetic), len(synthetic) // 2
+    assert find_near_duplicates(images, np.arange(half), np.arange(half, len(synthetic))) == []
 
 
 def test_without_the_first_steps_the_last_one_says_the_same(
-    herd: list[Photo], monkeypatch: pytest.MonkeyPatch
+    synthetic: list[Photo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = PreparedImages.pack(herd[:12] + [cut(photo) for photo in herd[:4]])
+    images = PreparedImages.pack(synthetic[:12] + [cut(photo) for photo in synthetic[:4]])
     fast = find_near_duplicates(images, np.arange(12, 16), np.arange(12))
     monkeypatch.setattr(near_duplicates, "HASH_BITS", 64)
     monkeypatch.setattr(near_duplicates, "CORRELATION", -1.0)
@@ -73,8 +75,8 @@ def test_without_the_first_steps_the_last_one_says_the_same(
     assert len(fast) == 4
 
 
-def test_agreement_is_of_two_pictures_whichever_comes_first(herd: list[Photo]) -> None:
-    images = PreparedImages.pack([herd[0], cut(herd[0]), herd[1]])
+def test_agreement_is_of_two_pictures_whichever_comes_first(synthetic: list[Photo]) -> None:
+    images = PreparedImages.pack([synthetic[0], cut(synthetic[0]), synthetic[1]])
     small = looks_of(images, np.arange(3)).small
     assert agreement(small[0], small[0]) == pytest.approx((1, 1), abs=1e-5)
     assert agreement(small[0], small[1]) == pytest.approx(agreement(small[1], small[0]), abs=1e-5)
@@ -92,24 +94,24 @@ def test_seals_that_are_all_dark_before_the_ice_are_no_copies() -> None:
     assert find_near_duplicates(images, np.arange(half), np.arange(half, len(photos))) == []
 
 
-def test_a_plain_photo_is_no_copy_of_another(herd: list[Photo]) -> None:
+def test_a_plain_photo_is_no_copy_of_another(synthetic: list[Photo]) -> None:
     plain = np.full((96, 144, 3), 90, np.uint8)
-    images = PreparedImages.pack([plain, herd[0], plain + 1])
+    images = PreparedImages.pack([plain, synthetic[0], plain + 1])
     assert find_near_duplicates(images, np.array([0]), np.array([1])) == []
     assert find_near_duplicates(images, np.array([0]), np.array([], np.int64)) == []
 
 
-def test_a_deliberately_leaked_collection_is_caught_and_named(herd: list[Photo]) -> None:
+def test_a_deliberately_leaked_collection_is_caught_and_named(synthetic: list[Photo]) -> None:
     """Every fourth query of one of two collections is a changed copy of a reference."""
-    half = len(herd) // 2
+    half = len(synthetic) // 2
     rows, photos = [], []
     for dataset in ("clean", "leaky"):
-        for place, photo in enumerate(herd):
+        for place, photo in enumerate(synthetic):
             split = "reference" if place < half else "query"
             copied = dataset == "leaky" and split == "query" and place % 4 == 0
             change = CHANGES[place // 4 % 4]
             # The clean collection shows other photos: the same ones, mirrored.
-            shown = change(herd[place - half]) if copied else photo
+            shown = change(synthetic[place - half]) if copied else photo
             photos.append(np.ascontiguousarray(shown[:, ::-1] if dataset == "clean" else shown))
             rows.append((f"{dataset}/{place}", dataset, f"{place % half}", split))
     table = pd.DataFrame(rows, columns=["key", "dataset", "identity", "split"])
@@ -120,7 +122,7 @@ def test_a_deliberately_leaked_collection_is_caught_and_named(herd: list[Photo])
     )
     after, findings = settle_leaks(table, Split(), near)
     [finding] = [f for f in findings if f.kind == "near_duplicate"]
-    expected = [place for place in range(half, len(herd)) if place % 4 == 0]
+    expected = [place for place in range(half, len(synthetic)) if place % 4 == 0]
     assert finding.dataset == "leaky"
     assert finding.keys == tuple(f"leaky/{place}" for place in expected)
     assert finding.pairs[0] == (f"leaky/{expected[0]}", f"leaky/{expected[0] - half}")

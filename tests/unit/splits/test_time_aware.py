@@ -97,9 +97,9 @@ def test_the_cutoff_divides_everything_and_first_sightings_after_it_are_new_anim
     expected = ["reference", "query", "query", "none", "none", "none", "none"]
     assert splits(pairs, kind="time_cutoff", cutoff=2020, until=2021) == expected
     expected = ["reference", "query", "none", "query", "none", "none", "none"]
-    assert splits(pairs, kind="time_cutoff", cutoff=2020, new_animals=False) == expected
+    assert splits(pairs, kind="time_cutoff", cutoff=2020, unknown_individuals=False) == expected
     expected = ["reference", "query", "query", "query", "query", "none", "none"]
-    assert splits(pairs, kind="time_cutoff", cutoff=2020, unknown_as_new=True) == expected
+    assert splits(pairs, kind="time_cutoff", cutoff=2020, ask_unknown=True) == expected
 
 
 @settings(max_examples=40)

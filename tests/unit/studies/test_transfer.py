@@ -15,12 +15,13 @@ from reid_ray.studies.planning import StudyPlan, plan_study
 from reid_ray.studies.transfer import adopt, plan_transfer, refuse_empty
 from reid_ray.studies.trial import Plan
 
-HERDS = {"north": "equid", "south": "equid", "giraffe": "ruminant"}
+SYNTHETIC = {"north": "equid", "south": "equid", "giraffe": "ruminant"}
 
 
 def study_of(scope: str = "joint", **transfer: Any) -> Study:
     datasets = [
-        {"source": "herd", "name": name, "species": "zebra", "group": group} for name, group in HERDS.items()
+        {"source": "synthetic", "name": name, "species": "zebra", "group": group}
+        for name, group in SYNTHETIC.items()
     ]
     raw = {
         "name": "s",
@@ -52,7 +53,7 @@ def photos() -> pd.DataFrame:
             "validation": False,
             "content": f"{name}{photo}",
         }
-        for name, group in HERDS.items()
+        for name, group in SYNTHETIC.items()
         for photo in range(3)
     ]
     return pd.DataFrame(rows)
@@ -77,10 +78,12 @@ def test_the_winner_is_trained_once_per_variant_on_what_is_left() -> None:
 
 
 def test_every_training_has_a_key_of_its_own_that_the_photos_decide() -> None:
-    _, plans = planned(study_of(settings=["winner", "paper", "grid"]), photos())
+    _, plans = planned(study_of(settings=["selected_trial", "paper", "grid"]), photos())
     keys = [plan.key for plan in plans]
-    assert len(set(keys)) == len(plans) == 3 * 3  # the winner is one of the grid's two
-    assert keys == [p.key for p in planned(study_of(settings=["winner", "paper", "grid"]), photos())[1]]
+    assert len(set(keys)) == len(plans) == 3 * 3  # the selected trial is one of the grid's two
+    assert keys == [
+        p.key for p in planned(study_of(settings=["selected_trial", "paper", "grid"]), photos())[1]
+    ]
     moved = photos().replace({"group": {"ruminant": "equid"}})
     moved.loc[moved["dataset"] == "south", "group"] = "other"
     again = [plan.key for plan in planned(study_of(), moved)[1]]

@@ -13,12 +13,19 @@ from reid_ray.errors import ConfigError, WeightsError
 from reid_ray.studies.dry_run import forecast
 from reid_ray.studies.wanted import look_for_weights
 
-HERD = {"source": "herd", "name": "zebra", "species": "zebra", "identities": 3, "photos": 4, "size_px": 64}
+SYNTHETIC = {
+    "source": "synthetic",
+    "name": "zebra",
+    "species": "zebra",
+    "identities": 3,
+    "photos": 4,
+    "size_px": 64,
+}
 
 
 def study(storage: Path, **raw: Any) -> Study:
     grid = {"backbones": ["test_resnet", "test_efficientnet_gn"], "lrs": [0.1]}
-    base = {"name": "s", "data": {"datasets": [HERD]}, "grid": grid, "storage": str(storage)}
+    base = {"name": "s", "data": {"datasets": [SYNTHETIC]}, "grid": grid, "storage": str(storage)}
     base["training"] = {"weights": "random", "input_px": 64, "epochs": 1, "batch_size": 4}
     return Study.parse(base | raw, where="test")
 
