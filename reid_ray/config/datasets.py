@@ -44,6 +44,14 @@ class EncounterFrom(Config):
         return pattern
 
 
+class SideFrom(EncounterFrom):
+    """Read off which side of the animal a photo shows, where no column says it."""
+
+    pattern: str
+    r"""Regular expression whose one group is the side, for example `_(left|right)photo`; the usual words
+    and letters for left, right, front, back, top and bottom are understood."""
+
+
 class Detections(Config):
     """A detector's results for photos of one animal each: only the animal is looked at."""
 
@@ -84,6 +92,9 @@ class SyntheticDataset(_Dataset):
     repeated: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of photos that are there once more, as from a burst: brightened a little, encoded anew. A
     fault of many collections, put in on purpose to see that it is found."""
+    together: Annotated[int, Field(ge=1, le=100)] = 1
+    """Photos of an encounter: they share place, weather, light and day, so that a background may give an
+    animal away."""
 
 
 class _Photos(_Dataset):
@@ -93,6 +104,8 @@ class _Photos(_Dataset):
     """A folder, or a URI such as s3://bucket/photos."""
     encounter_from: EncounterFrom | None = None
     """Takes the place of the source's own `encounter`."""
+    side_from: SideFrom | None = None
+    """Takes the place of the source's own `orientation`, the side that a photo shows."""
     detections: Detections | None = None
     crop: Crop | None = None
     """Instead of `images.crop`, for this collection."""

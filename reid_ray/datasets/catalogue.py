@@ -141,6 +141,9 @@ def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
         raw.insert(0, "image_id", schema.make_ids(raw))
     if dataset.encounter_from is not None and len(raw):
         raw[ENCOUNTER] = derive_encounters(raw, dataset.encounter_from, dataset=dataset.name)
+    if dataset.side_from is not None and len(raw):
+        setting = {"dataset": dataset.name, "setting": "side_from"}
+        raw[schema.ORIENTATION] = derive_encounters(raw, dataset.side_from, **setting)
     if dataset.detections and len(raw):
         boxed = add_boxes(raw, dataset.detections, root, dataset=dataset.name)
         raw, faults = boxed.rows, faults + boxed.faults

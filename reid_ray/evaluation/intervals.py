@@ -108,7 +108,8 @@ def animals_mean(values: ArrayLike, clusters: ArrayLike, *, confidence: float = 
     mean, error = float(data.mean()), cluster_error(data, clusters)
     if animals < 2 or error == 0:
         return wilson(mean * animals, animals, confidence=confidence)
-    photos = min(float(data.size), mean * (1 - mean) / error**2)
+    error = max(error, float(data.std()) / math.sqrt(data.size))
+    photos = mean * (1 - mean) / error**2
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     equal = counts.sum() ** 2 / (counts**2).sum()  # so many animals of equally many photos are as good
     t = float(student.ppf(0.5 + confidence / 2, max(equal - 1, 1)))

@@ -289,6 +289,12 @@ def weighed(references: References, gallery: Gallery, weights: PlaceWeights | No
     return references.weighed(weights.of(references.cells, sides))
 
 
+def weights_of(learnt: Mapping[str, Any]) -> PlaceWeights | None:
+    """What a method, or the first part of a fusion that has any, has learnt of places."""
+    parts = learnt.get("parts", [learnt])
+    return next((found for part in parts if (found := Places.of(part).weights) is not None), None)
+
+
 def told(learnt: Mapping[str, Any]) -> list[str]:
     """Sentences for people on what a method, or each part of a fusion, has learnt of places."""
     if "parts" in learnt:

@@ -139,6 +139,7 @@ class _Run:
             ready, worth = self._ready(gallery, together[: gallery.references])
         found = self._named(ready, worth, together[gallery.references :])
         found.learnt = {**worth.facts, "looked_by": [self.method.name], "method": describe(self.method)}
+        found.places = places.weights_of(ready.learnt)
         self.notes += places.told(ready.learnt)
         if worth.note:
             self.notes.append(worth.note)
@@ -252,7 +253,9 @@ class _Run:
     def _key(self, gallery: Gallery, how: Asked, together: Positions) -> str:
         config = self.run.model_dump(mode="json", include={"model", "local", "method", "images"})
         about = dict(self.saved.about) if self.saved else {}
-        return method_key("learnt", config, about, vars(how), gallery.fingerprint, together.tolist())
+        return method_key(
+            "learnt", config, about, vars(how), gallery.fingerprint, together.tolist(), gallery.sides.tolist()
+        )
 
     def _named(self, ready: Ready, worth: Worth, together_q: Positions) -> Identified:
         gallery = ready.gallery

@@ -128,7 +128,9 @@ def name_animals(run: IdentifyRun) -> str:
     out = results_folder(run.out) / run.name
     write_answers(answers, out)
     display.say("writing the review page")
-    cards = review_cards(answers, found.images, matching=drawn_by(found.method), drawn=run.drawn)
+    cards = review_cards(
+        answers, found.images, matching=drawn_by(found.method), drawn=run.drawn, places=found.places
+    )
     if run.keep_cards:
         files.write_json(out / "cards.json", cards)
     page = write_review(answers, cards, out)

@@ -136,6 +136,13 @@ def test_the_interval_over_animals_is_never_narrower_than_if_photos_were_indepen
     assert high >= wilson(50, 100)[1]
 
 
+def test_the_interval_of_even_values_is_narrow():
+    """Values near one half say more of their mean than answers that are right or wrong."""
+    values = 0.5 + 0.05 * np.random.default_rng(0).standard_normal(100)
+    low, high = animals_mean(values, np.repeat(np.arange(25), 4))
+    assert high - low == pytest.approx(4 * values.std() / 10, rel=0.25)
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_all_right_or_all_wrong_counts_animals(value):
     assert animals_mean([value] * 40, np.repeat(np.arange(8), 5)) == wilson(8 * value, 8)
