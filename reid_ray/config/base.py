@@ -4,6 +4,7 @@ In: a YAML file and `a.b=c` overrides. Out: a frozen pydantic model, or a `Confi
 the key's path, what was found and what is allowed.
 """
 
+import difflib
 import hashlib
 import json
 import math
@@ -12,7 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -51,7 +52,7 @@ class Config(BaseModel):
             # Validating as JSON keeps strict types and still takes arrays for tuples.
             return cls.model_validate_json(json.dumps(raw, allow_nan=False))
         except ValidationError as error:
-            raise ConfigError(_explain(error, where)) from None
+            raise ConfigError(_explain(error, where, cls)) from None
 
     def canonical(self) -> str:
         """The config as sorted JSON: equal settings give equal text."""
@@ -229,7 +230,29 @@ def _finite(value: Any) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def _explain(error: ValidationError, where: str) -> str:
+def _meant(config_class: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """What to do about a key that nothing is called there."""
+    classes = {config_class}
+    for part in loc[:-1]:
+        inside = {
+            found
+            for one in classes
+            if part in one.model_fields
+            for found in _classes_in(one.model_fields[str(part)].annotation)
+        }
+        classes = inside or classes  # places in lists and the tags of unions are no fields
+    names = sorted({name for one in classes for name in one.model_fields})
+    near = difflib.get_close_matches(str(loc[-1]), names, 1)
+    return f"did you mean {near[0]}?" if near else "remove it or check its spelling"
+
+
+def _classes_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for one in get_args(annotation) for found in _classes_in(one)]
+
+
+def _explain(error: ValidationError, where: str, config_class: type[BaseModel]) -> str:
     """One line per problem: key path, what was found, what is allowed."""
     problems = error.errors(include_url=False)
     lines = []
@@ -241,7 +264,7 @@ def _explain(error: ValidationError, where: str) -> str:
         found = problem.get("input")
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            text = "unknown key; remove it or check its spelling"
+            text = f"unknown key; {_meant(config_class, problem['loc'])}"
         elif problem["type"] == "missing":
             text = "required, but not given"
         else:
