@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
+from reid_ray.config.addresses import refuse_userinfo
 from reid_ray.config.base import Config, load
 from reid_ray.config.named import find
 from reid_ray.config.tune import Study
@@ -41,6 +42,7 @@ def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace]
     """Act; what goes wrong is told in one sentence, and in full only with `--debug`."""
     heed_sigterm()
     try:
+        _refuse_passwords(arguments)
         code = action(arguments)
         sys.stdout.flush()
         return code
@@ -65,6 +67,15 @@ def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace]
         where = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         print(f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr)
         return 1
+
+
+def _refuse_passwords(arguments: argparse.Namespace) -> None:
+    """Raises:
+    ConfigError: there is one in an address."""
+    for name, value in vars(arguments).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                refuse_userinfo(text, f"--{name.replace('_', '-')}")
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:

@@ -12,12 +12,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 LINE_EVERY_S = 10.0
 RATE_OVER_S = 60.0
@@ -45,7 +48,9 @@ class Phase:
         self._note(now, done)
         if self.bar is not None and self.task is not None:
             speed = _speed(self.rate(now))
-            self.bar.update(self.task, completed=done, detail=detail, rate=speed)
+            late = self.rate(now)
+            left = f"{_clock((self.total - done) / late)} left" if late else ""
+            self.bar.update(self.task, completed=done, detail=detail, rate=speed, left=left)
             return
         if now - self.told < LINE_EVERY_S or done >= self.total:
             return
@@ -94,19 +99,8 @@ class Display:
     def phase(self, name: str, total: int, unit: str) -> Iterator[Phase]:
         """Follow one stretch of work; its time is told at the end."""
         if self.console.is_terminal and total:
-            columns = (
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn(unit),
-                TextColumn("{task.fields[rate]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[detail]}"),
-            )
-            with Progress(*columns, console=self.console, transient=True) as bar:
-                task = bar.add_task(name, total=total, detail="", rate="")
+            with Progress(*_columns(unit), console=self.console, transient=True) as bar:
+                task = bar.add_task(name, total=total, detail="", rate="", left="")
                 phase = Phase(name, total, unit, self.console, bar, task)
                 yield phase
         else:
@@ -114,6 +108,34 @@ class Display:
             yield phase
         if total:
             self.say(f"{name}: {total} {unit} in {_clock(time.monotonic() - phase.started)}")
+
+
+class _Cut(TextColumn):
+    """Words that are cut to what room there is."""
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
+
+
+def _columns(unit: str) -> tuple[ProgressColumn, ...]:
+    """How much and how long yet are never cut; what it is called and what is happening are."""
+
+    def whole() -> Column:
+        return Column(no_wrap=True)
+
+    return (
+        SpinnerColumn(table_column=whole()),
+        MofNCompleteColumn(table_column=whole()),
+        TextColumn(unit, table_column=whole()),
+        TextColumn("{task.fields[rate]}", table_column=whole()),
+        TextColumn("{task.fields[left]}", table_column=whole()),
+        BarColumn(bar_width=12, table_column=whole()),
+        TimeElapsedColumn(table_column=whole()),
+        _Cut("{task.description}", markup=False, table_column=Column()),
+        _Cut("{task.fields[detail]}", markup=False, table_column=Column()),
+    )
 
 
 def _speed(rate: float) -> str:

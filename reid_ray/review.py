@@ -1,10 +1,15 @@
 """`python -m reid_ray.review`: a page on this machine to drop photos on and decide who is in them."""
 
 import argparse
+import socket
 import sys
 from pathlib import Path
 
 from reid_ray import command
+from reid_ray.errors import ResourceError
+
+_PORTS = 20
+"""So many are tried where the one that is wanted is busy."""
 
 
 def act(arguments: argparse.Namespace) -> int:
@@ -32,13 +37,33 @@ def act(arguments: argparse.Namespace) -> int:
         given += ["--set", setting]
     batches, door = Batches(folder, given), Door(MOST_BYTES)
     with batches.held():
+        port = _free_port(arguments.port)
+        if port != arguments.port:
+            print(f"note: port {arguments.port} is busy, so it is {port}", file=sys.stderr)
         print(
-            f"Open http://127.0.0.1:{arguments.port}/?token={door.token}\n"
+            f"Open http://127.0.0.1:{port}/?token={door.token}\n"
             f"(Ctrl-C ends it; photos and decisions are in {folder}; who has the address can decide)",
             flush=True,
         )
-        uvicorn.run(app(batches, door), host="127.0.0.1", port=arguments.port, log_level="warning")
+        uvicorn.run(app(batches, door), host="127.0.0.1", port=port, log_level="warning")
     return 0
+
+
+def _free_port(wanted: int) -> int:
+    """The port that is wanted, or the next that nobody listens on.
+
+    Raises:
+        ResourceError: none of the next ones is free.
+    """
+    for port in range(wanted, min(wanted + _PORTS, 65_536)):
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ResourceError(f"no free port from {wanted} on; give another with --port")
 
 
 def _forwarded(arguments: argparse.Namespace) -> list[str]:

@@ -4,6 +4,7 @@ In: a YAML file and `a.b=c` overrides. Out: a frozen pydantic model, or a `Confi
 the key's path, what was found and what is allowed.
 """
 
+import difflib
 import hashlib
 import json
 import math
@@ -12,11 +13,12 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from reid_ray.config.addresses import refuse_userinfo
 from reid_ray.config.renamed import modern
 from reid_ray.errors import ConfigError
 
@@ -24,6 +26,8 @@ _MOST_BYTES = 1 << 20
 """Of a config file; a longer one is something else."""
 _MOST_VALUES = 100_000
 """In a config, once all its aliases are followed."""
+_WRITTEN: dict[str, str] = {}
+"""What strings of configs were before the environment was put in."""
 _ENVIRONMENT = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -48,7 +52,7 @@ class Config(BaseModel):
             # Validating as JSON keeps strict types and still takes arrays for tuples.
             return cls.model_validate_json(json.dumps(raw, allow_nan=False))
         except ValidationError as error:
-            raise ConfigError(_explain(error, where)) from None
+            raise ConfigError(_explain(error, where, cls)) from None
 
     def canonical(self) -> str:
         """The config as sorted JSON: equal settings give equal text."""
@@ -154,7 +158,20 @@ def _expand(value: Any) -> Any:
         return {key: _expand(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_expand(item) for item in value]
-    return _ENVIRONMENT.sub(_from_environment, value) if isinstance(value, str) else value
+    if not isinstance(value, str) or not _ENVIRONMENT.search(value):
+        return value
+    expanded = _ENVIRONMENT.sub(_from_environment, value)
+    _WRITTEN[expanded] = value
+    return expanded
+
+
+def as_written(plain: Any) -> Any:
+    """Plain data of configs, to be stored: `${NAME}` stands where its value was put in."""
+    if isinstance(plain, dict):
+        return {key: as_written(item) for key, item in plain.items()}
+    if isinstance(plain, list):
+        return [as_written(item) for item in plain]
+    return _WRITTEN.get(plain, plain) if isinstance(plain, str) else plain
 
 
 def _from_environment(found: re.Match[str]) -> str:
@@ -200,7 +217,9 @@ def _refuse_unplain(value: Any, where: str, keys: tuple[str, ...]) -> None:
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
             _refuse_unplain(item, where, (*keys, str(place)))
-    elif not isinstance(value, str | int | None) and not _finite(value):
+    elif isinstance(value, str):
+        refuse_userinfo(value, f"{where}: {'.'.join(keys)}")
+    elif not isinstance(value, int | None) and not _finite(value):
         key = ".".join(keys) or "(top)"
         raise ConfigError(
             f"{where}: {key}: found {value!r:.80}; expected a finite number, string, list or map"
@@ -211,7 +230,29 @@ def _finite(value: Any) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def _explain(error: ValidationError, where: str) -> str:
+def _meant(config_class: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """What to do about a key that nothing is called there."""
+    classes = {config_class}
+    for part in loc[:-1]:
+        inside = {
+            found
+            for one in classes
+            if part in one.model_fields
+            for found in _classes_in(one.model_fields[str(part)].annotation)
+        }
+        classes = inside or classes  # places in lists and the tags of unions are no fields
+    names = sorted({name for one in classes for name in one.model_fields})
+    near = difflib.get_close_matches(str(loc[-1]), names, 1)
+    return f"did you mean {near[0]}?" if near else "remove it or check its spelling"
+
+
+def _classes_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for one in get_args(annotation) for found in _classes_in(one)]
+
+
+def _explain(error: ValidationError, where: str, config_class: type[BaseModel]) -> str:
     """One line per problem: key path, what was found, what is allowed."""
     problems = error.errors(include_url=False)
     lines = []
@@ -223,7 +264,7 @@ def _explain(error: ValidationError, where: str) -> str:
         found = problem.get("input")
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            text = "unknown key; remove it or check its spelling"
+            text = f"unknown key; {_meant(config_class, problem['loc'])}"
         elif problem["type"] == "missing":
             text = "required, but not given"
         else:

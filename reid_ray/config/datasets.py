@@ -353,6 +353,9 @@ class Data(Config):
     background: Literal["mask", "bbox", "off"] = "mask"
     """Whether to look if the background alone tells who it is: in photos with a mask of the animal
     (column `mask` or `segmentation`), in those with a box too, or not."""
+    share: tuple[str, ...] = ()
+    """Further columns of the sources that the study's table of photos keeps, which MLflow is given:
+    `location`, or coordinates. Whoever may read the study may read them."""
     missing: Literal["refuse", "leave_out"] = "refuse"
     """A dataset whose folder is not there: an error, or told and left out."""
 

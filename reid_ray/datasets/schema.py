@@ -26,6 +26,22 @@ SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT = "split_given", "split", "validation", 
 OURS = (KEY, ROOT, DATASET, GROUP, DOMAIN, SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT)
 """Columns this package writes; a source's column of such a name is kept as `table_<name>`."""
 
+_SHARED: tuple[str, ...] = (
+    KEY,
+    IMAGE_ID,
+    IDENTITY,
+    PATH,
+    DATASET,
+    GROUP,
+    DOMAIN,
+    BBOX,
+    DATE,
+    ORIENTATION,
+    SPECIES,
+)
+_SHARED += ("encounter", SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT)
+"""Columns that a study's table of photos has, which goes wherever its report goes."""
+
 QUARANTINE = (DATASET, IMAGE_ID, PATH, "reason")
 """Columns of the table of photos quarantined."""
 
@@ -44,6 +60,15 @@ def clean_text(values: pd.Series) -> pd.Series:
     uniques = pd.Series(values.unique()).dropna()
     cleaned = {text: unicodedata.normalize("NFC", str(text)).strip() for text in uniques}
     return values.map(cleaned).fillna("").astype("str")
+
+
+def shared_columns(rows: pd.DataFrame, asked: Sequence[str] = ()) -> pd.DataFrame:
+    """Without the source's other columns: places of rare animals, people, comments.
+
+    Args:
+        asked: of these too, as far as they are there.
+    """
+    return rows[[name for name in rows if name in _SHARED or name in asked]]
 
 
 def clean_identities(values: pd.Series) -> pd.Series:

@@ -115,6 +115,7 @@ def name_animals(run: IdentifyRun) -> str:
     from reid_ray.on_ray.identify import identify
     from reid_ray.progress import Display
     from reid_ray.reporting.answers import write_answers
+    from reid_ray.reporting.known import known_photos
     from reid_ray.reporting.review import review_cards, write_review
     from reid_ray.runs import files
     from reid_ray.runs.storage import address
@@ -132,7 +133,9 @@ def name_animals(run: IdentifyRun) -> str:
         answers, found.images, matching=drawn_by(found.method), drawn=run.drawn, places=found.places
     )
     if run.keep_cards:
-        files.write_json(out / "cards.json", cards)
+        names = [one.name for one in run.references]
+        files.write_json(out / "known.json", known_photos(found.rows, names))
+        files.write_json(out / "cards.json", cards)  # the last: with it a batch counts as done
     page = write_review(answers, cards, out)
     return "\n".join(
         [

@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 import ray
 
+from reid_ray.config.base import as_written
 from reid_ray.config.collections import Present, present
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.schema import shared_columns
 from reid_ray.errors import ReidError
 from reid_ray.methods.selection import select, selected_by_queries
 from reid_ray.on_ray.background import look_at_backgrounds
@@ -112,7 +114,7 @@ def _run_study(here: Present, storage: Path, display: Display, tracking: Trackin
         _background(run, rows, images)
         stages = plan_study(study, rows)
         _open_folder(run, rows, photos.quarantine, stages)
-        run.tracking.begin(folder, dataset_inputs(rows))
+        run.tracking.begin(folder, dataset_inputs(rows, study))
         shared = Materials(images, rows)
         materials = ray.put(shared)
         with _bench(run, shared, materials, storage, resources) as bench:
@@ -147,7 +149,7 @@ def _run_study(here: Present, storage: Path, display: Display, tracking: Trackin
 
 def _open_folder(run: StudyRun, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: StudyPlan) -> None:
     """Write what is known before the work starts, so that an unfinished study can be looked at."""
-    files.write_table(run.folder.rows_path, rows)
+    files.write_table(run.folder.rows_path, shared_columns(rows, run.study.data.share))
     files.write_table(run.folder.quarantine_path, quarantine)
     write_manifest(run.folder.path, rows, run.study.data.split, run.study.data.unseen)
     _write_study(run, plan.keys(), selected_trial=None, digest=plan.digest)
@@ -168,7 +170,7 @@ def _write_study(
 ) -> None:
     study = {
         "name": run.study.name,
-        "config": run.study.model_dump(mode="json"),
+        "config": as_written(run.study.model_dump(mode="json")),
         "provenance": provenance(data_digest=digest, config_digest=run.study.digest()),
         "methods": keys,
         "selected_trial": selected_trial,

@@ -22,12 +22,13 @@ def style_sheet() -> str:
     return (_TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
-def policy(css: str, *, forms: bool = False) -> str:
+def policy(css: str, *, forms: bool = False, script: bool = False) -> str:
     """Nothing may load or run; the one style sheet is named by its hash. Forms go nowhere, or to the
-    server that the page came from."""
+    server that the page came from; with `script`, its script and pictures come from there too."""
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    ours = "script-src 'self'; connect-src 'self'; img-src 'self' data:" if script else "img-src data:"
     return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
+        f"default-src 'none'; style-src 'sha256-{digest}'; {ours}; "
         f"base-uri 'none'; form-action '{'self' if forms else 'none'}'"
     )
 

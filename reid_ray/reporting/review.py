@@ -205,6 +205,7 @@ def _candidate(
         "identity": candidate.identity,
         "probability": finite(candidate.probability),
         "path": "",
+        "row": None if candidate.photo is None else int(candidate.photo),
         "facts": [],
         "picture": None,
         "pair": None,

@@ -33,9 +33,22 @@ def start_page(batches: Batches, *, most: int) -> str:
 def waiting_page(batches: Batches, name: str, *, state: str, log: Sequence[str]) -> str:
     """How far a batch is, or why it failed."""
     failed = state == "failed"
+    said = [line.removeprefix("error: ") for line in log if line.startswith("error: ")]
+    reason = said[-1] if failed and said else ""
     return _render(
-        "waiting.html.j2", name=name, state=state, log=log, forms=failed, refresh=0 if failed else 3
+        "waiting.html.j2",
+        reason=reason,
+        name=name,
+        state=state,
+        log=log,
+        forms=failed,
+        refresh=0 if failed else 3,
     )
+
+
+def problem_page(sentence: str) -> str:
+    """Why something was refused, and the way back."""
+    return _render("problem.html.j2", sentence=sentence, forms=False, refresh=0)
 
 
 def batch_page(batches: Batches, name: str, page: int, *, refused: Mapping[str, str] | None = None) -> str:

@@ -14,14 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 
-from reid_ray.datasets.kinds import SUFFIXES
+from reid_ray.datasets.kinds import SUFFIXES, UNREAD
 from reid_ray.errors import StorageError
 from reid_ray.reporting.tables import to_csv, to_plain_csv
 from reid_ray.review_app.decisions import LAST
 from reid_ray.review_app.door import HEADERS, Door
-from reid_ray.review_app.pages import batch_page, decided_in, of_all_photos, start_page, waiting_page
+from reid_ray.review_app.pages import (
+    batch_page,
+    decided_in,
+    of_all_photos,
+    problem_page,
+    start_page,
+    waiting_page,
+)
+from reid_ray.review_app.pair_routes import add_pairs
 from reid_ray.review_app.queue import BATCH, CONFIRMED, FOR_SPREADSHEETS, Batches
 
 MOST_FILES = 500
@@ -50,6 +58,12 @@ def app(batches: Batches, door: Door | None = None) -> FastAPI:
         response.headers.update(HEADERS)
         return response
 
+    @made.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        if "text/html" in request.headers.get("accept", ""):  # a person's browser, not the page's script
+            return HTMLResponse(problem_page(str(error.detail)), error.status_code)
+        return JSONResponse({"detail": error.detail}, error.status_code)
+
     @made.exception_handler(StorageError)
     async def damaged(_: Request, error: Exception) -> Response:
         return PlainTextResponse(str(error), 500)
@@ -62,6 +76,7 @@ def app(batches: Batches, door: Door | None = None) -> FastAPI:
 
     _add_uploads(made, batches)
     _add_batches(made, batches)
+    add_pairs(made, batches, _known)
     _add_tables(made, batches)
     return made
 
@@ -91,7 +106,7 @@ def _add_uploads(made: FastAPI, batches: Batches) -> None:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return RedirectResponse(f"/batches/{name}/", 303)
+        return RedirectResponse(f"/batches/{name}/decide", 303)
 
 
 def _add_batches(made: FastAPI, batches: Batches) -> None:
@@ -156,7 +171,7 @@ async def _store(uploads: Sequence[Any], folder: Path) -> tuple[list[str], list[
         given = Path(getattr(upload, "filename", "") or "").name
         suffix = Path(given).suffix.lower()
         if suffix not in SUFFIXES:
-            refused.append(f"{given or 'a field without a file'}: not a photo's name")
+            refused.append(_why_not(given, suffix))
             continue
         data = await upload.read(MOST_FILE_BYTES + 1)
         if len(data) > MOST_FILE_BYTES:
@@ -167,3 +182,9 @@ async def _store(uploads: Sequence[Any], folder: Path) -> tuple[list[str], list[
         (folder / name).write_bytes(data)
         taken.append(name)
     return taken, refused
+
+
+def _why_not(given: str, suffix: str) -> str:
+    if suffix in UNREAD:
+        return f"{given}: {suffix[1:].upper()} files are not read; save it as JPEG and send that"
+    return f"{given or 'a field without a file'}: not a photo's name"

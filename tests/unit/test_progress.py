@@ -53,3 +53,18 @@ def test_nothing_is_foretold_before_two_steps_and_a_standstill_slows_down(clock:
 )
 def test_slow_work_is_told_per_minute_or_hour(rate: float, text: str) -> None:
     assert progress._speed(rate) == text
+
+
+@pytest.mark.parametrize("width", [80, 110, 200])
+def test_count_and_time_left_are_whole_at_every_width(clock: list[float], width: int) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None)
+    name = "sweep/arcface/vit-small-patch14-dinov2-with-a-long-name/seed-3"
+    with progress.Display(console).phase(name, 12_000, "epochs") as phase:
+        for clock[0], done in ((1.0, 1000), (11.0, 2000), (21.0, 3000)):
+            phase.at(done, "trial 17 of 64: epoch 3 of 20, val/top1 0.71, loss 0.1234")
+        assert phase.bar is not None
+        phase.bar.refresh()
+        shown = out.getvalue().splitlines()[-1]
+    assert "3000/12000 epochs 100/s 1:30 left" in shown
+    assert len(shown.split("\r")[-1]) < width + 20  # control codes; one line

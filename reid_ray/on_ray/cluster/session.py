@@ -2,14 +2,14 @@
 
 import logging
 import os
-import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from reid_ray.config.tune import Scaling
 from reid_ray.errors import ResourceError
+from reid_ray.on_ray.cluster.private import guard_token_file, private_ray
 from reid_ray.on_ray.cluster.probe import refuse_dead
 from reid_ray.on_ray.cluster.shares import Share, shares_of_nodes
 from reid_ray.stopping import heed_sigterm
@@ -81,14 +81,16 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
 
     from reid_ray.on_ray.cluster.autoscaling import grown
 
+    ending = ExitStack()
     running, joined = ray.is_initialized(), "RAY_ADDRESS" in os.environ
     _quiet()
+    guard_token_file()
     if running:
         pass  # several studies of one process share a Ray
     elif joined:
         _join()
     else:
-        _start()
+        ending.enter_context(private_ray())
     heed_sigterm()  # Ray's own handler prints native stacks
     asked = scaling if joined and scaling is not None else Scaling()
     try:
@@ -107,8 +109,7 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
     finally:
         if not running:
             ray.shutdown()
-        if not running and not joined:
-            os.environ.pop("RAY_API_SERVER_ADDRESS", None)
+        ending.close()
 
 
 def _join() -> None:
@@ -130,22 +131,6 @@ def _join() -> None:
         ) from error
 
 
-def _start() -> None:
-    """A Ray of our own on this machine."""
-    import ray
-
-    port = _free_port()
-    # Trials talk to their own Ray's API server, not to another one on this machine.
-    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-    ray.init(
-        address="local",
-        dashboard_port=port,
-        include_dashboard=True,  # without it, a stopped nested trial keeps its reserved resources
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-
-
 def _quiet() -> None:
     """Our own progress display replaces the libraries' chatter; their errors stay."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -155,10 +140,3 @@ def _quiet() -> None:
     DataContext.get_current().enable_progress_bars = False
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import Field
 
-from reid_ray.config.base import Config, load
+from reid_ray.config.base import Config, build, load, read_yaml
 from reid_ray.config.datasets import Data
 from reid_ray.config.tune import Study
 from reid_ray.errors import ConfigError
@@ -200,3 +200,13 @@ def test_the_default_grid_is_the_72_points_of_the_paper() -> None:
     assert len(trials) == 72
     assert len({trial.label for trial in trials}) == 72
     assert sum(trial.loss.name == "arcface" for trial in trials) == 36
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("tranining", "training"), ("training.epoch", "epochs"), ("baselines.pretraind", "pretrained")],
+)
+def test_a_misspelt_key_is_told_with_the_one_that_is_meant(key: str, meant: str) -> None:
+    raw = read_yaml(Path(__file__).parents[3] / "tune_configs" / "tune" / "quickstart.yaml")
+    with pytest.raises(ConfigError, match=f"{key}: unknown key; did you mean {meant}\\?"):
+        build(Study, raw, [f"{key}=3"], where="x")

@@ -6,7 +6,7 @@ Skipped where Chromium is not installed (`apt-get install chromium`).
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,16 +36,24 @@ class Quick(Batches):
         return 0
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[str, Batches]]:
+@contextmanager
+def served_at(batches: Batches) -> Iterator[tuple[str, str]]:
+    """Address and token of a server that runs."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        batches, door = Quick(tmp_path / "review", []), Door(MOST_BYTES)
+        door = Door(MOST_BYTES)
         server = uvicorn.Server(uvicorn.Config(app(batches, door), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/?token={door.token}", batches
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", door.token
         server.should_exit = True
         thread.join(20)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, Batches]]:
+    batches = Quick(tmp_path / "review", [])
+    with served_at(batches) as (address, token):
+        yield f"{address}/?token={token}", batches
 
 
 def violations(page) -> list[object]:
@@ -66,7 +74,8 @@ def test_photos_are_dropped_looked_at_decided_and_taken_along(browser, served, t
     assert violations(page) == []
     page.set_input_files("input[type=file]", [str(path) for path in photos])
     page.click("button")
-    page.wait_for_selector("text=Save decisions", timeout=30_000)  # the waiting page reloads by itself
+    page.wait_for_selector("#one:not([hidden])", timeout=30_000)  # the waiting page reloads by itself
+    page.click("text=Form without script")
     assert "notes.txt: not a photo" in page.inner_text("main")
     assert violations(page) == []
     assert page.evaluate("document.scripts.length") == 0
@@ -107,3 +116,20 @@ def test_it_listens_on_loopback_alone(monkeypatch, tmp_path) -> None:
     given = review.arguments().parse_args(["--reference", "known", "--port", "8123"])
     assert review.act(given) == 0
     assert (asked["host"], asked["port"]) == ("127.0.0.1", 8123)
+
+
+def test_a_busy_port_is_another_port(monkeypatch, tmp_path, capsys) -> None:
+    from reid_ray import review
+
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(uvicorn, "run", lambda _app, **options: asked.update(options))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "known" / "leo").mkdir(parents=True)
+    Image.new("RGB", (60, 50)).save(tmp_path / "known" / "leo" / "1.jpg")
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        busy = listening.getsockname()[1]
+        assert review.act(review.arguments().parse_args(["--reference", "known", "--port", str(busy)])) == 0
+    assert busy < int(asked["port"]) <= busy + 20
+    told = capsys.readouterr()
+    assert f"port {busy} is busy" in told.err
+    assert f"http://127.0.0.1:{asked['port']}/" in told.out

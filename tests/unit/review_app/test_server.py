@@ -370,3 +370,20 @@ def test_no_page_may_be_framed(batches: Batches, address: str) -> None:
         headers = web.get(address).headers
         assert headers["x-frame-options"] == "DENY"
         assert headers["content-security-policy"] == "frame-ancestors 'none'"
+
+
+def test_a_browser_that_sends_no_photo_gets_a_page_with_the_reason(batches: Batches) -> None:
+    raw = ("photos", ("IMG_1.CR2", b"x", "image/x-canon-cr2"))
+    told = client(batches).post("/photos", files=[raw], headers={"accept": "text/html"})
+    assert told.status_code == 400
+    assert "IMG_1.CR2: CR2 files are not read; save it as JPEG and send that" in told.text
+    assert told.text.startswith("<!DOCTYPE html>")
+
+
+def test_a_failure_is_told_in_a_sentence_before_the_log(batches: Batches) -> None:
+    folder = batches.folder / "20260105-000000"
+    (folder / "photos").mkdir(parents=True)
+    (folder / "log.txt").write_text("looking\nerror: /known: only one animal is known there\n")
+    (folder / "failed.txt").write_text("exit code 2\n")
+    page = client(batches).get("/batches/20260105-000000/").text
+    assert page.index("/known: only one animal is known there") < page.index("Try again") < page.index("<pre")

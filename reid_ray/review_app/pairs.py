@@ -1,0 +1,237 @@
+"""Serve what the page shows that decides one pair at a time. In: a batch. Out: data, pictures, revisions.
+
+The page's script asks for all answers once, for pictures as they are looked at, and sends each decision as
+it is made. Pictures of photos are encoded anew unless the original is asked for.
+"""
+
+import base64
+import io
+import mimetypes
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from PIL import Image
+
+from reid_ray.datasets.images import BadImage, open_photo, read_bytes
+from reid_ray.errors import StorageError
+from reid_ray.reporting.answers import Answers
+from reid_ray.reporting.html import environment, policy, style_sheet
+from reid_ray.review_app.decisions import Decisions, Journal
+from reid_ray.review_app.pages import MOST_NAME
+from reid_ray.review_app.queue import Batches
+from reid_ray.runs import files
+
+PAGE = Path(__file__).parent / "page"
+SCRIPTS = ("saving.js", "pair.js", "decide.js")
+VIEW_PX = 1400
+"""Longer side of a photo as it is compared; the original is a key away."""
+_MOST_PIXELS = 200_000_000
+_AS_THEY_ARE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
+"""Files that every browser shows."""
+_FACTS = ("species", "orientation", "location", "encounter", "date")
+
+
+def decide_page(name: str) -> str:
+    """The page, which its script fills; without a script it leads to the page with forms."""
+    css = style_sheet() + (PAGE / "decide.css").read_text(encoding="utf-8")
+    rules = policy(css, forms=True, script=True)
+    template = environment().get_template("decide.html.j2")
+    return template.render(css=Markup(css), policy=rules, name=name, scripts=SCRIPTS)
+
+
+def script(file: str) -> str:
+    """One of `SCRIPTS`, as it is; LookupError: no such."""
+    if file not in SCRIPTS:
+        raise LookupError(file)
+    return (PAGE / file).read_text(encoding="utf-8")
+
+
+def all_of(batches: Batches, name: str) -> dict[str, Any]:
+    """What the script starts with: photos with candidates, known animals, decisions.
+
+    Raises:
+        StorageError: the batch's answers are damaged.
+    """
+    answers, cards = _answers(batches, name)
+    known = _known(batches.folder / name)
+    facts = _facts(answers)
+    photos = batches.photos(name)
+    listed = [
+        {**_plain(number, card, facts, known), "there": card["path"] in photos}
+        for number, card in enumerate(cards)
+    ]
+    listed.sort(key=lambda one: (one["unsure"], -(one["probability"] or 0.0)))
+    animals: dict[str, list[dict[str, Any]]] = {}
+    for row, one in known.items():
+        animals.setdefault(one["identity"], []).append(
+            {"row": row, "path": one["path"], "facts": one["facts"]}
+        )
+    return {"name": name, "cards": listed, "animals": animals, **state_of(batches, name)}
+
+
+def state_of(batches: Batches, name: str) -> dict[str, Any]:
+    """Decisions with their revision, and all names that are in use."""
+    journal = batches.journal(name)
+    revision = journal.revision()
+    return {
+        "revision": revision,
+        "decisions": journal.holds(revision),
+        "names": names_in_use(batches, name),
+        "problems": journal.problems(),
+    }
+
+
+def names_in_use(batches: Batches, name: str) -> list[str]:
+    """Known animals, candidates, and who was decided on in any batch."""
+    _, cards = _answers(batches, name)
+    found = {candidate["identity"] for card in cards for candidate in card["candidates"]}
+    found |= {one["identity"] for one in _known(batches.folder / name).values()}
+    for batch in batches.names():
+        found |= {what[3:] for what in batches.decisions(batch).values() if what.startswith("is:")}
+    return sorted(found)
+
+
+def decide(batches: Batches, name: str, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Save decisions as the script sends them: `revision` that was shown, `decided` by path.
+
+    Returns:
+        `state_of`, and `refused`: by path, what holds instead.
+
+    Raises:
+        ValueError: not such a message.
+    """
+    decided, shown = sent.get("decided"), sent.get("revision")
+    if not isinstance(decided, dict) or not isinstance(shown, int) or isinstance(shown, bool):
+        raise ValueError("expected revision and decided; load the page again")
+    photos = batches.photos(name)
+    if strange := [path for path, what in decided.items() if path not in photos or not _is_decision(what)]:
+        raise ValueError(
+            f"{str(strange[0])[:200]}: no photo of this batch, or no decision; load the page again"
+        )
+    journal: Journal = batches.journal(name)
+    wanted: Decisions = dict(decided)
+    refused = journal.save(wanted, shown=shown)
+    batches.write_confirmed()
+    return {**state_of(batches, name), "refused": refused}
+
+
+def card_picture(batches: Batches, name: str, number: int, which: str) -> bytes:
+    """A picture of a card: `asked`, `more-N`, `candidate-N` or `points-N`.
+
+    Raises:
+        LookupError: there is none.
+    """
+    _, cards = _answers(batches, name)
+    kind, _, place = which.partition("-")
+    card = cards[number]
+    at = int(place) if place.isdecimal() else 0
+    uri = {
+        "asked": lambda: card["picture"],
+        "more": lambda: card["more"][at]["picture"],
+        "candidate": lambda: card["candidates"][at]["picture"],
+        "points": lambda: card["candidates"][at]["pair"],
+    }[kind]()
+    if not uri:
+        raise LookupError(which)
+    return base64.b64decode(uri.partition(",")[2])
+
+
+def sent_photo(batches: Batches, name: str, path: str, *, px: int) -> tuple[bytes, str]:
+    """A photo of the batch; (bytes, media type). LookupError: there is none."""
+    if path not in batches.photos(name):
+        raise LookupError(path)
+    return _photo(str(batches.folder / name / "photos"), path, px)
+
+
+def known_photo(batches: Batches, name: str, row: int, *, px: int) -> tuple[bytes, str]:
+    """A known animal's photo by its row; (bytes, media type). LookupError: there is none."""
+    one = _known(batches.folder / name)[row]
+    return _photo(one["root"], one["path"], px)
+
+
+def _photo(root: str, path: str, px: int) -> tuple[bytes, str]:
+    """`px` of the longer side; 0: the original, where browsers show its format."""
+    try:
+        if not px and Path(path).suffix.lower() in _AS_THEY_ARE:
+            return read_bytes(root, path), mimetypes.guess_type(path)[0] or "image/jpeg"
+        picture = Image.fromarray(open_photo(root, path, max_pixels=_MOST_PIXELS))
+    except BadImage as error:
+        raise LookupError(f"{path}: {error}") from None
+    if px:
+        picture.thumbnail((px, px), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=88)
+    return buffer.getvalue(), "image/jpeg"
+
+
+def _is_decision(what: object) -> bool:
+    return isinstance(what, str) and (
+        what in ("", "unknown") or (what.startswith("is:") and 0 < len(what[3:].strip()) <= MOST_NAME)
+    )
+
+
+def _plain(
+    number: int, card: Mapping[str, Any], facts: Mapping[str, Any], known: Mapping[int, Any]
+) -> dict[str, Any]:
+    more = card.get("more", ())
+    return {
+        "card": number,
+        "path": card["path"],
+        "paths": [card["path"], *(other["path"] for other in more)],
+        "identity": card["identity"],
+        "probability": card["candidates"][0]["probability"] if card["candidates"] else None,
+        "unknown": card["unknown"],
+        "unsure": card["identity"] is None,
+        "facts": facts.get(card["path"], {}),
+        "truth": card.get("truth"),
+        "candidates": [
+            {
+                **{key: one[key] for key in ("identity", "probability", "path", "matches")},
+                "facts": dict(one["facts"]),
+                "row": one.get("row") if one.get("row") in known else None,
+                "picture": bool(one["picture"]),
+                "points": bool(one["pair"]),
+            }
+            for one in card["candidates"]
+        ],
+    }
+
+
+def _facts(answers: Answers) -> dict[str, dict[str, str]]:
+    found = {}
+    for values in answers.rows.to_dict("records"):
+        found[str(values["path"])] = {
+            name: str(values[name]) for name in _FACTS if name in values and str(values[name])
+        }
+    return found
+
+
+def _answers(batches: Batches, name: str) -> tuple[Answers, list[dict[str, Any]]]:
+    """Read once, not for each picture."""
+    folder = batches.folder / name / "answers"
+    changed = tuple(
+        path.stat().st_mtime_ns for path in (folder / "answers.json", folder / "cards.json") if path.exists()
+    )
+    return _read_answers(batches.folder, name, changed)
+
+
+@lru_cache(maxsize=2)
+def _read_answers(folder: Path, name: str, _changed: tuple[int, ...]) -> tuple[Answers, list[dict[str, Any]]]:
+    return Batches(folder, ()).answers(name)
+
+
+def _known(folder: Path) -> dict[int, dict[str, Any]]:
+    """By row; nothing of batches that were named before this was kept."""
+    path = folder / "answers" / "known.json"
+    return _read_known(path, path.stat().st_mtime_ns) if path.exists() else {}
+
+
+@lru_cache(maxsize=4)
+def _read_known(path: Path, _changed: int) -> dict[int, dict[str, Any]]:
+    try:
+        return {int(one["row"]): one for one in files.read_json(path)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{path}: damaged ({error!r}); identify the photos again") from None
