@@ -8,6 +8,7 @@ Markdown: mean and range over the divisions, beside what `learn` promised from t
 what each encounter as a group reaches without a look at the photos. LNBNN looks (5 votes)."""
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +29,19 @@ def halves(identities: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
 
 
 def measure(
-    votes: Votes, identities: NDArray[np.int64], encounters: NDArray[np.int64] | None
+    votes: Votes, identities: NDArray[np.int64], encounters: NDArray[np.int64] | None, *, places: bool
 ) -> pd.DataFrame:
     """A row per division: `reached`, `promised`, `encounters` alone."""
     rows = []
     for half in halves(identities):
         first, second = np.flatnonzero(half), np.flatnonzero(~half)
         of = None if encounters is None else encounters[first]
-        learnt = grouping.learn(votes.scores(first, first, VOTERS)[None], identities[first], of)
+        met = np.eye(len(first), dtype=bool) if of is None else of[:, None] == of[None]
+        weights = votes.places(first, VOTERS, met, identities).weights if places else None
+        pairs = [votes.scores(one, one, VOTERS, weights=weights)[None] for one in (first, second)]
+        learnt = grouping.learn(pairs[0], identities[first], of)
         theirs = None if encounters is None else encounters[second]
-        groups = learnt.groups(votes.scores(second, second, VOTERS)[None], theirs)
+        groups = learnt.groups(pairs[1], theirs)
         alone = 0.0 if theirs is None else grouping.agreement(theirs, identities[second])
         reached = grouping.agreement(groups, identities[second])
         rows.append({"reached": reached, "promised": learnt.ari, "encounters": alone})
@@ -50,8 +54,8 @@ def main() -> None:
     parser.add_argument("--only", choices=list(ENCOUNTERS))
     parser.add_argument("--keep", type=Path, help="folder for the comparison of all photos")
     given = parser.parse_args()
-    print("| collection | encounters known | reached | promised | encounters alone |")
-    print("|---|---|---|---|---|")
+    print("| collection | encounters known | votes | reached | promised | encounters alone |")
+    print("|---|---|---|---|---|---|")
     for name, pattern in ENCOUNTERS.items():
         if given.only not in (None, name):
             continue
@@ -61,12 +65,13 @@ def main() -> None:
         if pattern is not None:
             found = votes.table["path"].str.extract(pattern, expand=False)
             kinds.append(pd.factorize(found)[0].astype(np.int64))
-        for encounters in kinds:
+        for encounters, places in product(kinds, (False, True)):
             cells = [
                 f"{column.mean():.3f} ({column.min():.3f} to {column.max():.3f})"
-                for _, column in measure(votes, identities, encounters).items()
+                for _, column in measure(votes, identities, encounters, places=places).items()
             ]
-            print(f"| {name} | {'no' if encounters is None else 'yes'} | {' | '.join(cells)} |", flush=True)
+            told = ["no" if encounters is None else "yes", "by place" if places else "plain"]
+            print(f"| {name} | {' | '.join([*told, *cells])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,22 @@ Each descriptor keeps its nearest photos. Which of them vote depends on who may 
 collection is compared once for any number of divisions.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from reid_ray.config.datasets import Images
 from reid_ray.config.matching import Sift
 from reid_ray.datasets.images import read_prepared
 from reid_ray.matching.engine import Packed, nearest_images, use_one_thread
 from reid_ray.matching.extract import extract
+from reid_ray.matching.places import CELLS, LEFT, RIGHT, PlaceWeights, cells_of
+from reid_ray.methods.gallery import Gallery
+from reid_ray.methods.places import Places, VotesByPlace, decide
 
 NEAREST = 48
 """Photos kept per descriptor; a division that leaves fewer of them than voters need loses its vote."""
@@ -28,6 +33,8 @@ class Votes:
         table: the collection's `metadata.csv`.
         distances, photos: [descriptors, NEAREST], ascending; the photo itself is not among them.
         offsets: [photos + 1], where each photo's descriptors begin.
+        cells: [descriptors], where in its photo each is.
+        sides: [photos], `LEFT`, `RIGHT`, or -1 where the table does not say.
     """
 
     def __init__(self, root: Path, keep: Path | None = None) -> None:
@@ -40,14 +47,17 @@ class Votes:
                 np.savez(kept, *arrays)
         else:
             with np.load(kept) as file:
-                arrays = tuple(file[name] for name in ("arr_0", "arr_1", "arr_2"))
-        self.distances, self.photos, self.offsets = arrays
+                arrays = tuple(file[name] for name in ("arr_0", "arr_1", "arr_2", "arr_3"))
+        self.distances, self.photos, self.offsets, self.cells = arrays
+        side = self.table.get("orientation", pd.Series("", self.table.index))
+        self.sides = side.map({"left": LEFT, "right": RIGHT}).fillna(-1).to_numpy(np.int64)
 
     def _compare(self, root: Path) -> tuple[NDArray, ...]:
         use_one_thread()
         images = Images(short_px=256)
         read = (read_prepared(str(root), path, images=images).pixels for path in self.table["path"])
-        packed = Packed.of(extract(read, Sift(root=True))).sketched()
+        features = extract(read, Sift(root=True))
+        packed = Packed.of(features).sketched()
         distances, photos = [], []
         for at in range(0, len(packed), BLOCK):
             few = packed.part(at, min(at + BLOCK, len(packed)))
@@ -55,7 +65,8 @@ class Votes:
             squared, near = nearest_images(few, 0, len(few), packed, kept=NEAREST, left_out_qg=own)
             distances.append(np.sqrt(squared))
             photos.append(near.astype(np.int16))
-        return np.concatenate(distances), np.concatenate(photos), np.asarray(packed.offsets)
+        cells = cells_of(features).astype(np.uint8)
+        return np.concatenate(distances), np.concatenate(photos), np.asarray(packed.offsets), cells
 
     def scores(
         self,
@@ -63,11 +74,56 @@ class Votes:
         among: NDArray[np.int64],
         voters: int,
         out_qg: NDArray[np.bool_] | None = None,
+        weights: PlaceWeights | None = None,
     ) -> NDArray[np.float32]:
         """By logarithm, float32 [q, g]; minus infinity where `out_qg` says that it must not answer."""
+        scores = np.zeros((len(looking), len(among)), np.float32)
+        for q, photo, near, voted, votes in self._voted(looking, among, voters, out_qg):
+            own = votes
+            if weights is not None:
+                cells = self.cells[self.offsets[photo] : self.offsets[photo + 1]]
+                own = votes * weights.of(cells, np.full(len(cells), self.sides[photo]))[:, None]
+            np.add.at(scores[q], near[voted], own[voted])
+        scores = np.log1p(np.maximum(scores, 0))
+        return scores if out_qg is None else np.where(out_qg, -np.inf, scores)
+
+    def by_place(
+        self, looking: NDArray[np.int64], among: NDArray[np.int64], voters: int, out_qg: NDArray[np.bool_]
+    ) -> VotesByPlace:
+        """The same before they are summed, by the cell of the asked photo."""
+        rows, columns, values = [], [], []
+        for q, photo, near, voted, votes in self._voted(looking, among, voters, out_qg):
+            cells = self.cells[self.offsets[photo] : self.offsets[photo + 1]].astype(np.int64)
+            rows.append(np.broadcast_to(q * CELLS + cells[:, None], near.shape)[voted])
+            columns.append(near[voted])
+            values.append(votes[voted])
+        at = np.concatenate(rows), np.concatenate(columns)
+        shape = (len(looking) * CELLS, len(among))
+        return VotesByPlace(sparse.csr_matrix((np.concatenate(values), at), shape), out_qg)
+
+    def places(
+        self, among: NDArray[np.int64], voters: int, out_gg: NDArray[np.bool_], identities: NDArray[np.int64]
+    ) -> Places:
+        """What references teach of places, as a local-feature method learns it."""
+        none = np.full(len(among), -1)
+        gallery = Gallery(
+            "", among, len(among), identities[among], none, none, none < -1, sides=self.sides[among]
+        )
+        found = self.by_place(among, among, voters, out_gg)
+        return decide(found, np.arange(len(among)), gallery, seed=0)
+
+    def _voted(
+        self,
+        looking: NDArray[np.int64],
+        among: NDArray[np.int64],
+        voters: int,
+        out_qg: NDArray[np.bool_] | None,
+    ) -> Iterator[tuple[int, int, NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]]]:
+        """Of each asked photo: its number, its position, and [descriptors, NEAREST] the near ones' places,
+        whether each got a vote, and how large one.
+        """
         place = np.full(len(self.table) + 1, -1)
         place[among] = np.arange(len(among))
-        scores = np.zeros((len(looking), len(among)), np.float32)
         for q, photo in enumerate(looking):
             rows = slice(self.offsets[photo], self.offsets[photo + 1])
             distance, near = self.distances[rows], place[self.photos[rows]]
@@ -76,7 +132,5 @@ class Votes:
                 there &= ~out_qg[q, near]
             rank = np.cumsum(there, axis=1)
             beyond = np.where(there & (rank == voters + 1), distance, 0).sum(axis=1)
-            votes = there & (rank <= voters) & (rank[:, -1:] > voters)
-            np.add.at(scores[q], near[votes], (beyond[:, None] - distance)[votes])
-        scores = np.log1p(np.maximum(scores, 0))
-        return scores if out_qg is None else np.where(out_qg, -np.inf, scores)
+            voted = there & (rank <= voters) & (rank[:, -1:] > voters)
+            yield q, int(photo), near, voted, beyond[:, None] - distance

@@ -1,4 +1,7 @@
-"""What all commands share: arguments, one-sentence errors, exit codes 0 done, 1 failed, 2 your input."""
+"""What all commands share: arguments, one-sentence errors, exit codes.
+
+0 done, 1 failed, 2 your input, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
+"""
 
 import argparse
 import os
@@ -7,12 +10,16 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
+from reid_ray.config.addresses import refuse_userinfo
 from reid_ray.config.base import Config, load
 from reid_ray.config.named import find
 from reid_ray.config.tune import Study
 from reid_ray.errors import ReidError, explained
+from reid_ray.stopping import SIGTERM_EXIT_CODE, heed_sigterm, sigterm_came
 
 C = TypeVar("C", bound=Config)
+
+_GOES_ON = "what is finished is kept, the same command goes on from here"
 
 
 def run(
@@ -33,7 +40,9 @@ def run(
 
 def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], int]) -> int:
     """Act; what goes wrong is told in one sentence, and in full only with `--debug`."""
+    heed_sigterm()
     try:
+        _refuse_passwords(arguments)
         code = action(arguments)
         sys.stdout.flush()
         return code
@@ -43,8 +52,8 @@ def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace]
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("stopped; what is finished is kept, the same command goes on from here", file=sys.stderr)
-        return 130
+        print(f"stopped{' by SIGTERM' if sigterm_came() else ''}; {_GOES_ON}", file=sys.stderr)
+        return SIGTERM_EXIT_CODE if sigterm_came() else 130
     except BrokenPipeError:
         # Whoever read the output, `head` say, has had enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,6 +67,15 @@ def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace]
         where = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         print(f"error: {where} (this is a fault of the program; --debug shows where)", file=sys.stderr)
         return 1
+
+
+def _refuse_passwords(arguments: argparse.Namespace) -> None:
+    """Raises:
+    ConfigError: there is one in an address."""
+    for name, value in vars(arguments).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                refuse_userinfo(text, f"--{name.replace('_', '-')}")
 
 
 def parser(command: str, description: str) -> argparse.ArgumentParser:

@@ -27,8 +27,9 @@ def act(arguments: argparse.Namespace) -> int:
     given = _forwarded(arguments)
     for reference in arguments.reference:
         # What is wrong with it is told now, not after photos came.
-        understand(Path(reference).expanduser(), said=said)
-        given += ["--reference", str(Path(reference).expanduser().absolute())]
+        understand(reference, said=said)
+        there = reference if "://" in reference else str(Path(reference).expanduser().absolute())
+        given += ["--reference", there]
     for flag in ("model", "local"):
         if value := getattr(arguments, flag):
             given += [f"--{flag}", value]

@@ -12,9 +12,16 @@ settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
 
 
+BESIDE = {
+    *("test_jobs", "test_matching", "test_joined", "test_tutorial", "test_killed", "test_identify"),
+    *("test_intake_on_ray", "test_stopped"),
+}
+"""Files on Ray that take about as long as the others on Ray, so that two processes end together."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep all tests on Ray in one process, which starts it once, and each other file in one.
+    """Keep tests on Ray in two processes, each of which starts it once, and each other file in one.
 
     Leave out those marked `soak` where `-m` does not ask for them.
     """
@@ -23,8 +30,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=soaks)
         items[:] = [item for item in items if item not in soaks]
     for item in items:
-        on_ray = "ray" in Path(item.path).parts
-        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.path.stem))
+        group = item.path.stem
+        if "ray" in Path(item.path).parts:
+            group = "ray, beside" if group in BESIDE else "ray"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

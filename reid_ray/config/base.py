@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from reid_ray.config.addresses import refuse_userinfo
 from reid_ray.config.renamed import modern
 from reid_ray.errors import ConfigError
 
@@ -25,6 +26,8 @@ _MOST_BYTES = 1 << 20
 """Of a config file; a longer one is something else."""
 _MOST_VALUES = 100_000
 """In a config, once all its aliases are followed."""
+_WRITTEN: dict[str, str] = {}
+"""What strings of configs were before the environment was put in."""
 _ENVIRONMENT = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -155,7 +158,20 @@ def _expand(value: Any) -> Any:
         return {key: _expand(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_expand(item) for item in value]
-    return _ENVIRONMENT.sub(_from_environment, value) if isinstance(value, str) else value
+    if not isinstance(value, str) or not _ENVIRONMENT.search(value):
+        return value
+    expanded = _ENVIRONMENT.sub(_from_environment, value)
+    _WRITTEN[expanded] = value
+    return expanded
+
+
+def as_written(plain: Any) -> Any:
+    """Plain data of configs, to be stored: `${NAME}` stands where its value was put in."""
+    if isinstance(plain, dict):
+        return {key: as_written(item) for key, item in plain.items()}
+    if isinstance(plain, list):
+        return [as_written(item) for item in plain]
+    return _WRITTEN.get(plain, plain) if isinstance(plain, str) else plain
 
 
 def _from_environment(found: re.Match[str]) -> str:
@@ -201,7 +217,9 @@ def _refuse_unplain(value: Any, where: str, keys: tuple[str, ...]) -> None:
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
             _refuse_unplain(item, where, (*keys, str(place)))
-    elif not isinstance(value, str | int | None) and not _finite(value):
+    elif isinstance(value, str):
+        refuse_userinfo(value, f"{where}: {'.'.join(keys)}")
+    elif not isinstance(value, int | None) and not _finite(value):
         key = ".".join(keys) or "(top)"
         raise ConfigError(
             f"{where}: {key}: found {value!r:.80}; expected a finite number, string, list or map"

@@ -17,6 +17,9 @@ Day = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-
 """A day as 2023-05-01."""
 
 
+Crop = Literal["full", "bbox", "mask"]
+
+
 class EncounterFrom(Config):
     """Read off which encounter a photo belongs to, where no column says it.
 
@@ -39,6 +42,14 @@ class EncounterFrom(Config):
         if groups != 1:
             raise ValueError(f"has {groups} groups in brackets; expected exactly one")
         return pattern
+
+
+class SideFrom(EncounterFrom):
+    """Read off which side of the animal a photo shows, where no column says it."""
+
+    pattern: str
+    r"""Regular expression whose one group is the side, for example `_(left|right)photo`; the usual words
+    and letters for left, right, front, back, top and bottom are understood."""
 
 
 class Detections(Config):
@@ -81,6 +92,9 @@ class SyntheticDataset(_Dataset):
     repeated: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of photos that are there once more, as from a burst: brightened a little, encoded anew. A
     fault of many collections, put in on purpose to see that it is found."""
+    together: Annotated[int, Field(ge=1, le=100)] = 1
+    """Photos of an encounter: they share place, weather, light and day, so that a background may give an
+    animal away."""
 
 
 class _Photos(_Dataset):
@@ -90,7 +104,11 @@ class _Photos(_Dataset):
     """A folder, or a URI such as s3://bucket/photos."""
     encounter_from: EncounterFrom | None = None
     """Takes the place of the source's own `encounter`."""
+    side_from: SideFrom | None = None
+    """Takes the place of the source's own `orientation`, the side that a photo shows."""
     detections: Detections | None = None
+    crop: Crop | None = None
+    """Instead of `images.crop`, for this collection."""
     follow_links: bool = False
     """Enter and read what links lead to, also out of `root`; by default they are not followed."""
 
@@ -230,6 +248,10 @@ class Split(Config):
     """`disjoint_set`: share of the photos whose animals are not learnt from; default 0.5."""
     test_identities: PositiveInt | None = None
     """`disjoint_set`: how many animals these are, instead of a share of photos."""
+    draw: Literal["own", "wildlife_datasets"] = "own"
+    """`open_set`, `disjoint_set`: which animals are drawn. `own` comes nearest to the share and does not
+    depend on the order of rows; `wildlife_datasets` draws those that the package of that name (1.0.8)
+    draws with the same seed, and divides the others as it does."""
     cutoff: Year | Day | None = None
     """`time_cutoff`: the first day (or year) of queries; what is earlier is reference."""
     until: Year | Day | None = None
@@ -267,6 +289,8 @@ class Split(Config):
         for name, kind in _OF_KIND.items():
             if getattr(self, name) is not None and self.kind != kind:
                 raise ValueError(f"{name} is a setting of kind {kind}, not of {self.kind}")
+        if self.draw != "own" and self.kind not in ("open_set", "disjoint_set"):
+            raise ValueError(f"draw is a setting of kinds open_set and disjoint_set, not of {self.kind}")
         for share, count in (("unknown_share", "unknown_identities"), ("test_share", "test_identities")):
             if getattr(self, share) is not None and getattr(self, count) is not None:
                 raise ValueError(f"give {share} or {count}, not both")
@@ -308,7 +332,10 @@ class Images(Config):
 
     short_px: Annotated[int, Field(ge=32, le=2048)] = 256
     """Shorter side after preparation (the paper's 256)."""
-    crop: Literal["full", "bbox"] = "full"
+    crop: Crop = "full"
+    """What is looked at: the whole photo; the animal's box (column `bbox`); or the animal alone (columns
+    `mask` or `segmentation`): the rest is black, and no keypoint there is matched. A photo without is taken
+    whole. A collection may have a `crop` of its own."""
     max_pixels: PositiveInt = 100_000_000
     """A photo with more is quarantined as a decompression bomb."""
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -326,6 +353,9 @@ class Data(Config):
     background: Literal["mask", "bbox", "off"] = "mask"
     """Whether to look if the background alone tells who it is: in photos with a mask of the animal
     (column `mask` or `segmentation`), in those with a box too, or not."""
+    share: tuple[str, ...] = ()
+    """Further columns of the sources that the study's table of photos keeps, which MLflow is given:
+    `location`, or coordinates. Whoever may read the study may read them."""
     missing: Literal["refuse", "leave_out"] = "refuse"
     """A dataset whose folder is not there: an error, or told and left out."""
 
@@ -339,8 +369,12 @@ class Data(Config):
             return self  # The groups are known only once the tables are read.
         if missing := sorted(set(self.unseen) - groups):
             raise ValueError(f"unseen names no group of a dataset: {missing}; groups are {sorted(groups)}")
-        boxed = [d.name for d in self.datasets if isinstance(d, _Photos) and d.detections]
-        if boxed and self.images.crop != "bbox":
+        boxed = [
+            d.name
+            for d in self.datasets
+            if isinstance(d, _Photos) and d.detections and (d.crop or self.images.crop) != "bbox"
+        ]
+        if boxed:
             raise ValueError(f"detections of {boxed} would have no effect: set images.crop to bbox")
         if groups == set(self.unseen):
             raise ValueError(f"every group is unseen ({sorted(groups)}), so there is nothing to train on")

@@ -22,7 +22,7 @@ class Fusion(Config):
 
     name: Name = "fused"
     parts: Annotated[tuple[str, ...], Field(min_length=2)]
-    """Names of methods of the study: local features, pre-trained models, `<backbone> untrained`, or
+    """Names of methods of the study: local features, pretrained models, `<backbone> untrained`, or
     `selected_trial`, the selected trial."""
     calibration: Literal["isotonic", "logistic"] = "isotonic"
     combine: Literal["mean", "log_odds"] = "mean"

@@ -12,7 +12,9 @@ from reid_ray.config.models import Pretrained
 LOCAL = {
     "sift": Matching(name="SIFT"),
     "rootsift": Matching(name="RootSIFT", extractor=Sift(root=True), mutual=True),
-    "lnbnn": Matching(name="LNBNN", extractor=Sift(root=True), score="lnbnn"),
+    "lnbnn": Matching(
+        name="LNBNN", extractor=Sift(root=True), score="lnbnn", place_weights="auto", viewpoint="prefer"
+    ),
 }
 """Local-feature methods by short name."""
 

@@ -66,6 +66,7 @@ class XFeat(Config):
 
 Extractor = Annotated[Sift | SuperPoint | Disk | Aliked | XFeat, Field(discriminator="kind")]
 Distance = Literal["squared", "plain"]
+Viewpoint = Literal["off", "prefer", "only"]
 
 
 class Verify(Config):
@@ -110,7 +111,7 @@ class Shortlist(Config):
     """Match only the references that an embedding puts first: queries x `size` pairs, not all."""
 
     by: Annotated[str, Field(min_length=1)]
-    """`selected_trial`: the selected trial; the name of a pre-trained model; `<backbone> untrained`; or
+    """`selected_trial`: the selected trial; the name of a pretrained model; `<backbone> untrained`; or
     `vlad`: a global descriptor of the local features themselves, without a network."""
     size: PositiveInt = 100
     """References matched per query; the others follow them in the embedding's order."""
@@ -182,7 +183,21 @@ class Matching(Config):
     """None: every reference is matched."""
     exclude_same_encounter: bool = False
     """Leave out references of the query's own encounter (column `encounter`): same background."""
+    place_weights: Literal["auto", "off"] = "off"
+    """`auto`: votes count by the place in the photo that they come from, as it is learnt on the references
+    alone, where that names more of them, asked among other encounters; otherwise all count alike, and it is
+    said why. Right flanks are mirrored where the side is known (column `orientation`)."""
+    viewpoint: Viewpoint = "off"
+    """Which references are matched with a query, by the side that they show (column `orientation`): `off`:
+    all; `only`: those of the same side; `prefer`: also those of animals that have none of it. What is left
+    out costs nothing. A photo whose side is not known is matched with all."""
     seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _places_can_be_learnt(self) -> "Matching":
+        if self.place_weights == "auto" and self.shortlist is not None:
+            raise ValueError("place_weights cannot be learnt behind a shortlist; set place_weights to off")
+        return self
 
     @model_validator(mode="after")
     def _lightglue_knows_the_features(self) -> "Matching":

@@ -45,7 +45,7 @@ class Training(Config):
     """What all trials of a study share."""
 
     weights: str | dict[Backbone, str] = "auto"
-    """`auto`: timm's pre-trained weights if they can be had, else random (said in the run); `random`; a file
+    """`auto`: timm's pretrained weights if they can be had, else random (said in the run); `random`; a file
     of weights or a timm folder; or an `hf-hub:` id. Or a map of backbones to these; one that is not in it is
     `auto`. What does not fit its backbone is refused before anything is run."""
     input_px: Annotated[int, Field(ge=32, le=1024)] = 224
@@ -66,7 +66,7 @@ class Training(Config):
     photos_per_identity: Annotated[int, Field(ge=2)] = 4
     """K of the identity-balanced sampler."""
     batch_norm: Literal["batch", "kept"] = "batch"
-    """What BatchNorm normalises by in training: the batch (the paper), or the statistics that pre-trained
+    """What BatchNorm normalises by in training: the batch (the paper), or the statistics that pretrained
     weights came with. On few small photos a batch's own spoil what was learnt (reports/training.md)."""
     augment: Augment = Augment()
     validate_every: PositiveInt = 1
@@ -79,7 +79,7 @@ class Training(Config):
     checkpoint_every_s: NonNegativeFloat = 30.0
     """Least time between two checkpoints; the last epoch is always kept."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`auto`: bf16 autocast on a GPU, fp32 on the CPU."""
+    """`auto`: bf16 autocast on GPUs that compute it (not V100, T4), else fp32."""
     compile: bool = False
     """`torch.compile` the backbone; worth its minutes on a GPU. A CPU needs a C++ compiler."""
     seed: NonNegativeInt = 0

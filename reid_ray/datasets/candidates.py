@@ -49,12 +49,13 @@ class Folder:
     """A folder that is looked at.
 
     Attributes:
+        home: its path or URI.
         name: fit to name a dataset.
         files: relative paths of all files in it.
         identity_column, level, follow_links: as somebody said.
     """
 
-    path: Path
+    home: str
     name: str
     files: tuple[str, ...]
     identity_column: str | None = None
@@ -67,12 +68,12 @@ class Folder:
 
     @cached_property
     def root(self) -> Root:
-        return open_root(str(self.path), follow_links=self.follow_links)
+        return open_root(self.home, follow_links=self.follow_links)
 
     @property
     def base(self) -> dict[str, Any]:
         """What all kinds of datasets need."""
-        return {"name": self.name, "root": str(self.path), "follow_links": self.follow_links}
+        return {"name": self.name, "root": self.home, "follow_links": self.follow_links}
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def detectors_of(folder: Folder, listed: Sequence[str]) -> list[Candidate]:
     """A detector's results among the files, with how many of the photos they have."""
     found = []
     for file in listed:
-        raw = _json(folder.path / file) if suffix_of(file) == ".json" else None
+        raw = _json(folder, file) if suffix_of(file) == ".json" else None
         if is_results(raw):
             images = [one for one in photos_in(raw) if isinstance(one, dict)]
             names = [str(one.get("file", one.get("filepath"))) for one in images]
@@ -214,7 +215,7 @@ def _wildbook(folder: Folder, file: str, sheet: str | None, title: str, table: p
 
 
 def _json_file(folder: Folder, file: str, named: bool) -> list[Candidate]:
-    raw = _json(folder.path / file)
+    raw = _json(folder, file)
     if is_results(raw) or file == "datapackage.json":
         return []  # boxes for photos that something else lists; a package
     if not isinstance(raw, dict) or not {"images", "annotations"} <= set(raw):
@@ -304,10 +305,9 @@ def _folders(folder: Folder) -> list[Candidate]:
     return [Candidate("", dataset, len(known) or len(photos), len(photos), "", reasons, likely=likely)]
 
 
-def _json(file: Path) -> Any:
-    if file.stat().st_size > _MOST_LOOKED_AT:
-        return None
+def _json(folder: Folder, file: str) -> Any:
     try:
-        return parse_json(file.read_bytes(), str(file))
-    except (OSError, DatasetError):
+        data = folder.root.read(file)
+        return parse_json(data, file) if len(data) <= _MOST_LOOKED_AT else None
+    except (OSError, ValueError, DatasetError):
         return None

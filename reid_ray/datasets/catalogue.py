@@ -27,6 +27,7 @@ from reid_ray.datasets.boxes import parse_bbox
 from reid_ray.datasets.camtrap import read_camtrap
 from reid_ray.datasets.coco import read_coco
 from reid_ray.datasets.columns import columns_read
+from reid_ray.datasets.cutout import CROP
 from reid_ray.datasets.dates import read_dates
 from reid_ray.datasets.encounters import ENCOUNTER, derive_encounters
 from reid_ray.datasets.folder import read_folder
@@ -72,7 +73,11 @@ def load_rows(data: Data, *, made: Path) -> LoadedRows:
         DatasetError: a collection as a whole is unusable: no root, no column, nothing left, or more
             than `data.images.max_bad_share` of it quarantined.
     """
-    return _joined([_load_one(dataset, data.images, made=made) for dataset in data.datasets])
+    found = _joined([_load_one(dataset, data.images, made=made) for dataset in data.datasets])
+    if data.images.crop == "mask":
+        own = found.rows[CROP] if CROP in found.rows else pd.Series(None, found.rows.index, dtype=object)
+        found.rows[CROP] = own.where(own.notna() & own.ne(""), "mask").astype("str")
+    return found
 
 
 def expected_rows(data: Data, *, made: Path) -> LoadedRows:
@@ -125,16 +130,20 @@ def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
     if not root.exists():
         raise DatasetError(f"{dataset.name}: no folder {root.text}; set root to its folder")
     raw, faults = _read(dataset, root)
+    text_note = raw.attrs.pop("note", "")
     intake = Intake(dataset.name)
     checked: dict[str, str | None] = {}
     if not isinstance(dataset, FolderDataset):
         raw, intake = _found(raw, dataset, root, checked)
-    raw, intake = _dated(raw, intake)
+    raw, intake = _dated(raw, replace(intake, text_note=text_note))
     own_ids = "image_id" in raw
     if not own_ids:
         raw.insert(0, "image_id", schema.make_ids(raw))
     if dataset.encounter_from is not None and len(raw):
         raw[ENCOUNTER] = derive_encounters(raw, dataset.encounter_from, dataset=dataset.name)
+    if dataset.side_from is not None and len(raw):
+        setting = {"dataset": dataset.name, "setting": "side_from"}
+        raw[schema.ORIENTATION] = derive_encounters(raw, dataset.side_from, **setting)
     if dataset.detections and len(raw):
         boxed = add_boxes(raw, dataset.detections, root, dataset=dataset.name)
         raw, faults = boxed.rows, faults + boxed.faults
@@ -143,8 +152,10 @@ def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
     if total == 0:
         raise DatasetError(f"{dataset.name}: no photo found in {dataset.root}; check root and its files")
     checked |= {path: root.fault(path) for path in raw["path"].unique() if path not in checked}
-    crop = images.crop == "bbox"
-    rows, bad = _check(raw, dataset, root.text, checked, crop=crop, own_ids=own_ids)
+    kind = dataset.crop or images.crop
+    rows, bad = _check(raw, dataset, root.text, checked, crop=kind == "bbox", own_ids=own_ids)
+    if dataset.crop is not None:
+        rows[CROP] = dataset.crop
     faults = faults + bad
     if not len(rows):
         reasons = sorted({reason for *_, reason in faults})[:3]

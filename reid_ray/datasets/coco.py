@@ -29,7 +29,7 @@ _FROM = {
 }
 """Our column, and the fields (of the annotation, else of its image) that it is taken from."""
 
-COLUMNS = ("image_id", "identity", "path", "bbox", "species", *_FROM)
+COLUMNS = ("image_id", "identity", "path", "bbox", "segmentation", "species", *_FROM)
 """What every row may have; empty columns are left out."""
 
 _TWICE = "an image of this id is listed before it and kept"
@@ -85,12 +85,13 @@ def read_coco(dataset: CocoDataset, root: Root) -> tuple[pd.DataFrame, list[sche
 
 
 def _row(name: str, identity: str, entry: Entry, image: Entry, species: str) -> dict[str, str]:
-    box = entry.get("bbox")
+    box, shape = entry.get("bbox"), entry.get("segmentation")
     return {
         "image_id": name,
         "identity": identity,
         "path": str(image.get("file_name", "")),
         "bbox": "" if box is None else json.dumps(box),
+        "segmentation": json.dumps(shape) if shape else "",
         "species": species,
         **{column: _text(entry, image, fields) for column, fields in _FROM.items()},
     }

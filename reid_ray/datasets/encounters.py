@@ -16,22 +16,27 @@ from reid_ray.errors import DatasetError
 ENCOUNTER = "encounter"
 
 
-def derive_encounters(rows: pd.DataFrame, source: EncounterFrom, *, dataset: str) -> pd.Series:
+def derive_encounters(
+    rows: pd.DataFrame, source: EncounterFrom, *, dataset: str, setting: str = "encounter_from"
+) -> pd.Series:
     """What the pattern's group finds in the source's column; "" where it finds nothing.
+
+    Args:
+        setting: where the source was given.
 
     Raises:
         DatasetError: no such column, or nothing found in any row.
     """
     if source.column not in rows:
         raise DatasetError(
-            f"{dataset}: encounter_from.column is '{source.column}', which the table does not have; "
+            f"{dataset}: {setting}.column is '{source.column}', which the table does not have; "
             f"found {[str(name) for name in rows]}"
         )
     texts = rows[source.column].astype(str)
     found = [match[1] or "" if (match := re.search(source.pattern, text)) else "" for text in texts]
     if len(rows) and not any(found):
         raise DatasetError(
-            f"{dataset}: encounter_from.pattern {source.pattern!r} finds nothing in column "
+            f"{dataset}: {setting}.pattern {source.pattern!r} finds nothing in column "
             f"'{source.column}', for example in {texts.iloc[0]!r}; mend the pattern"
         )
     return pd.Series(found, rows.index, dtype="str")

@@ -104,13 +104,15 @@ def open_photo(root: str, path: str, *, max_pixels: int) -> Pixels:
     return decode(read_bytes(root, path), max_pixels=max_pixels)
 
 
-def read_source(root: str, path: str, *, images: Images, bbox: Sequence[float] | None = None) -> Source:
+def read_source(
+    root: str, path: str, *, images: Images, bbox: Sequence[float] | None = None, crop: str | None = None
+) -> Source:
     """Read and hash one photo, for `prepare_source`.
 
-    `bbox` counts only where `images.crop` asks for it; a photo without one is taken whole.
+    `bbox` counts only where `crop` (or else `images.crop`) asks for it; a photo without one is taken whole.
     """
     data = read_bytes(root, path)
-    box = bbox if images.crop == "bbox" else None
+    box = bbox if (crop or images.crop) == "bbox" else None
     return Source(data, box, content_hash(data, box))
 
 

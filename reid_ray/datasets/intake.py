@@ -67,6 +67,7 @@ class Intake:
         detected: the same of a detector's file.
         boxes: None where there are none.
         used, unused: the listing's columns.
+        text_note: what was taken for granted when the table's bytes were read.
         date_note, date_problem: what was understood of dates.
     """
 
@@ -77,6 +78,7 @@ class Intake:
     boxes: BoxCount | None = None
     used: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    text_note: str = ""
     date_note: str = ""
     date_problem: str = ""
 

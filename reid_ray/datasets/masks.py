@@ -2,9 +2,9 @@
 
 In: a row's mask, segmentation or box. Out: the background, in the prepared photo's pixels. A mask
 is an image of the photo's size (column `mask`, or a path in `segmentation`), brighter where the
-animal is; a segmentation is COCO's: polygons `[[x, y, x, y, ...], ...]` or uncompressed run lengths
-`{"size": [height, width], "counts": [...]}`, in pixels of the upright photo. A mask that cannot be
-read counts as none.
+animal is; a segmentation is COCO's: polygons `[[x, y, x, y, ...], ...]` or run lengths
+`{"size": [height, width], "counts": [...]}`, compressed or not, in pixels of the upright photo. A mask
+that cannot be read counts as none.
 """
 
 import json
@@ -25,6 +25,9 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _CHARACTERS = 1 << 20
 _POLYGONS = 1000
 """Each may fill the whole photo, so thousands would take minutes."""
+
+UNREADABLE = (BadImage, ValueError, TypeError, LookupError, OverflowError, OSError, RecursionError, cv2.error)
+"""What reading a damaged mask may raise."""
 
 Mask = NDArray[np.bool_]
 
@@ -51,22 +54,17 @@ def read_background(
         told: called with a sentence on a mask that cannot be read.
     """
     try:
-        animal = _animal(row, boxes=boxes and images.crop != "bbox", max_pixels=images.max_pixels)
-    except (
-        BadImage,
-        ValueError,
-        TypeError,
-        LookupError,
-        OverflowError,
-        OSError,
-        RecursionError,
-        cv2.error,
-    ) as error:
+        own = row.get("crop")
+        crop = own if isinstance(own, str) and own else images.crop
+        if crop == "mask":  # nothing of the background is left
+            return None
+        animal = _animal(row, boxes=boxes and crop != "bbox", max_pixels=images.max_pixels)
+    except UNREADABLE as error:
         told(f"{row['path']}: its mask is not used ({' '.join(str(error).split())[:200]})")
         return None
     if animal is None or not animal.any():
         return None
-    if images.crop == "bbox" and row.get("bbox") is not None:
+    if crop == "bbox" and row.get("bbox") is not None:
         animal = _cut(animal, row["bbox"])
     height, width = size_hw
     if not animal.size:
@@ -75,6 +73,15 @@ def read_background(
     reach = 2 * round(MARGIN * min(size_hw)) + 1
     background = cv2.dilate(small, np.ones((reach, reach), np.uint8)) == 0
     return np.asarray(background) if background.any() else None
+
+
+def read_animal(row: Mapping[str, Any], *, max_pixels: int) -> Mask | None:
+    """True where the upright photo shows the animal, by its mask or segmentation; None where neither tells.
+
+    Raises:
+        UNREADABLE: one that is damaged.
+    """
+    return _animal(row, boxes=False, max_pixels=max_pixels)
 
 
 def _animal(row: Mapping[str, Any], *, boxes: bool, max_pixels: int) -> Mask | None:
@@ -99,7 +106,7 @@ def _animal(row: Mapping[str, Any], *, boxes: bool, max_pixels: int) -> Mask | N
     return None
 
 
-def _from_runs(size: Sequence[int], counts: Sequence[int], *, max_pixels: int) -> Mask:
+def _from_runs(size: Sequence[int], counts: Sequence[int] | str, *, max_pixels: int) -> Mask:
     """Lengths of background and animal in turn, column by column.
 
     Numbers are bounded as Python's integers before anything is computed with them: numpy's wrap around,
@@ -108,11 +115,31 @@ def _from_runs(size: Sequence[int], counts: Sequence[int], *, max_pixels: int) -
     height, width = (_whole(side, most=max_pixels) for side in size)
     if height * width > max_pixels:
         raise ValueError(f"a mask of {width} x {height} px")
-    lengths = [_whole(count, most=height * width) for count in counts]
+    told = _unpacked(counts) if isinstance(counts, str) else counts
+    lengths = [_whole(count, most=height * width) for count in told]
     if sum(lengths) != height * width:
         raise ValueError("run lengths do not fill the mask")
     values = np.arange(len(lengths)) % 2 == 1
     return np.asarray(np.repeat(values, lengths).reshape(width, height).T)
+
+
+def _unpacked(text: str) -> list[int]:
+    """Run lengths of COCO's compressed form: five bits a character, from the third on as differences."""
+    counts: list[int] = []
+    value = bits = 0
+    for character in text:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or bits > 40:
+            raise ValueError("run lengths are not in COCO's compressed form")
+        value |= (code & 31) << bits
+        bits += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << bits
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = bits = 0
+    return counts
 
 
 def _whole(value: Any, *, most: int) -> int:

@@ -26,6 +26,22 @@ SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT = "split_given", "split", "validation", 
 OURS = (KEY, ROOT, DATASET, GROUP, DOMAIN, SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT)
 """Columns this package writes; a source's column of such a name is kept as `table_<name>`."""
 
+_SHARED: tuple[str, ...] = (
+    KEY,
+    IMAGE_ID,
+    IDENTITY,
+    PATH,
+    DATASET,
+    GROUP,
+    DOMAIN,
+    BBOX,
+    DATE,
+    ORIENTATION,
+    SPECIES,
+)
+_SHARED += ("encounter", SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT)
+"""Columns that a study's table of photos has, which goes wherever its report goes."""
+
 QUARANTINE = (DATASET, IMAGE_ID, PATH, "reason")
 """Columns of the table of photos quarantined."""
 
@@ -46,13 +62,24 @@ def clean_text(values: pd.Series) -> pd.Series:
     return values.map(cleaned).fillna("").astype("str")
 
 
+def shared_columns(rows: pd.DataFrame, asked: Sequence[str] = ()) -> pd.DataFrame:
+    """Without the source's other columns: places of rare animals, people, comments.
+
+    Args:
+        asked: of these too, as far as they are there.
+    """
+    return rows[[name for name in rows if name in _SHARED or name in asked]]
+
+
 def clean_identities(values: pd.Series) -> pd.Series:
     """Like `clean_text`; empty, and `unknown` in any case, become `UNKNOWN`."""
     cleaned = clean_text(values)
     return cleaned.mask(cleaned.eq("") | cleaned.str.casefold().eq(UNKNOWN), UNKNOWN)
 
 
-_SIDES = {
+SIDES = ("left", "right", "front", "back", "top", "bottom")
+"""What the readers make of the words for the side of an animal that a photo shows."""
+_WORDS = {
     **dict.fromkeys(("l", "left", "left side", "left flank", "leftside", "port", "izquierda"), "left"),
     **dict.fromkeys(
         ("r", "right", "right side", "right flank", "rightside", "starboard", "derecha"), "right"
@@ -68,7 +95,7 @@ def clean_sides(values: pd.Series) -> pd.Series:
     """The side that is seen as left, right, front, back, top or bottom; what is none of these stays."""
     cleaned = clean_text(values)
     plain = cleaned.str.casefold().str.replace(r"[\s_-]+", " ", regex=True)
-    return plain.map(_SIDES).fillna(cleaned).astype("str")
+    return plain.map(_WORDS).fillna(cleaned).astype("str")
 
 
 def make_ids(rows: pd.DataFrame) -> pd.Series:

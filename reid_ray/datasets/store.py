@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.datasets import Images
-from reid_ray.datasets.images import BadImage, Pixels, Source, prepare_source, read_source
+from reid_ray.datasets.cutout import Row, animal_of, cut_out, digest
+from reid_ray.datasets.images import BadImage, Pixels, Source, decode, prepare, prepare_source, read_source
 from reid_ray.datasets.prepared import MappedFile, PreparedImages
 from reid_ray.errors import StorageError
 from reid_ray.runs import files, seals
@@ -35,14 +36,6 @@ VERSION = 1
 _KEY = "S32"
 _DEAD_AFTER_S = 24 * 3600.0
 _READ_AT_ONCE = 16
-
-
-class Row(NamedTuple):
-    """What preparing needs to know of a photo."""
-
-    root: str
-    path: str
-    bbox: Sequence[float] | None
 
 
 class Placed(NamedTuple):
@@ -143,16 +136,26 @@ class PreparedStore:
 
     def _place(self, row: Row, index: Index, shard: "_Shard") -> Placed:
         try:
-            source = read_source(row.root, row.path, images=self.images, bbox=row.bbox)
+            kind = row.kind(self.images)
+            source = read_source(row.root, row.path, images=self.images, bbox=row.bbox, crop=kind)
+            animal = animal_of(row, self.images)
+            if animal is not None:
+                source = source._replace(content=f"{source.content[:16]}{digest(animal)[:16]}")
             key = self.key(source)
             found = index.find(key)
             if found and _whole(self.folder / found[0], index.sums[found[0]]):
                 return Placed(source.content, "", *found, reused=True)
             if not shard.has(key):
-                shard.add(key, prepare_source(source, images=self.images))
+                shard.add(key, self._prepared(source, animal))
             return Placed(source.content, "", shard.path.name, *shard.photos[key])
         except BadImage as error:
             return Placed(error=str(error) or "unreadable")
+
+    def _prepared(self, source: Source, animal: NDArray[np.bool_] | None) -> Pixels:
+        if animal is None:
+            return prepare_source(source, images=self.images)
+        pixels = cut_out(decode(source.data, max_pixels=self.images.max_pixels), animal)
+        return prepare(pixels, short_px=self.images.short_px)
 
     def key(self, source: Source) -> str:
         """Equal keys: the same pixels once prepared."""

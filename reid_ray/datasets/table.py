@@ -6,6 +6,7 @@ In: the table's bytes and the names of its columns. Out: text rows under our nam
 import csv
 import io
 import json
+import re
 from typing import Any
 
 import pandas as pd
@@ -24,6 +25,9 @@ from reid_ray.errors import DatasetError
 _HEAD_CHARACTERS = 1 << 20
 """In which a table's header ends; a name in it may have a line break in quotes."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_NOTE = b"reid_ray_note"
+"""Key of the table's own metadata, see `note_of`."""
+_WORDS = re.compile(r"[^\W\d_]{2,40}")
 _MOST_VALUES = 50_000_000
 _ROWS_AT_ONCE = 8192
 _MOST_BYTES = 1 << 30
@@ -40,7 +44,9 @@ def read_table(dataset: TableDataset, root: Root) -> tuple[pd.DataFrame, list[sc
     """
     faults: list[schema.Fault] = []
     where, table = read_cells(dataset.name, dataset.metadata, root, faults, sheet=dataset.sheet)
-    return rename(table, dataset, where), faults
+    rows = rename(table, dataset, where)
+    rows.attrs["note"] = note_of(table)
+    return rows, faults
 
 
 def read_cells(
@@ -70,9 +76,8 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
 
     try:
         # Checked as a whole: where a line is ragged, pyarrow would print a traceback of its own.
-        if data[:2] in _UTF16:  # as Excel's "Unicode text"
-            data = data.decode("utf-16").encode()
-        text = data.removeprefix(b"\xef\xbb\xbf").decode().lstrip("\r\n")
+        text, note = _decoded(data)
+        data, text = text.encode(), text.lstrip("\r\n")
         first = text.splitlines()[0]
         delimiter = max(",;\t", key=lambda mark: first.count(mark))
         parse = pyarrow.csv.ParseOptions(
@@ -88,12 +93,42 @@ def _delimited(data: bytes, where: str, faults: list[schema.Fault], name: str) -
         table = pyarrow.csv.read_csv(io.BytesIO(data), read, parse, convert)
         if unread := set(table.column_names) - set(names):
             raise ValueError(f"its header line can be read in two ways, see {sorted(unread)}")
-        return table
+        return table.replace_schema_metadata({_NOTE: note}) if note else table
     except (ValueError, LookupError, StopIteration, csv.Error, pa.ArrowException) as error:
         raise DatasetError(
             f"{where}: not a readable table ({error}); expected UTF-8 text with a header line; in "
             "Excel, save it as `CSV UTF-8`"
         ) from None
+
+
+def _decoded(data: bytes) -> tuple[str, str]:
+    """The text of a table, and what to tell where its encoding is not certain.
+
+    Excel's plain "CSV" is in the code page of Windows, which in most of Europe and the Americas is 1252.
+    Its few undefined bytes, and control characters, give most other encodings away.
+
+    Raises:
+        ValueError: in none of the encodings that are read.
+    """
+    if data[:2] in _UTF16:  # as Excel's "Unicode text"
+        return data.decode("utf-16"), ""
+    try:
+        return data.decode("utf-8-sig"), ""
+    except UnicodeDecodeError as error:
+        try:
+            text = data.decode("cp1252")
+        except UnicodeDecodeError:
+            raise error from None
+        odd = next((word for word in _WORDS.findall(text) if not word.isascii()), "")
+        if not odd or any(ord(letter) < 32 and letter not in "\t\r\n" for letter in text):
+            raise
+        return text, f"not UTF-8, so it was read as Windows-1252 (Western European): {odd!r}, for example"
+
+
+def note_of(table: pa.Table) -> str:
+    """What a reader should know of how the table was read; "" where nothing."""
+    found: bytes = (table.schema.metadata or {}).get(_NOTE, b"")
+    return found.decode()
 
 
 def _parquet(data: bytes, where: str) -> pa.Table:

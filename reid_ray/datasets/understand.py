@@ -11,13 +11,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
 from reid_ray.config.datasets import Detections, FolderDataset, PhotoDataset
 from reid_ray.datasets.candidates import Candidate, Folder, candidates_of, detectors_of, listing_files
-from reid_ray.datasets.kinds import HEAD_BYTES, SUFFIXES, is_photo, suffix_of
+from reid_ray.datasets.kinds import SUFFIXES, is_photo, suffix_of
 from reid_ray.datasets.roots import open_root
 from reid_ray.errors import DatasetError
 
@@ -69,45 +69,49 @@ class Said:
         return cls(arguments.identity_column, arguments.level, arguments.follow_links)
 
 
-def understand(path: Path, *, named: bool = True, said: Said | None = None) -> Understood:
+def understand(given: Path | str, *, named: bool = True, said: Said | None = None) -> Understood:
     """Look at a folder, at the file in it that lists the photos, or at one photo.
 
     Args:
+        given: its path, or its URI such as `s3://bucket/photos`.
         named: whether the animals must be named; photos to be identified need no names.
 
     Raises:
         DatasetError: nothing there that looks like photos with or without names.
     """
     said = said or Said()
-    if not path.exists():
-        raise DatasetError(f"{path}: no such folder or file")
-    if path.is_file() and _is_photo(path):
-        only = FolderDataset(
-            source="folder", name=_name(path.parent), root=str(path.parent), only=(path.name,)
-        )
-        return Understood(only, [f"one photo, {path.name}"])
-    home = path.parent if path.is_file() else path
+    home, file = _home(given)
+    root = open_root(home, follow_links=said.follow_links)
+    if not (root.head(file) if file else root.exists()):
+        raise DatasetError(f"{given}: no such folder or file")
+    if file and (suffix_of(file) in SUFFIXES or is_photo(root.head(file))):
+        only = FolderDataset(source="folder", name=_name(home), root=home, only=(file,))
+        return Understood(only, [f"one photo, {file}"])
     folder = Folder(
-        home,
-        _name(home),
-        open_root(str(home), follow_links=said.follow_links).inventory().files,
-        said.identity_column,
-        said.level,
-        said.follow_links,
+        home, _name(home), root.inventory().files, said.identity_column, said.level, said.follow_links
     )
-    listed = [path.name] if path.is_file() else listing_files(folder)
-    candidates = candidates_of(folder, listed, folders=path.is_dir(), named=named)
-    if path.is_file() and not candidates:
+    listed = [file] if file else listing_files(folder)
+    candidates = candidates_of(folder, listed, folders=not file, named=named)
+    if file and not candidates:
         raise DatasetError(
-            f"{path}: neither a table nor COCO JSON that lists photos; give the folder of the photos, or the "
-            "file that lists them"
+            f"{given}: neither a table nor COCO JSON that lists photos; give the folder of the photos, or "
+            "the file that lists them"
         )
     best = _best(candidates, folder, named=named)
     if best is None:
-        raise DatasetError(_nothing(path, candidates, folder))
+        raise DatasetError(_nothing(str(given), candidates, folder))
     reasons = [*best.reasons, *_unused(candidates, best)]
     found = Understood(best.dataset, reasons, best.boxes)  # type: ignore[arg-type]
-    return _with_detections(found, folder, listed) if path.is_dir() else found
+    return found if file else _with_detections(found, folder, listed)
+
+
+def _home(given: Path | str) -> tuple[str, str]:
+    """The folder, and the file in it that is meant or "". Of object storage a file is known by its suffix."""
+    if "://" not in str(given):
+        path = Path(given).expanduser()
+        return (str(path.parent), path.name) if path.is_file() else (str(path), "")
+    above, _, last = str(given).rstrip("/").rpartition("/")
+    return (above, last) if suffix_of(last) and not above.endswith(":/") else (str(given).rstrip("/"), "")
 
 
 def _best(candidates: Sequence[Candidate], folder: Folder, *, named: bool) -> Candidate | None:
@@ -143,7 +147,7 @@ def _unused(candidates: Sequence[Candidate], best: Candidate) -> list[str]:
     return told
 
 
-def _nothing(path: Path, candidates: Sequence[Candidate], folder: Folder) -> str:
+def _nothing(path: str, candidates: Sequence[Candidate], folder: Folder) -> str:
     """Why nothing can be used."""
     told = "; ".join(f"{one.title}: {one.fault}" for one in candidates if one.fault)
     if folder.identity_column and not told:
@@ -185,16 +189,9 @@ def _with_detections(found: Understood, folder: Folder, listed: Sequence[str]) -
     return replace(found, dataset=dataset, reasons=[*reasons, told], boxes=True)
 
 
-def _is_photo(path: Path) -> bool:
-    if suffix_of(path.name) in SUFFIXES:
-        return True
-    with path.open("rb") as file:
-        return is_photo(file.read(HEAD_BYTES))
-
-
-def _name(folder: Path) -> str:
+def _name(home: str) -> str:
     """The folder's name (its parent's for `images` and the like), fit to name a dataset."""
-    folder = folder.resolve()
+    folder = PurePosixPath(home.partition("://")[2]) if "://" in home else Path(home).resolve()
     says_nothing = folder.name.lower() in ("images", "photos", "data", "pictures", "img")
     given = folder.parent.name if says_nothing else folder.name
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", given).strip("-._")

@@ -14,7 +14,7 @@ from reid_ray.config.datasets import WildbookDataset
 from reid_ray.datasets import schema
 from reid_ray.datasets.columns import named_columns, refuse_twice
 from reid_ray.datasets.roots import Root
-from reid_ray.datasets.table import read_cells
+from reid_ray.datasets.table import note_of, read_cells
 from reid_ray.errors import DatasetError
 
 MEDIA = re.compile(r"encounter\.mediaasset\.?(\d+)", re.IGNORECASE)
@@ -36,7 +36,7 @@ def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, l
     """
     faults: list[schema.Fault] = []
     where, cells = read_cells(dataset.name, dataset.metadata, root, faults, sheet=dataset.sheet)
-    cells = named_columns(cells)
+    note, cells = note_of(cells), named_columns(cells)
     refuse_twice([name.lower() for name in cells.column_names], where)
     sheet = cells.to_pandas().fillna("").astype("str")
     lower = {str(name).strip().lower(): name for name in sheet.columns}
@@ -75,7 +75,9 @@ def read_wildbook(dataset: WildbookDataset, root: Root) -> tuple[pd.DataFrame, l
     rows = pd.concat(parts, ignore_index=True)
     rows = rows[rows["path"].ne("")].reset_index(drop=True)
     empty = [n for n in ("date", "species", "location", "orientation", "bbox") if rows[n].eq("").all()]
-    return rows.drop(columns=empty), faults
+    rows = rows.drop(columns=empty)
+    rows.attrs["note"] = note
+    return rows, faults
 
 
 def _first(sheet: pd.DataFrame, lower: dict[str, str], names: tuple[str, ...]) -> pd.Series:

@@ -63,7 +63,7 @@ def resolve_weights(name: str, weights: str) -> tuple[str, str]:
     if hub_id is None:
         return "random", f"{name} has no published weights, so it starts from random ones"
     if is_cached(hub_id) or hub_answers():
-        return "hub", f"pre-trained weights {hub_id}"
+        return "hub", f"pretrained weights {hub_id}"
     return "random", (
         f"{name} starts from RANDOM weights: {hub_id} is neither in the local cache nor can the "
         "model hub be reached; set training.weights to a local file for the paper's protocol"
@@ -90,7 +90,7 @@ def build(name: str, *, weights: str, input_px: int) -> Backbone:
         source = str(hub_of(name)) if weights == "hub" else weights
         asked = name if weights == "hub" else weights
         make = partial(_create, asked, pretrained=True, **options)
-        return _describe(made_with(make, source=source, name=name or asked), f"pre-trained {source}")
+        return _describe(made_with(make, source=source, name=name or asked), f"pretrained {source}")
     path = local(weights)
     what = "folder" if path.is_dir() else "file"
     return _describe(_from_disk(name, path, options), f"local {what} {path.name}")

@@ -97,8 +97,9 @@ def resume(folder: Path, training: Training) -> int:
         raise StorageError(f"{folder}: checkpoint of another trial; use another folder or delete this one")
     try:
         training.model.load_state_dict(load(contents[MODEL]))
-        # Nothing in it is executed, whoever wrote it.
-        state = torch.load(io.BytesIO(contents[STATE]), weights_only=True)
+        # Nothing in it is executed, whoever wrote it. It may have been saved on a GPU that is not here, or
+        # that another rank uses; the optimizer moves its state to where the parameters are.
+        state = torch.load(io.BytesIO(contents[STATE]), weights_only=True, map_location="cpu")
         training.optimizer.load_state_dict(state["optimizer"])
         training.schedule.load_state_dict(state["schedule"])
         chosen = load(contents[CHOSEN]) if CHOSEN in contents else None

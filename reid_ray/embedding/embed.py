@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding.augment import resize_whole
 from reid_ray.embedding.model import Encoder
+from reid_ray.embedding.precision import of_device
 
 _BATCH_PIXELS = 64 * 224 * 224
 
@@ -22,11 +23,6 @@ _BATCH_PIXELS = 64 * 224 * 224
 def batch_size(px: int) -> int:
     """Photos at a time: 64 of 224 px, 12 of 518 px."""
     return max(1, round(_BATCH_PIXELS / px**2))
-
-
-def precision(device: torch.device) -> str:
-    """`bf16` on a GPU, `fp32` on the CPU."""
-    return "bf16" if device.type == "cuda" else "fp32"
 
 
 def embed(
@@ -47,7 +43,7 @@ def embed(
     parts = []
     with torch.inference_mode():
         for photos in _ahead(images, positions, px, interpolation):
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision(device) == "bf16"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=of_device(device) == "bf16"):
                 parts.append(_embed(encoder, photos, device))
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
 

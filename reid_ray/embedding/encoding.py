@@ -14,8 +14,9 @@ from reid_ray.config.models import Three
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding import backbones
 from reid_ray.embedding.checkpoint import load_encoder
-from reid_ray.embedding.embed import embed, precision
+from reid_ray.embedding.embed import embed
 from reid_ray.embedding.model import Encoder
+from reid_ray.embedding.precision import of_device
 from reid_ray.embedding.vectors import VectorStore, encoder_key, photo_keys
 
 
@@ -63,7 +64,7 @@ class Encoding:
             # As it was trained: resized bilinearly, whatever the first weights wanted.
             method = self.interpolation or "bilinear"
         where = torch.device(device)
-        key = encoder_key(encoder, px=self.input_px, interpolation=method, precision=precision(where))
+        key = encoder_key(encoder, px=self.input_px, interpolation=method, precision=of_device(where))
         parts = [self.source or backbone.weights, f"photos resized to {self.input_px} px, {method}"]
         if self.licence:
             parts.append(f"licence of the weights: {self.licence}")

@@ -83,6 +83,7 @@ def train(
     report: Callable[[Row], None],
     validate: Callable[[Encoder], Row] = lambda _: {},
     folder: Path | None = None,
+    parts: int = 1,
 ) -> Trained:
     """Train for all epochs, going on from the last whole checkpoint in `folder` if there is one.
 
@@ -93,11 +94,13 @@ def train(
         validate: called on rank 0 with the encoder every `validate_every` epochs and after the
             last; it may look at a slice of the reference set, never at the query set.
         folder: where rank 0 keeps the checkpoint; None: nowhere.
+        parts: each part of a batch is divided into so many more, as memory demands; the gradients stay
+            those of the whole batch, but BatchNorm, where there is any, normalises by smaller parts.
 
     Raises:
         Diverged: the loss became NaN or infinite; on all ranks alike.
     """
-    session = _Session.start(trial, data, worker, weights)
+    session = _Session.start(trial, data, worker, weights, parts)
     state, selection = session.state, session.state.selection
     first = checkpoint.resume(folder, state) if folder else 0
     saved_at = time.monotonic()
@@ -130,13 +133,15 @@ class _Session:
     wrapped: nn.Module
     state: checkpoint.Training
     cut: TrainTransform
+    stepped: Trial
 
     @classmethod
-    def start(cls, trial: Trial, data: TrainSet, worker: Worker, weights: str) -> "_Session":
-        _check_divisible(trial, worker)
+    def start(cls, trial: Trial, data: TrainSet, worker: Worker, weights: str, parts: int) -> "_Session":
+        stepped = trial.model_copy(update={"accumulation": trial.accumulation * parts})
+        _check_divisible(stepped, worker)
         if trial.batch_norm == "kept" and weights == "random":
             raise ConfigError(
-                f"training.batch_norm: kept needs pre-trained weights, and {trial.backbone} starts from "
+                f"training.batch_norm: kept needs pretrained weights, and {trial.backbone} starts from "
                 "random ones, whose statistics are of no photos; set training.weights, or batch_norm: batch"
             )
         torch.manual_seed(trial.seed)
@@ -154,7 +159,7 @@ class _Session:
         )
         state = checkpoint.Training(trial, model, optimizer, schedule, Selection(trial))
         cut = TrainTransform(trial.augment, px=trial.input_px, seed=trial.seed)
-        return cls(trial, data, worker, model, wrapped, state, cut)
+        return cls(trial, data, worker, model, wrapped, state, cut, stepped)
 
     def epoch(self, epoch: int) -> Row:
         """One pass over the plan."""
@@ -212,7 +217,7 @@ class _Session:
     def _backward(self, photos: Tensor, labels: Tensor) -> Tensor:
         photos = photos.to(self.worker.device, non_blocking=True)
         labels = labels.to(self.worker.device, non_blocking=True)
-        return backward(self.trial, self.worker, self.model, photos, labels, wrapped=self.wrapped)
+        return backward(self.stepped, self.worker, self.model, photos, labels, wrapped=self.wrapped)
 
 
 def _check_divisible(trial: Trial, worker: Worker) -> None:

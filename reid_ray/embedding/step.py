@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from reid_ray.config.training import Trial, Triplet
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.model import ReidModel, gather
+from reid_ray.embedding.precision import of_device
 
 
 def backward(
@@ -91,6 +92,6 @@ def _set_draw_state(worker: Worker, state: Tensor) -> None:
 
 
 def autocast(trial: Trial, worker: Worker) -> torch.autocast:
-    """bf16 where asked for, and on a GPU unless fp32 is."""
-    bf16 = trial.precision == "bf16" or (trial.precision == "auto" and worker.device.type == "cuda")
+    """bf16 where it is asked for or, with `auto`, computed by the card."""
+    bf16 = of_device(worker.device, trial.precision) == "bf16"
     return torch.autocast(worker.device.type, dtype=torch.bfloat16, enabled=bf16)

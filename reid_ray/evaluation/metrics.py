@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from reid_ray.evaluation.intervals import bootstrap_ratios, open_ended, wilson
+from reid_ray.evaluation.intervals import animals_mean
 from reid_ray.evaluation.open_set import open_figures
 from reid_ray.evaluation.predictions import OTHER_ENCOUNTER, SIDES, UNKNOWN_ENCOUNTER
 
@@ -22,7 +22,7 @@ def summarise(predictions: pd.DataFrame) -> dict[str, float]:
     Over `queries`, those whose animal has a reference: `top1` is the paper's figure; `top5` asks
     for a right reference among five; `mAP` is the mean average precision; `balanced_top1` and
     `balanced_top5` give every animal the same weight. Each has its 95 % interval in `<name>_low`
-    and `<name>_high`: of shares of photos Wilson's, of others by drawing whole animals.
+    and `<name>_high`: for other animals of the same kind (see `animals_mean`).
 
     Where sides are known, `top1_same_side` and `top1_other_side` say which share of the queries was
     named rightly by a reference of either side. Where encounters are known, the same figures under
@@ -154,19 +154,10 @@ def _figures(part: pd.DataFrame) -> dict[str, float]:
     known = known_only(part)
     figures = {"queries": float(len(known))} if len(known) else {}
     if len(known):
-        figures |= _micro(known) | _over_animals(known, rng) | _by_side(known)
+        figures |= _over_animals(known) | _by_side(known)
     if len(known) < len(part):
         figures["unknown_queries"] = float(len(part) - len(known))
         figures |= open_figures(part, rng)
-    return figures
-
-
-def _micro(part: pd.DataFrame) -> dict[str, float]:
-    """Shares of photos, with Wilson's interval."""
-    figures: dict[str, float] = {}
-    for name, right in (("top1", part["correct"].to_numpy(bool)), ("top5", _within(part, 5))):
-        low, high = wilson(int(right.sum()), len(right))
-        figures |= {name: float(right.mean()), f"{name}_low": low, f"{name}_high": high}
     return figures
 
 
@@ -181,30 +172,23 @@ def _by_side(part: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _over_animals(part: pd.DataFrame, rng: np.random.Generator) -> dict[str, float]:
-    """mAP and balanced shares, with intervals from drawing whole animals."""
-    table = pd.DataFrame(
-        {
-            "animal": part.groupby(["dataset", "identity"], sort=False).ngroup(),
-            "top1": part["correct"].to_numpy(float),
-            "top5": _within(part, 5).astype(float),
-            "mAP": part["average_precision"].to_numpy(float),
-            "photos": 1.0,
-        }
-    )
-    sums = table.groupby("animal").sum()
-    photos, one = sums["photos"].to_numpy(float), np.ones(len(sums))
-    ratios = {
-        "mAP": (sums["mAP"].to_numpy(float), photos),
-        "balanced_top1": (sums["top1"].to_numpy(float) / photos, one),
-        "balanced_top5": (sums["top5"].to_numpy(float) / photos, one),
+def _over_animals(part: pd.DataFrame) -> dict[str, float]:
+    """Shares of photos, mAP and balanced shares, with intervals for other animals."""
+    animal = part.groupby(["dataset", "identity"], sort=False).ngroup().to_numpy(np.int64)
+    values = {
+        "top1": part["correct"].to_numpy(float),
+        "top5": _within(part, 5).astype(float),
+        "mAP": part["average_precision"].to_numpy(float),
     }
+    photos = np.bincount(animal)
+    measured = {name: (one, animal) for name, one in values.items()}
+    for name in ("top1", "top5"):
+        each = np.bincount(animal, weights=values[name]) / photos
+        measured[f"balanced_{name}"] = each, np.arange(len(each))
     figures: dict[str, float] = {}
-    ends = bootstrap_ratios(list(ratios.values()), rng)
-    for (name, (summed, counts)), (low, high) in zip(ratios.items(), ends, strict=True):
-        value = float(summed.sum() / counts.sum())
-        low, high = open_ended((low, high), value, len(sums))
-        figures |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    for name, (one, animals) in measured.items():
+        low, high = animals_mean(one, animals)
+        figures |= {name: float(one.mean()), f"{name}_low": low, f"{name}_high": high}
     return figures
 
 

@@ -12,7 +12,7 @@ import functools
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -50,8 +50,11 @@ def count_block(
     mutual: bool = False,
     direction: Direction = "reference_to_query",
     product: Product | None = None,
-) -> NDArray[np.int32]:
+    least: int = 2,
+) -> NDArray[Any]:
     """Matches between queries start:stop and every reference, int32 [q, g, t].
+
+    Where the side that looks has weights (`Packed.weights`), their sum over the matches, float32.
 
     A descriptor of one image matches if the ratio of the squared distances to its nearest and
     second nearest descriptor in the other image is below the threshold (one float32 division; 0 /
@@ -64,11 +67,12 @@ def count_block(
             query, as in wildlife-tools' MatchDescriptors; `query_to_reference`: the other way
             round.
         product: None takes what `fastest_product` found.
+        least: keypoints that an image which looks must have to match at all.
     """
     part = _query_part(queries, start, stop, references)
     if direction == "reference_to_query":
-        return _count(part, references, thresholds, mutual, product)
-    return _count(references, part, thresholds, mutual, product).transpose(1, 0, 2)
+        return _count(part, references, thresholds, mutual, product, least)
+    return _count(references, part, thresholds, mutual, product, least).transpose(1, 0, 2)
 
 
 def _query_part(queries: Packed, start: int, stop: int, references: Packed) -> Packed:
@@ -80,8 +84,13 @@ def _query_part(queries: Packed, start: int, stop: int, references: Packed) -> P
 
 
 def _count(
-    rows: Packed, columns: Packed, thresholds: Sequence[float], mutual: bool, product: Product | None
-) -> NDArray[np.int32]:
+    rows: Packed,
+    columns: Packed,
+    thresholds: Sequence[float],
+    mutual: bool,
+    product: Product | None,
+    least: int,
+) -> NDArray[Any]:
     """Counts [row images, column images, t]."""
     limits = np.asarray(thresholds, np.float32)
     product = _product_for(rows, columns, product)
@@ -89,7 +98,7 @@ def _count(
         counts = fused.count(rows, columns, limits, mutual=mutual)
     else:
         counts = products.count(rows, columns, limits, mutual=mutual, int8=product == "int8")
-    counts[:, np.diff(columns.offsets) < 2] = 0
+    counts[:, np.diff(columns.offsets) < least] = 0
     return counts
 
 

@@ -5,6 +5,8 @@ A tile of columns, packed into panels, is matched with one row image after the o
 stay in a core's level-2 cache. The best two (`best_two.py`) are int32 and exact.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,13 +34,15 @@ TILE_COLUMNS = 1024
 """Columns of SIFT's 128 bytes: 128 KB of panels."""
 
 
-def count(rows: Packed, columns: Packed, limits: NDArray[np.float32], *, mutual: bool) -> NDArray[np.int32]:
-    """Counts [row images, column images, limits] of the columns' descriptors."""
-    counts = np.zeros((len(rows), len(columns), len(limits)), np.int32)
+def count(rows: Packed, columns: Packed, limits: NDArray[np.float32], *, mutual: bool) -> NDArray[Any]:
+    """Counts [row images, column images, limits] of the columns' descriptors; see `Packed.no_counts`."""
+    counts = columns.no_counts(len(rows), len(limits))
     searched = rows_of(rows)
     highest = np.float32(limits.max(initial=0))
     for tile in tiles(columns.offsets, TILE_COLUMNS, whole=mutual):
-        looking = columns_of(columns, slice(tile.first, tile.last))
+        part = slice(tile.first, tile.last)
+        looking = columns_of(columns, part)
+        weights = None if columns.weights is None else columns.weights[part]
         found = found_for(searched, looking)
         if mutual:
             _count_mutual_tile(
@@ -47,6 +51,7 @@ def count(rows: Packed, columns: Packed, limits: NDArray[np.float32], *, mutual:
                 constants_of(looking.descriptors),
                 tile.bounds,
                 limits,
+                weights,
                 highest,
                 counts,
                 tile.images.start,
@@ -55,7 +60,16 @@ def count(rows: Packed, columns: Packed, limits: NDArray[np.float32], *, mutual:
             )
         else:
             _count_tile(
-                searched, looking, tile.bounds, limits, highest, counts, tile.images.start, mutual, found
+                searched,
+                looking,
+                tile.bounds,
+                limits,
+                weights,
+                highest,
+                counts,
+                tile.images.start,
+                mutual,
+                found,
             )
     return counts
 
@@ -79,18 +93,19 @@ def nearest_images(
 
 @compiled()
 def _count_tile(  # type: ignore[no-untyped-def]
-    rows, columns, bounds, limits, highest, counts, first_image, indexed, found
+    rows, columns, bounds, limits, weights, highest, counts, first_image, indexed, found
 ):
     """Add to counts [row images, column images, limits] the columns of one tile."""
     for g in range(len(rows.bounds) - 1):
         if rows.bounds[g + 1] - rows.bounds[g] >= 2:
             best_two(rows, columns, g, highest, indexed, found)
-            count_columns(found.best, found.second, columns.norms, bounds, limits, counts[g, first_image:])
+            into = counts[g, first_image:]
+            count_columns(found.best, found.second, columns.norms, bounds, limits, weights, into)
 
 
 @compiled()
 def _count_mutual_tile(  # type: ignore[no-untyped-def]
-    rows, columns, constants, bounds, limits, highest, counts, first_image, indexed, found
+    rows, columns, constants, bounds, limits, weights, highest, counts, first_image, indexed, found
 ):
     """As `_count_tile`, for columns that are in turn the nearest of their nearest row.
 
@@ -115,7 +130,10 @@ def _count_mutual_tile(  # type: ignore[no-untyped-def]
                 if back[at] == own[at]:
                     ratio = _ratio(columns, found, own[at])
                     for t in range(len(limits)):
-                        counts[g, first_image + s, t] += ratio < limits[t]
+                        if weights is None:
+                            counts[g, first_image + s, t] += ratio < limits[t]
+                        elif ratio < limits[t]:
+                            counts[g, first_image + s, t] += weights[own[at]]
 
 
 @compiled()

@@ -25,12 +25,14 @@ class Packed:
         norms: float32 [K], squared lengths of `descriptors`.
         offsets: int64 [n + 1], image i owns rows offsets[i]:offsets[i + 1].
         sketches: of the descriptors, where `sketched` made them.
+        weights: float32 [K], what a match of each descriptor counts; None: 1.
     """
 
     descriptors: NDArray[Any]
     norms: NDArray[np.float32]
     offsets: NDArray[np.int64]
     sketches: Sketches | None = None
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -38,6 +40,7 @@ class Packed:
     @property
     def nbytes(self) -> int:
         own = self.descriptors.nbytes + self.norms.nbytes + self.offsets.nbytes
+        own += 0 if self.weights is None else self.weights.nbytes
         return own + (self.sketches.nbytes if self.sketches else 0)
 
     @classmethod
@@ -78,9 +81,23 @@ class Packed:
         offsets = np.concatenate([[0], np.cumsum([len(span) for span in spans])]).astype(np.int64)
         return self._rows(rows, offsets)
 
+    def no_counts(self, others: int, limits: int) -> NDArray[Any]:
+        """Zeros [other images, images, limits], to which its matches are added: whole numbers, float32
+        where it has weights.
+        """
+        return np.zeros((others, len(self), limits), np.int32 if self.weights is None else np.float32)
+
+    def by_part(self, parts: NDArray[np.int64], count: int) -> "Packed":
+        """Each image cut into `count` images, by the part (0 .. count - 1) of each descriptor."""
+        owners = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        number = owners * count + parts
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(number, minlength=len(self) * count))])
+        return self._rows(np.argsort(number, kind="stable"), offsets.astype(np.int64))
+
     def _rows(self, rows: slice | NDArray[np.int64], offsets: NDArray[np.int64]) -> "Packed":
         sketches = self.sketches.take(rows) if self.sketches else None
-        return Packed(self.descriptors[rows], self.norms[rows], offsets, sketches)
+        weights = None if self.weights is None else self.weights[rows]
+        return Packed(self.descriptors[rows], self.norms[rows], offsets, sketches, weights)
 
 
 @dataclass(frozen=True)

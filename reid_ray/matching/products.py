@@ -21,9 +21,9 @@ TILE_COLUMNS = 192
 
 def count(
     rows: Packed, columns: Packed, limits: NDArray[np.float32], *, mutual: bool, int8: bool
-) -> NDArray[np.int32]:
-    """Counts [row images, column images, limits] of the columns' descriptors."""
-    counts = np.zeros((len(rows), len(columns), len(limits)), np.int32)
+) -> NDArray[Any]:
+    """Counts [row images, column images, limits] of the columns' descriptors; see `Packed.no_counts`."""
+    counts = columns.no_counts(len(rows), len(limits))
     fold = ratio.count_tile_mutual if mutual else ratio.count_tile
     row_tiles = list(tiles(rows.offsets, TILE_ROWS, whole=True))
     column_tiles = list(tiles(columns.offsets, TILE_COLUMNS, whole=mutual))
@@ -40,6 +40,7 @@ def count(
                 row_tile.bounds,
                 tile.bounds,
                 limits,
+                None if columns.weights is None else columns.weights[tile.first : tile.last],
                 counts[row_tile.images, tile.images],
                 best,
                 second,

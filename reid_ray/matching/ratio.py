@@ -63,21 +63,25 @@ def _fold_rows(product, row_norms, start, stop, best, second):  # type: ignore[n
 
 
 @compiled()
-def count_columns(best, second, norms, bounds, thresholds, counts):  # type: ignore[no-untyped-def]
+def count_columns(best, second, norms, bounds, thresholds, weights, counts):  # type: ignore[no-untyped-def]
     """Add to counts [images, thresholds] the columns whose ratio is below each threshold.
 
-    `best`, `second` and `norms` are float32, or int32 where all terms are whole numbers.
+    `best`, `second` and `norms` are float32, or int32 where all terms are whole numbers. Each column
+    counts its weight; without `weights`, 1.
     """
     for s in range(len(bounds) - 1):
         for c in range(bounds[s], bounds[s + 1]):
             ratio = np.float32(best[c] + norms[c]) / np.float32(second[c] + norms[c])
             for t in range(len(thresholds)):
-                counts[s, t] += ratio < thresholds[t]
+                if weights is None:
+                    counts[s, t] += ratio < thresholds[t]
+                elif ratio < thresholds[t]:
+                    counts[s, t] += weights[c]
 
 
 @compiled()
 def count_tile(  # type: ignore[no-untyped-def]
-    product, row_norms, column_norms, row_bounds, column_bounds, thresholds, counts, best, second
+    product, row_norms, column_norms, row_bounds, column_bounds, thresholds, weights, counts, best, second
 ):
     """Add to counts [row images, column images, thresholds] the columns whose ratio is below each
     threshold.
@@ -86,12 +90,12 @@ def count_tile(  # type: ignore[no-untyped-def]
         start, stop = row_bounds[g], row_bounds[g + 1]
         if stop - start >= 2:
             _fold_rows(product, row_norms, start, stop, best, second)
-            count_columns(best, second, column_norms, column_bounds, thresholds, counts[g])
+            count_columns(best, second, column_norms, column_bounds, thresholds, weights, counts[g])
 
 
 @compiled()
 def count_tile_mutual(  # type: ignore[no-untyped-def]
-    product, row_norms, column_norms, row_bounds, column_bounds, thresholds, counts, best, second
+    product, row_norms, column_norms, row_bounds, column_bounds, thresholds, weights, counts, best, second
 ):
     """As `count_tile`, for columns that are in turn the nearest of their nearest row.
 
@@ -119,7 +123,10 @@ def count_tile_mutual(  # type: ignore[no-untyped-def]
                     nearest_column[r] = _nearest_column(product, column_norms, r, first, last)
                 if nearest_column[r] == c:
                     for t in range(len(thresholds)):
-                        counts[g, s, t] += ratio < thresholds[t]
+                        if weights is None:
+                            counts[g, s, t] += ratio < thresholds[t]
+                        elif ratio < thresholds[t]:
+                            counts[g, s, t] += weights[c]
 
 
 @compiled()

@@ -4,7 +4,7 @@ Legend: q queries, g references.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from reid_ray.config.matching import Distance, Matching, Verify
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features
-from reid_ray.matching.lnbnn import lnbnn_block
+from reid_ray.matching.lnbnn import lnbnn_block, lnbnn_by_part
 from reid_ray.matching.verify import inliers
 
 EXCLUDED = np.float32(-np.inf)
 """Score of a reference that must not answer a query; it ranks last."""
+WORTH_LEAVING = 0.2
+"""Share of the references from which on leaving them out is worth copying the others."""
 LNBNN_VERIFY = 0.5
 """Ratio of the matches that are verified where no ratio was chosen."""
 
@@ -31,12 +33,18 @@ class References:
         identities_g: int64 [g], equal for equal identities.
         encounters_g: int64 [g], equal for the same encounter, -1 where unknown.
         features: with keypoint positions, only where candidates are verified.
+        cells: int64 [K], of each keypoint (see `places`), only where votes are weighed by place.
     """
 
     packed: Packed
     identities_g: NDArray[np.int64]
     encounters_g: NDArray[np.int64]
     features: Features | None = None
+    cells: NDArray[np.int64] | None = None
+
+    def weighed(self, weights: NDArray[np.float32]) -> "References":
+        """The same, whose matches count as much as the weight of their keypoint, [K]."""
+        return replace(self, packed=replace(self.packed, weights=weights))
 
     def take(self, positions: NDArray[np.int64]) -> "References":
         """Copy of the given references, in the given order."""
@@ -118,7 +126,25 @@ def score_settings(
     nothing.
     """
     scorer = _votes if config.score == "lnbnn" else _counts
-    return scorer(packed, references, config, settings, outs)
+    here, few = matched(references, outs)
+    found = scorer(packed, here, config, settings, few)
+    if here is references:
+        return found
+    scores = np.zeros((*found.shape[:-1], len(references.packed)))
+    scores[..., ~np.stack(outs).all(axis=(0, 1))] = found
+    return scores
+
+
+def matched(
+    references: References, outs: Sequence[NDArray[np.bool_]]
+) -> tuple[References, Sequence[NDArray[np.bool_]]]:
+    """Without the references that are left out of every [q, g], if these are many: they cost nothing."""
+    gone = np.stack(outs).all(axis=(0, 1)) if len(outs[0]) else np.zeros(len(references.packed), bool)
+    if gone.mean() < WORTH_LEAVING or gone.all():
+        return references, outs
+    kept = np.flatnonzero(~gone)
+    here = replace(references, features=None, cells=None).take(kept)
+    return here, [out[:, kept] for out in outs]
 
 
 def _votes(
@@ -175,6 +201,43 @@ def _counts(
                     one, references.identities_g, most=1e-5 if config.normalised else 1.0
                 )
     return scores
+
+
+def votes_by_part(
+    packed: Packed,
+    references: References,
+    config: Matching,
+    setting: Setting,
+    parts: NDArray[np.int64],
+    count: int,
+    out_qg: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Scores by the part of the asked photo that they come from, float32 [q, parts, g]; 0 where a
+    reference is left out.
+
+    Args:
+        parts: of each descriptor of `packed` its part, 0 .. count - 1.
+    """
+    here, (few,) = matched(references, [out_qg])
+    if here is not references:
+        every = np.zeros((len(packed), count, len(references.packed)), np.float32)
+        every[:, :, ~out_qg.all(axis=0)] = votes_by_part(packed, here, config, setting, parts, count, few)
+        return every
+    if config.score == "lnbnn":
+        kind = (setting.neighbours, setting.distance)
+        votes = lnbnn_by_part(packed, references.packed, kind, parts, count, left_out_qg=out_qg)
+        return votes.astype(np.float32)
+    by_part = packed.by_part(parts, count)
+    counts = count_block(
+        by_part,
+        0,
+        len(by_part),
+        references.packed,
+        [setting.threshold],
+        direction="query_to_reference",
+        least=1,
+    )
+    return np.where(out_qg[:, None], 0, counts.reshape(len(packed), count, -1)).astype(np.float32)
 
 
 def summed_per_identity(

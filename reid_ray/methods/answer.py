@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Matching
+from reid_ray.evaluation.intervals import animals_mean
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.evaluation.predictions import PROBABILITIES, pool, predictions_table
 from reid_ray.evaluation.quality import probability_figures
@@ -217,7 +218,8 @@ def local_params(config: Matching, ready: Sequence[Ready]) -> Params:
 
 def _curves(ready: Sequence[Ready], measured: Sequence[Arrays]) -> dict[str, float]:
     """`shortlist/<collection>/among_<B>`: share of queries whose animal is among the first B;
-    `top1_<B>`: share answered rightly behind a shortlist of B; of animals that have a reference.
+    `top1_<B>`: share answered rightly behind a shortlist of B, its interval over animals in `top1_low_<B>`
+    and `top1_high_<B>`; of animals that have a reference.
     """
     found: dict[str, float] = {}
     for one, arrays in zip(ready, measured, strict=True):
@@ -227,6 +229,10 @@ def _curves(ready: Sequence[Ready], measured: Sequence[Arrays]) -> dict[str, flo
         sizes: Any = getattr(one.scorer, "sizes", ())
         for place, size in enumerate(sizes):
             for what, name in (("among", "among"), ("right", "top1")):
-                share = float(arrays[f"measured_{what}"][known, place].mean())
-                found[f"shortlist/{one.gallery.name}/{name}_{size}"] = share
+                values = arrays[f"measured_{what}"][known, place].astype(np.float64)
+                found[f"shortlist/{one.gallery.name}/{name}_{size}"] = float(values.mean())
+                if what == "right":
+                    animals = one.gallery.labels[one.gallery.queries][known]
+                    for end, value in zip(("low", "high"), animals_mean(values, animals), strict=True):
+                        found[f"shortlist/{one.gallery.name}/{name}_{end}_{size}"] = value
     return found

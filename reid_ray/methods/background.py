@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reid_ray.config.datasets import Images
+from reid_ray.datasets.cutout import CROP
 from reid_ray.datasets.masks import has_mask, read_background
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.evaluation.metrics import chance, summarise
@@ -40,7 +41,7 @@ def background_scores(
 ) -> list[dict[str, Any]]:
     """One entry per collection whose photos have masks (or, with `boxes`, boxes) on both sides.
 
-    Keys: `dataset`, `photos` that took part, `queries`, `top1` with Wilson's `top1_low` and
+    Keys: `dataset`, `photos` that took part, `queries`, `top1` with `top1_low` and
         `top1_high`, expected `chance` of the same queries, `beats_chance`: the whole interval is
         above it.
 
@@ -106,7 +107,7 @@ def _describe(
 ) -> NDArray[np.float32]:
     """[n, d]; NaN for photos that take no part or have no mask."""
     described = np.full((len(rows), _WIDTH), np.nan, np.float32)
-    columns = [c for c in ("root", "path", "mask", "segmentation", "bbox") if c in rows]
+    columns = [c for c in ("root", "path", "mask", "segmentation", "bbox", CROP) if c in rows]
     asked = np.flatnonzero(rows["split"].isin(["reference", "query"]))
     table: list[dict[Any, Any]] = rows[columns].iloc[asked].to_dict("records")
     chosen = [(place, row) for place, row in zip(asked, table, strict=True) if has_mask(row, boxes=boxes)]

@@ -37,6 +37,10 @@ class Bench(Protocol):
         """Embeddings float32 [n, d] of these rows' photos, from the store where they were made before."""
         ...
 
+    def photo(self, position: int) -> NDArray[np.uint8]:
+        """The prepared photo of a row."""
+        ...
+
     def share(self, value: Any) -> Any:
         """Something that `run` hands to requests as `value`."""
         ...
@@ -79,6 +83,9 @@ class InProcess:
 
     def vectors(self, encoding: Encoding, positions: Positions) -> NDArray[np.float32]:
         return encoding.build(self.store / "vectors", self.device).vectors(self.images, positions)
+
+    def photo(self, position: int) -> NDArray[np.uint8]:
+        return self.images[position]
 
     def share(self, value: Any) -> Any:
         return value

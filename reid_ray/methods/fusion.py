@@ -230,6 +230,8 @@ class Fusing:
             size,
             excludes_encounter=any(one.scorer.excludes_encounter for one in parts),
         )
+        rules = [one.gallery.viewpoint for one in parts if one.gallery.viewpoint != "off"]
+        gallery = replace(gallery, viewpoint=rules[0]) if rules else gallery
         return Ready(
             method=self,
             gallery=gallery,

@@ -6,24 +6,28 @@ on the references alone.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Extractor, LightGlue, Matching
+from reid_ray.datasets.cutout import painted
 from reid_ray.matching.engine import Packed
 from reid_ray.matching.extract import check_weights
 from reid_ray.matching.features import Features
 from reid_ray.matching.kept import kept_scores
+from reid_ray.matching.places import PlaceWeights, cells_of
 from reid_ray.matching.scoring import References, Setting, score_views, settings_of
 from reid_ray.matching.shortlist import score_candidates
 from reid_ray.matching.tuning import Tuned, best_of, right_per_setting
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import asked_references
+from reid_ray.methods.places import Places, learn_places, weighed
 from reid_ray.methods.ready import Learnt, Params, Ready
 from reid_ray.methods.scorer import Arrays, Outs, ScoreBlock, rank_blocks
 from reid_ray.runs.methods import method_key
@@ -48,6 +52,7 @@ class LocalScorer:
         queries: of the gallery's query photos.
         settings: with what the config leaves in, and with references of other encounters alone.
         kept: folder of scores that several methods share; None keeps none.
+        places: what votes count by where they come from; None: all alike. `references` have it already.
     """
 
     config: Matching
@@ -55,6 +60,7 @@ class LocalScorer:
     queries: Features
     settings: tuple[Setting, Setting]
     kept: Path | None = None
+    places: PlaceWeights | None = None
     both_views = True
 
     @property
@@ -73,7 +79,11 @@ class LocalScorer:
             features = self.references.features
             return self.references.packed.take(asked), None if features is None else features.take(asked)
         queries = self.queries.take(asked - gallery.references)
-        return Packed.of(queries), queries
+        packed = Packed.of(queries)
+        if self.places is not None:
+            sides = np.repeat(gallery.sides[asked], queries.keypoints)
+            packed = replace(packed, weights=self.places.of(cells_of(queries), sides))
+        return packed, queries
 
     def scores(self, gallery: Gallery, asked: Positions, outs: Outs) -> ScoreBlock:
         pairs = list(zip(self.settings, outs, strict=False))
@@ -96,8 +106,12 @@ class LocalScorer:
     def _made(
         self, gallery: Gallery, asked: Positions, pairs: Sequence[tuple[Setting, NDArray[np.bool_]]]
     ) -> NDArray[np.float32]:
-        packed, features = self.of(gallery, asked)
-        return score_views(packed, features, self.references, self.config, pairs)
+        scores = np.empty((len(pairs), len(asked), gallery.references), np.float32)
+        for rows in gallery.same_side(asked):
+            packed, features = self.of(gallery, asked[rows])
+            some = [(setting, out[rows]) for setting, out in pairs]
+            scores[:, rows] = score_views(packed, features, self.references, self.config, some)
+        return scores
 
     def _name(self, asked: Positions, setting: Setting, out: NDArray[np.bool_]) -> str:
         text = asked.tobytes() + repr(setting).encode() + np.packbits(out).tobytes()
@@ -138,7 +152,13 @@ class TuneRequest:
         ]
         if gallery.trained.any():
             outs.append(gallery.excluded(self.asked, encounter=first, hidden_g=~gallery.trained))
-        return {"right": right_per_setting(references, self.config, self.asked, outs, units_gd=units)}
+        right = np.empty((len(outs), len(self.asked), len(settings_of(self.config))))
+        for rows in gallery.same_side(self.asked):
+            some = [out[rows] for out in outs]
+            right[:, rows] = right_per_setting(
+                references, self.config, self.asked[rows], some, units_gd=units
+            )
+        return {"right": right}
 
 
 @dataclass(frozen=True)
@@ -178,41 +198,49 @@ class LocalFeatures:
         return [self._prepare(one, bench, (learnt or {}).get(one.fingerprint), folder) for one in galleries]
 
     def _prepare(self, gallery: Gallery, bench: Bench, learnt: Learnt | None, folder: Path | None) -> Ready:
+        gallery = replace(gallery, viewpoint=self.config.viewpoint)
         work = None if folder is None else folder / "chunks" / self.work_key(gallery)
         if learnt is None:
             number, (references, queries), tuned = self._choose(gallery, bench, work)
+            size = request_size(self.config, gallery.references)
+            found = [one[0].setting for one in tuned]
+            placed = learn_places(self.config, found, references, gallery, bench, work, size)
         else:
             number, chosen = _chosen(learnt)
             references, queries = self.sides(gallery, bench, self.extractors[number])
             tuned = [chosen, chosen]
+            placed = (Places.of(learnt),) * 2
         config = self.config.model_copy(update={"extractor": self.extractors[number]})
         settings = (tuned[0][0].setting, tuned[0][1].setting)
-        kept = self._kept(gallery, config, settings, folder)
-        scorer = LocalScorer(config, references, queries, settings, kept)
+        weights = placed[0].weights
+        kept = self._kept(gallery, config, (settings, weights), folder)
+        references = weighed(references, gallery, weights)
+        scorer = LocalScorer(config, references, queries, settings, kept, weights)
         return Ready(
             method=self,
             gallery=gallery,
             scorer=scorer,
             shared=(bench.share(scorer), bench.share(gallery)),
-            learnt=self.plain(number, tuned[0]),
-            unvalidated=self.plain(number, tuned[1]),
-            params=chosen_params(config, tuned[0], several=len(self.extractors) > 1),
+            learnt=self.plain(number, tuned[0], placed[0]),
+            unvalidated=self.plain(number, tuned[1], placed[1]),
+            params=chosen_params(config, tuned[0], several=len(self.extractors) > 1) | placed[0].params(),
             keypoints=np.concatenate([np.diff(references.packed.offsets), queries.keypoints]),
             size=request_size(config, gallery.references),
-            matched=gallery.references,
+            matched=_matched(gallery),
             work=work,
         )
 
     def sides(self, gallery: Gallery, bench: Bench, extractor: Extractor) -> tuple[References, Features]:
         """The references and the query photos by one extractor."""
         config = self.config.model_copy(update={"extractor": extractor})
-        features = bench.features(gallery.photos, config)
+        features = on_animals(bench.features(gallery.photos, config), gallery, bench)
         searched = features.take(np.arange(gallery.references))
         references = References(
             Packed.of(searched).sketched(),
             gallery.labels_g,
             gallery.encounters_g,
             searched if self.config.verify else None,
+            cells_of(searched) if self.config.place_weights == "auto" else None,
         )
         return references, features.take(gallery.queries)
 
@@ -234,20 +262,25 @@ class LocalFeatures:
         assert best is not None
         return best
 
-    def plain(self, extractor: int, tuned: TunedPair) -> Learnt:
+    def plain(self, extractor: int, tuned: TunedPair, placed: Places | None = None) -> Learnt:
         """What was chosen, as plain data."""
         settings = [
             {"setting": vars(one.setting), "top1": list(one.top1), "looked_up": one.looked_up}
             for one in tuned
         ]
-        return {"extractor": extractor, "settings": settings}
+        found = {"extractor": extractor, "settings": settings}
+        return found if placed is None or not placed.asked else found | {"places": placed.as_json()}
 
     def work_key(self, gallery: Gallery) -> str:
         """Names finished work on these very photos."""
-        return method_key("work", self.config.canonical(), gallery.fingerprint, gallery.photos.tolist())
+        plain = self.config.place_weights == "off" and self.config.viewpoint == "off"
+        sides = [] if plain else gallery.sides.tolist()
+        return method_key(
+            "work", self.config.canonical(), gallery.fingerprint, gallery.photos.tolist(), sides
+        )
 
     def _kept(
-        self, gallery: Gallery, config: Matching, settings: tuple[Setting, Setting], folder: Path | None
+        self, gallery: Gallery, config: Matching, chosen: tuple[Any, ...], folder: Path | None
     ) -> Path | None:
         """Known by all that decides the scores; equal for methods that differ only in how they use them."""
         pairs = len(gallery.queries) * gallery.references
@@ -255,7 +288,7 @@ class LocalFeatures:
             return None
         plain = config.model_copy(update={"alternatives": (), "shortlist": None, "name": "any"})
         return shared_folder(folder, "scores") / method_key(
-            plain.canonical(), repr(settings), gallery.fingerprint, gallery.photos.tolist()
+            plain.canonical(), repr(chosen), gallery.fingerprint, gallery.photos.tolist()
         )
 
 
@@ -323,6 +356,23 @@ def request_size(config: Matching, references: int) -> int:
     if isinstance(config.verify, LightGlue):
         return max(1, min(size, NETWORK_PAIRS_PER_REQUEST // config.verify.candidates))
     return size
+
+
+def on_animals(features: Features, gallery: Gallery, bench: Bench) -> Features:
+    """Without the keypoints of photos' painted parts."""
+    if not gallery.painted.any():
+        return features
+    return Features.pack(
+        features.image(at).outside(painted(bench.photo(int(photo)))) if black else features.image(at)
+        for at, (photo, black) in enumerate(zip(gallery.photos, gallery.painted, strict=True))
+    )
+
+
+def _matched(gallery: Gallery) -> int:
+    """References that a query is compared with, on average."""
+    if gallery.viewpoint == "off" or not len(gallery.queries):
+        return gallery.references
+    return round(gallery.pairs(gallery.queries) / len(gallery.queries))
 
 
 def chosen_params(config: Matching, tuned: tuple[Tuned, Tuned], *, several: bool) -> Params:

@@ -3,15 +3,17 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from reid_ray.config.datasets import Data
+from reid_ray.datasets import cutout
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.schema import UNKNOWN
-from reid_ray.datasets.store import PreparedStore, Row
+from reid_ray.datasets.store import PreparedStore
 from reid_ray.datasets.understand import understand
 from reid_ray.errors import DatasetError
 from reid_ray.methods.bench import InProcess
@@ -47,8 +49,9 @@ def name_photos(
 
 
 def _prepared(rows: pd.DataFrame, store: PreparedStore) -> tuple[PreparedImages, list[str]]:
-    boxes = rows["bbox"] if "bbox" in rows else [None] * len(rows)
-    wanted = [Row(root, path, box) for root, path, box in zip(rows["root"], rows["path"], boxes, strict=True)]
+    told = rows[[name for name in cutout.COLUMNS if name in rows]].astype(object)
+    records: Any = told.where(told.notna(), None).to_dict("records")
+    wanted = [cutout.Row.of(record) for record in records]
     placed = store.prepare(wanted, store.index())
     for row, photo in zip(wanted, placed, strict=True):
         if photo.error:

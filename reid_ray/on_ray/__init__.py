@@ -7,3 +7,5 @@ import os
 # this as it is imported.
 if "RAY_ADDRESS" not in os.environ:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # It also listens to this machine alone, as Ray does by itself on Windows and macOS.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

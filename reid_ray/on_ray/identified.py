@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.matching.places import PlaceWeights
 from reid_ray.methods.gallery import Gallery
 from reid_ray.methods.probability import Candidates
 from reid_ray.methods.ready import Method
@@ -27,6 +28,7 @@ class Identified:
         candidates: of each query.
         photo_qc: position in `rows` of each candidate's most alike photo; -1 where there is none.
         beside_qc: position of the query photo that it is like, one of the same encounter; or -1.
+        places: what votes count by where in a photo they come from; None: all alike.
         groups: a number per query of an unknown animal, -1 for others; None: not asked for.
         copies: queries that are reference photos, byte for byte; they are left out of all above.
         learnt: how often references were found again, reliability and so on, for the reader.
@@ -45,6 +47,7 @@ class Identified:
     beside_qc: NDArray[np.int64]
     groups: NDArray[np.int64] | None = None
     learnt: dict[str, Any] = field(default_factory=dict)
+    places: PlaceWeights | None = None
     notes: list[str] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
 

@@ -20,6 +20,7 @@ from reid_ray.datasets.schema import BBOX, UNKNOWN
 from reid_ray.datasets.store import PreparedStore
 from reid_ray.embedding.availability import find
 from reid_ray.errors import DatasetError, StorageError, WeightsError
+from reid_ray.methods import places
 from reid_ray.methods.embedding import ANY, Embedding
 from reid_ray.methods.fusion import Fusing
 from reid_ray.methods.gallery import Gallery, Positions
@@ -138,6 +139,8 @@ class _Run:
             ready, worth = self._ready(gallery, together[: gallery.references])
         found = self._named(ready, worth, together[gallery.references :])
         found.learnt = {**worth.facts, "looked_by": [self.method.name], "method": describe(self.method)}
+        found.places = places.weights_of(ready.learnt)
+        self.notes += places.told(ready.learnt)
         if worth.note:
             self.notes.append(worth.note)
         if worth.model is not None and (found.candidates.answer_q == -1).all():
@@ -250,7 +253,9 @@ class _Run:
     def _key(self, gallery: Gallery, how: Asked, together: Positions) -> str:
         config = self.run.model_dump(mode="json", include={"model", "local", "method", "images"})
         about = dict(self.saved.about) if self.saved else {}
-        return method_key("learnt", config, about, vars(how), gallery.fingerprint, together.tolist())
+        return method_key(
+            "learnt", config, about, vars(how), gallery.fingerprint, together.tolist(), gallery.sides.tolist()
+        )
 
     def _named(self, ready: Ready, worth: Worth, together_q: Positions) -> Identified:
         gallery = ready.gallery

@@ -54,7 +54,7 @@ def _collection(folder: str, name: str, raw: dict[str, Any], said: Said) -> dict
     """A folder or table as a dataset; what it asks of images goes into `raw`."""
     query = name == "query"
     known = replace(said, identity_column=None, level=None) if query else said
-    found = understand(Path(folder).expanduser(), named=not query, said=known)
+    found = understand(folder, named=not query, said=known)
     for text in (*found.problems, *(one for one in found.reasons if one.startswith("not used"))):
         print(f"note: {folder}: {text}", file=sys.stderr)
     if found.boxes:
@@ -129,7 +129,9 @@ def name_animals(run: IdentifyRun) -> str:
     out = results_folder(run.out) / run.name
     write_answers(answers, out)
     display.say("writing the review page")
-    cards = review_cards(answers, found.images, matching=drawn_by(found.method), drawn=run.drawn)
+    cards = review_cards(
+        answers, found.images, matching=drawn_by(found.method), drawn=run.drawn, places=found.places
+    )
     if run.keep_cards:
         names = [one.name for one in run.references]
         files.write_json(out / "known.json", known_photos(found.rows, names))

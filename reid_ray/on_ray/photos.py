@@ -13,14 +13,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import ray
-from ray.data import Dataset
-from ray.exceptions import RayTaskError, WorkerCrashedError
+from ray.data import Dataset, TaskPoolStrategy
+from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from reid_ray.config.datasets import Data, SyntheticDataset
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
+from reid_ray.datasets.cutout import CROP, Row
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.datasets.store import Index, Placed, PreparedStore, Row
-from reid_ray.errors import DatasetError, ReidError
+from reid_ray.datasets.store import Index, Placed, PreparedStore
+from reid_ray.errors import DatasetError, ReidError, ResourceError
 from reid_ray.progress import Display
 from reid_ray.splits.assign import assign
 from reid_ray.splits.leaks import settle_leaks
@@ -108,10 +109,17 @@ def index(rows: pd.DataFrame) -> Dataset:
             "root": pa.array(rows["root"], pa.string()),
             "path": pa.array(rows["path"], pa.string()),
             "bbox": pa.array(rows["bbox"] if "bbox" in rows else [None] * len(rows), pa.list_(pa.float64())),
+            **{name: _texts(rows, name) for name in ("mask", "segmentation", CROP)},
         }
     )
     size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
     return ray.data.from_arrow([columns.slice(at, size) for at in range(0, max(1, len(rows)), size)])
+
+
+def _texts(rows: pd.DataFrame, name: str) -> pa.Array:
+    """A column as text, "" where it is empty or not there."""
+    cells = rows[name] if name in rows else [""] * len(rows)
+    return pa.array([cell if isinstance(cell, str) else "" for cell in cells], pa.string())
 
 
 def prepare_images(
@@ -131,7 +139,8 @@ def prepare_images(
 
     Raises:
         StorageError: the store cannot be written, or not read from here.
-        DatasetError: a photo kills the process that decodes it, or memory runs out, again and again.
+        DatasetError: a photo kills the process that decodes it again and again.
+        ResourceError: memory ran out, also with one task at a time.
     """
     placed = _place(rows, store, progress)
     error = [photo.error for photo in placed]
@@ -145,13 +154,33 @@ def prepare_images(
 
 
 def _place(rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], None]) -> list[Placed]:
-    """Where each row's photo is, as the tasks tell it."""
+    """Where each row's photo is, as the tasks tell it; one after another where memory ran out.
+
+    What was prepared until then is in the store.
+    """
+    try:
+        return _placed(rows, store, progress, at_once=None)
+    except OutOfMemoryError:
+        pass
+    try:
+        return _placed(rows, store, progress, at_once=1)
+    except OutOfMemoryError:
+        raise ResourceError(
+            "memory ran out while photos were prepared, also one task at a time; lower "
+            "data.images.max_pixels or data.images.short_px, or close other programs"
+        ) from None
+
+
+def _placed(
+    rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], None], *, at_once: int | None
+) -> list[Placed]:
     told = index(rows).map_batches(
         _prepare_batch,
         batch_format="pyarrow",
         batch_size=BATCH,
         fn_kwargs={"store": store, "known": [ray.put(store.index())]},
         max_retries=_RETRIES,
+        compute=TaskPoolStrategy(size=at_once),
     )
     told.context.raise_original_map_exception = True
     # Batches come back in any order; the position says which row each photo is of.
@@ -170,7 +199,7 @@ def _place(rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], N
             # Ray adds lines of its own to ours.
             raise type(failed.cause)(str(failed.cause).splitlines()[0]) from None
         raise
-    except WorkerCrashedError:
+    except (WorkerCrashedError, OutOfMemoryError):
         left = rows["path"].to_numpy(str)[waiting]
         raise DatasetError(
             f"a process that prepares photos was lost {_RETRIES + 1} times: its memory ran out, or "
@@ -197,7 +226,7 @@ _PLACED = pa.schema(
 def _prepare_batch(batch: pa.Table, *, store: PreparedStore, known: list[ray.ObjectRef]) -> pa.Table:
     there: Index = ray.get(known[0])
     rows = batch.to_pylist()
-    placed = store.prepare((Row(row["root"], row["path"], row["bbox"]) for row in rows), there)
+    placed = store.prepare((Row.of(row) for row in rows), there)
     records = [
         {"position": row["position"]} | photo._asdict() for row, photo in zip(rows, placed, strict=True)
     ]

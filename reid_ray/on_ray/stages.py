@@ -5,15 +5,17 @@ In: a study under way, its plans and materials. Out: finished method folders; ML
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import ray
 
-from reid_ray.config.tune import Search, Study
+from reid_ray.config.tune import Scaling, Search, Study
 from reid_ray.errors import ResourceError, TrialError
 from reid_ray.methods.ready import Method
 from reid_ray.on_ray.cluster.session import Cluster
+from reid_ray.on_ray.cluster.watchdog import watchdog
 from reid_ray.on_ray.retrieval.bench import RayBench
 from reid_ray.on_ray.retrieval.encoders import score_encoders, told_of
 from reid_ray.on_ray.retrieval.methods import run_method
@@ -125,10 +127,14 @@ def train_trials(
     epochs: dict[str, int] = {}
     ended: set[str] = set()
     done, total = 0, sum(plan.trial.epochs for plan in waiting)
-    with run.display.phase(f"{len(waiting)} trials", total, "epochs") as phase:
+    with (
+        run.display.phase(f"{len(waiting)} trials", total, "epochs") as phase,
+        watchdog(run.display.say, partial(_waited_for, run.study.scaling, resources)) as moved,
+    ):
 
         def follow(plan: Plan, epoch: int, end: bool) -> None:
             nonlocal done
+            moved()
             done += epoch - epochs.get(plan.key, 0)
             epochs[plan.key] = epoch
             if end:
@@ -148,6 +154,19 @@ def train_trials(
             method.finish(plan.empty_result().but(status="failed", note=f"lost: {why}"))
         if method.result().status == "failed":
             run.warn(f"trial {plan.trial.label} failed: {method.result().note}")
+
+
+def _waited_for(scaling: Scaling, resources: Cluster) -> str:
+    """What a trial needs and what is free, for whoever wonders why nothing moves."""
+    free = ray.available_resources()
+    gpus = gpus_per_worker(scaling, resources)
+    each = f"{scaling.cpus_per_worker} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
+    count = max(1, scaling.workers)
+    return (
+        f"epochs take that long, or trials wait for nodes; a trial takes {count} worker(s) of {each}, and "
+        f"{free.get('CPU', 0):.0f} of {resources.cpus} CPUs and {free.get('GPU', 0):.0f} of {resources.gpus} "
+        "GPUs are free"
+    )
 
 
 def train_withheld(
@@ -181,13 +200,7 @@ def confirm(run: StudyRun, selected_trial: Plan, materials: ray.ObjectRef, resou
     if not folder.done():
         try:
             gpus = gpus_per_worker(scaling, resources)
-            check_fits(
-                scaling,
-                workers=scaling.confirmation_workers,
-                gpus_per_worker=gpus,
-                cpus=resources.cpus,
-                gpus=resources.gpus,
-            )
+            check_fits(scaling, workers=scaling.confirmation_workers, gpus_per_worker=gpus, cluster=resources)
             with run.display.phase("selected trial under DDP", scaling.confirmation_workers, "workers") as _:
                 train_distributed(
                     plan,

@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 import ray
 
+from reid_ray.config.base import as_written
 from reid_ray.config.collections import Present, present
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.schema import shared_columns
 from reid_ray.errors import ReidError
 from reid_ray.methods.selection import select, selected_by_queries
 from reid_ray.on_ray.background import look_at_backgrounds
@@ -78,16 +80,22 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
     """
     storage = results_folder(study.storage)
     with only_one(storage / study.name):
-        return _run_study(present(study), storage, display, fresh=fresh)
+        here = present(study)
+        if fresh:
+            moved_to = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
+            files.move_folder(storage / study.name, storage / moved_to)
+        tracking = Tracking(study.tracking_uri, storage=storage, study=study.name)
+        try:
+            return _run_study(here, storage, display, tracking)
+        except KeyboardInterrupt:
+            tracking.stop()
+            raise
 
 
-def _run_study(here: Present, storage: Path, display: Display, *, fresh: bool) -> Outcome:
+def _run_study(here: Present, storage: Path, display: Display, tracking: Tracking) -> Outcome:
     study = here.study
     folder = StudyFolder(storage / study.name)
-    if fresh:
-        moved_to = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
-        files.move_folder(folder.path, storage / moved_to)
-    run = StudyRun(study, folder, display, Tracking(study.tracking_uri, storage=storage, study=study.name))
+    run = StudyRun(study, folder, display, tracking)
     for sentence in here.left_out:
         run.warn(sentence)
     look_for_weights(study, say=display.say)
@@ -106,7 +114,7 @@ def _run_study(here: Present, storage: Path, display: Display, *, fresh: bool) -
         _background(run, rows, images)
         stages = plan_study(study, rows)
         _open_folder(run, rows, photos.quarantine, stages)
-        run.tracking.begin(folder, dataset_inputs(rows))
+        run.tracking.begin(folder, dataset_inputs(rows, study))
         shared = Materials(images, rows)
         materials = ray.put(shared)
         with _bench(run, shared, materials, storage, resources) as bench:
@@ -141,7 +149,7 @@ def _run_study(here: Present, storage: Path, display: Display, *, fresh: bool) -
 
 def _open_folder(run: StudyRun, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: StudyPlan) -> None:
     """Write what is known before the work starts, so that an unfinished study can be looked at."""
-    files.write_table(run.folder.rows_path, rows)
+    files.write_table(run.folder.rows_path, shared_columns(rows, run.study.data.share))
     files.write_table(run.folder.quarantine_path, quarantine)
     write_manifest(run.folder.path, rows, run.study.data.split, run.study.data.unseen)
     _write_study(run, plan.keys(), selected_trial=None, digest=plan.digest)
@@ -162,7 +170,7 @@ def _write_study(
 ) -> None:
     study = {
         "name": run.study.name,
-        "config": run.study.model_dump(mode="json"),
+        "config": as_written(run.study.model_dump(mode="json")),
         "provenance": provenance(data_digest=digest, config_digest=run.study.digest()),
         "methods": keys,
         "selected_trial": selected_trial,

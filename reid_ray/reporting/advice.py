@@ -53,9 +53,9 @@ def advise(path: str, *, most_photos: int | None, write: str | None, said: Said 
     Raises:
         DatasetError: nothing usable there. ConfigError: not a config, or `write` exists.
     """
-    given = Path(path).expanduser()
-    understood = None if given.suffix in (".yaml", ".yml") else understand(given, said=said)
-    data = _of_config(given) if understood is None else _of(understood)
+    is_config = path.endswith((".yaml", ".yml"))
+    understood = None if is_config else understand(path, said=said)
+    data = _of_config(Path(path).expanduser()) if understood is None else _of(understood)
     found = check_up(
         data, made=results_folder("runs") / "synthetic", most_photos=most_photos, progress=_progress()
     )

@@ -11,7 +11,7 @@ from reid_ray.runs.storage import address
 from reid_ray.runs.study import StudyRecord
 
 UI_PORT = 5000
-FAMILIES = ("chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet", "fusion")
+FAMILIES = ("chance", "untrained", "local features", "pretrained", "ArcFace", "Triplet", "fusion")
 
 
 def closing_words(record: StudyRecord, *, report: Path, tracking_uri: str, compare: str, model: Path) -> str:
@@ -104,5 +104,11 @@ def best_lines(record: StudyRecord) -> list[str]:
             f"Best on {verdict.domain} animals: {verdict.best.name}, top-1 {top1:.1f} % "
             f"({low:.1f} to {high:.1f}; {verdict.figure('queries'):.0f} query photos{guess})"
         )
+        if verdict.corrected is not None:
+            value, low, high = (100 * one for one in verdict.corrected)
+            lines.append(
+                f"  corrected for being the best of {verdict.among} on these very photos: {value:.1f} % "
+                f"({low:.1f} to {high:.1f})"
+            )
         lines += [f"  {comparison}" for comparison in verdict.comparisons]
     return lines

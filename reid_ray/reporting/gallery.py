@@ -17,10 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from reid_ray.config.matching import Matching, Sift
+from reid_ray.config.matching import Matching
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.matching import sift
-from reid_ray.matching.verify import match_pair
+from reid_ray.reporting.evidence import matches
 from reid_ray.reporting.pooled import pooled_methods, standing
 from reid_ray.runs import files
 from reid_ray.runs.study import StudyRecord
@@ -143,14 +142,8 @@ def matched_points(
 
     Of extractors other than SIFT, OpenCV's SIFT is drawn: it shows the same parts of the animal.
     """
-    config = config or Matching()
-    extractor = config.extractor if isinstance(config.extractor, Sift) else Sift()
-    features = sift.extract([query_rgb, reference_rgb], extractor)
+    features, pairs = matches(query_rgb, reference_rgb, threshold, config or Matching())
     query, reference = features.image(0), features.image(1)
-    if config.direction == "query_to_reference":
-        pairs = match_pair(query, reference, threshold, mutual=config.mutual)
-    else:
-        pairs = match_pair(reference, query, threshold, mutual=config.mutual)[:, ::-1]
     return query.points_xy[pairs[:, 0]], reference.points_xy[pairs[:, 1]]
 
 

@@ -175,10 +175,17 @@ class Store:
                 run_name="summary",
                 tags={KEY: key, KIND: "summary", STUDY: self.study, **self._source()},
             )
+            if run.info.status != "RUNNING":  # an earlier start ended it
+                self.client.update_run(run.info.run_id, status="RUNNING")
             self._copy_files(run.info.run_id, folder.path, folder.reported())
             return str(run.info.run_id)
         except Exception as error:
             raise _told(self.uri, error) from error
+
+    def stop_study(self) -> None:
+        """Close the summary run, if there is one: its work was stopped."""
+        if run := self._find(f"summary-{self.study}"):
+            self.client.set_terminated(run.info.run_id, "KILLED")
 
     def sync_summary(self, folder: StudyFolder, *, report: Path, description: str) -> str:
         """Copy the finished study, its report and its models; returns the id of the summary run."""

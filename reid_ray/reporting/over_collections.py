@@ -16,7 +16,7 @@ from reid_ray.reporting.svg import WIDE_PX
 from reid_ray.reporting.tables import shown
 from reid_ray.runs.methods import Family
 
-_COMPARED = ("untrained", "local features", "pre-trained")
+_COMPARED = ("untrained", "local features", "pretrained")
 _MOST_COLLECTIONS = 30
 _OWN = ("top1", "top1_low", "top1_high")
 PUBLISHED = tuple(f"MegaDescriptor-{model}" for model in ("T-224", "S-224", "B-224", "L-224", "L-384"))

@@ -9,15 +9,20 @@ goes along, and no coordinates.
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
 from reid_ray.config.matching import Matching
+from reid_ray.datasets.cutout import CROP
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.schema import ORIENTATION, SIDES
+from reid_ray.matching.places import PlaceWeights
 from reid_ray.reporting.answers import Answer, Answers, Candidate, encounters_of, finite, sections
-from reid_ray.reporting.gallery import MOST_LINES, draw_pair, jpeg, matched_points
+from reid_ray.reporting.evidence import evidence
+from reid_ray.reporting.gallery import MOST_LINES, draw_pair, jpeg
 from reid_ray.reporting.html import environment, policy, style_sheet
 from reid_ray.runs import files
 
@@ -100,7 +105,12 @@ def review_page(
 
 
 def review_cards(
-    answers: Answers, images: PreparedImages, *, matching: Matching | None, drawn: int
+    answers: Answers,
+    images: PreparedImages,
+    *,
+    matching: Matching | None,
+    drawn: int,
+    places: PlaceWeights | None = None,
 ) -> list[Card]:
     """One card per encounter, in the order of `encounters`.
 
@@ -108,10 +118,10 @@ def review_cards(
         images: photo i belongs to row i of `answers.rows`.
         matching: the local-feature method, whose matches are drawn; None draws none.
         drawn: candidates per query with a drawing.
+        places: what its votes count by where they come from; None: all alike.
     """
-    return [
-        _card(answers, encounter, images, matching, drawn) for encounter in encounters_of(answers.answers)
-    ]
+    drawer = None if matching is None else Drawer(answers.rows, images, matching, places)
+    return [_card(answers, encounter, images, drawer, drawn) for encounter in encounters_of(answers.answers)]
 
 
 def pages_of(answers: Answers, cards: Sequence[Card]) -> list[Page]:
@@ -158,11 +168,7 @@ def _summary(answers: Answers) -> list[dict[str, Any]]:
 
 
 def _card(
-    answers: Answers,
-    encounter: Sequence[Answer],
-    images: PreparedImages,
-    matching: Matching | None,
-    drawn: int,
+    answers: Answers, encounter: Sequence[Answer], images: PreparedImages, drawer: "Drawer | None", drawn: int
 ) -> Card:
     answer, *others = encounter
     first = _photo(answers, answer, images, QUERY_PX)
@@ -177,7 +183,7 @@ def _card(
         **first,
         "more": more,
         "candidates": [
-            _candidate(answers, answer, candidate, images, matching if place < drawn else None)
+            _candidate(answers, answer, candidate, images, drawer if place < drawn else None)
             for place, candidate in enumerate(answer.candidates)
         ],
     }
@@ -199,7 +205,7 @@ def _facts(answers: Answers, row: int) -> list[tuple[str, str]]:
 
 
 def _candidate(
-    answers: Answers, answer: Answer, candidate: Candidate, images: PreparedImages, matching: Matching | None
+    answers: Answers, answer: Answer, candidate: Candidate, images: PreparedImages, drawer: "Drawer | None"
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "identity": candidate.identity,
@@ -210,19 +216,41 @@ def _candidate(
         "picture": None,
         "pair": None,
         "matches": 0,
+        "note": "",
     }
     if candidate.photo is None:
         return shown
     shown["path"] = str(answers.rows["path"].iloc[candidate.photo])
     shown["facts"] = _facts(answers, candidate.photo)
     shown["picture"] = _thumbnail(images, candidate.photo, CANDIDATE_PX)
-    if matching is not None:
-        beside = answer.row if candidate.beside is None else candidate.beside
-        query, reference = images[beside], images[candidate.photo]
-        points_q, points_r = matched_points(query, reference, _RATIO, matching)
-        pair = draw_pair(query, reference, points_q[:MOST_LINES], points_r[:MOST_LINES])
-        shown["pair"], shown["matches"] = _uri(jpeg(pair)), len(points_q)
+    if drawer is not None:
+        shown |= drawer.draw(answer.row if candidate.beside is None else candidate.beside, candidate.photo)
     return shown
+
+
+class Drawer(NamedTuple):
+    """Draws the matches that speak for an answer."""
+
+    rows: pd.DataFrame
+    images: PreparedImages
+    matching: Matching
+    places: PlaceWeights | None
+
+    def draw(self, query: int, reference: int) -> dict[str, Any]:
+        """`pair`, the picture; `matches` that count; a `note` where most do not."""
+        side = str(self.rows[ORIENTATION].iloc[query]) if ORIENTATION in self.rows else ""
+        found = evidence(
+            self.images[query],
+            self.images[reference],
+            _RATIO,
+            self.matching,
+            places=self.places,
+            side=SIDES.index(side) if side in SIDES else -1,
+            cut=bool(CROP in self.rows and self.rows[CROP].iloc[query] == "mask"),
+        )
+        lines = found.query[:MOST_LINES], found.reference[:MOST_LINES]
+        pair = draw_pair(self.images[query], self.images[reference], *lines)
+        return {"pair": _uri(jpeg(pair)), "matches": len(found.query), "note": found.note}
 
 
 def _thumbnail(images: PreparedImages, row: int, px: int) -> str:

@@ -30,7 +30,7 @@ def shortlist_curves(methods: Sequence[Method]) -> pd.DataFrame:
     """A row per method behind a shortlist, dataset and length measured, shortest first.
 
     Columns: `by` (what it goes by), `candidates` (its length), `among` (share of queries whose
-        animal is on it: no method behind it can be better), `top1` with its Wilson interval,
+        animal is on it: no method behind it can be better), `top1` with its interval over animals,
         `queries`, `used` (whether the leaderboard's answers are of this length).
     """
     rows = []
@@ -43,7 +43,14 @@ def shortlist_curves(methods: Sequence[Method]) -> pd.DataFrame:
                 dataset, size = point["dataset"], int(point["size"])
                 top1 = result.metrics[f"shortlist/{dataset}/top1_{size}"]
                 queries = int(result.metrics[f"test/{dataset}/queries"])
-                low, high = wilson(round(top1 * queries), queries)
+                ends = [
+                    result.metrics.get(f"shortlist/{dataset}/top1_{end}_{size}") for end in ("low", "high")
+                ]
+                # Studies of an earlier version did not keep them.
+                plain = wilson(round(top1 * queries), queries)
+                low, high = (
+                    one if one is not None else other for one, other in zip(ends, plain, strict=True)
+                )
                 rows.append(
                     (
                         method.name,

@@ -22,7 +22,7 @@ FAMILY_COLOURS: Final = {
     "ArcFace": "#0b66b0",
     "Triplet": "#c2500a",
     "local features": "#0a7a5a",
-    "pre-trained": "#8f4a9e",
+    "pretrained": "#8f4a9e",
     "fusion": "#8a6d01",
     "untrained": "#6a737d",
     "chance": "#8b949e",

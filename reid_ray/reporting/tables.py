@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reid_ray.evaluation.intervals import wilson
+from reid_ray.evaluation.intervals import animals_mean
 from reid_ray.evaluation.metrics import DOMAINS, cmc, identity_accuracy
 from reid_ray.reporting.pooled import Method, candidates, pooled_methods, standing
 from reid_ray.reporting.text import visible
@@ -205,14 +205,16 @@ def answers(methods: Sequence[Method], rows: pd.DataFrame) -> pd.DataFrame:
 
 def ranks_table(methods: Sequence[Method]) -> pd.DataFrame:
     """CMC of methods that stand for themselves, long: `share` of queries with a right reference
-    among the first `rank`, with Wilson's interval."""
+    among the first `rank`, with its interval over animals."""
     rows = []
     for method in standing(methods):
         if method.predictions is None:
             continue
         for domain, part in method.predictions.groupby("domain", sort=False):
-            for rank, share in zip(RANKS, cmc(part["first_correct"], RANKS), strict=True):
-                low, high = wilson(share * len(part), len(part))
+            animals = part["dataset"].astype(str) + "\0" + part["identity"].astype(str)
+            first = part["first_correct"].to_numpy(np.int64)
+            for rank, share in zip(RANKS, cmc(first, RANKS), strict=True):
+                low, high = animals_mean((first >= 1) & (first <= rank), animals)
                 rows.append((method.name, domain, rank, share, low, high))
     return pd.DataFrame(rows, columns=["method", "domain", "rank", "share", "low", "high"])
 

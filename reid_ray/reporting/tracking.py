@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 600.0
 """For one call of many; a large model may take minutes to upload."""
+STOP_WITHIN_S = 10.0
+"""A scheduler that sends SIGTERM waits for half a minute or so until it kills."""
 
 
 class Tracking:
@@ -77,6 +79,12 @@ class Tracking:
                 self.problem = f"MLflow at {self.uri}: no answer for {PATIENCE_S:.0f} s"
                 return
 
+    def stop(self) -> None:
+        """Close the study's run, whose work was stopped; waits for the store for seconds at most."""
+        self._later(self._stopped)
+        self._jobs.put(None)
+        self._thread.join(STOP_WITHIN_S)
+
     def compare_path(self, keys: list[str]) -> str:
         """The UI's address, after its host, that compares these methods; "" if nothing was copied.
 
@@ -119,6 +127,9 @@ class Tracking:
 
     def _begin(self, folder: StudyFolder) -> None:
         self._open().sync_study(folder)
+
+    def _stopped(self) -> None:
+        self._open().stop_study()
 
     def _sync(self, folder: MethodFolder) -> None:
         self._run_ids[folder.path.name] = self._open().sync_method(folder)

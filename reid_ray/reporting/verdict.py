@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from reid_ray.evaluation.intervals import bootstrap_mean, mcnemar
-from reid_ray.evaluation.metrics import DOMAINS
+from reid_ray.evaluation.intervals import Best, best_of_several, bootstrap_mean, paired_by_animal
+from reid_ray.evaluation.metrics import DOMAINS, known_only
 from reid_ray.reporting.pooled import TRAINED, Method, candidates, chance_of
 
 SIGNIFICANT = 0.05
@@ -28,7 +28,7 @@ class Comparison:
     Attributes:
         difference: top-1 of the better minus the other, in 0..1.
         low, high: 95 % interval of it, animals resampled whole.
-        p: McNemar mid-p, two-sided, not adjusted for several comparisons.
+        p: mid-p of McNemar's test over animals, two-sided, not adjusted for several comparisons.
     """
 
     better: str
@@ -70,12 +70,20 @@ class Comparison:
 
 @dataclass(frozen=True)
 class DomainVerdict:
-    """The best method on one domain, against whom it was tested, and what guessing would give."""
+    """The best method on one domain, against whom it was tested, and what guessing would give.
+
+    Attributes:
+        corrected: top-1 of the best, less what it owes to being the best on these very queries; None
+            where it was alone.
+        among: so many methods it is the best of.
+    """
 
     domain: str
     best: Method
     comparisons: tuple[Comparison, ...]
     chance: float | None
+    corrected: Best | None = None
+    among: int = 1
 
     def figure(self, measure: str) -> float:
         return self.best.figures[f"{self.domain}/{measure}"]
@@ -95,8 +103,8 @@ def compare(a: Method, b: Method, domain: str) -> Comparison | None:
     gain = right_a.astype(float) - right_b
     animals = both["dataset"].astype(str) + "\0" + both["identity"].astype(str)
     low, high = bootstrap_mean(gain, np.random.default_rng(_DRAWS_SEED), clusters=animals)
-    test = mcnemar(right_a, right_b)
-    return Comparison(a.name, b.name, float(gain.mean()), low, high, test.p_mid, len(both))
+    p = paired_by_animal(gain, animals)
+    return Comparison(a.name, b.name, float(gain.mean()), low, high, p, len(both))
 
 
 def domain_verdicts(methods: Sequence[Method]) -> list[DomainVerdict]:
@@ -112,8 +120,34 @@ def domain_verdicts(methods: Sequence[Method]) -> list[DomainVerdict]:
             rivals += [other for other in others if _kind(other) != _kind(best)][:1]
         found = [compare(best, rival, domain) for rival in rivals]
         comparisons = tuple(one for one in found if one is not None)
-        verdicts.append(DomainVerdict(domain, best, comparisons, chance_of(methods, domain)))
+        corrected, among = _corrected(methods, standing, domain)
+        chance = chance_of(methods, domain)
+        verdicts.append(DomainVerdict(domain, best, comparisons, chance, corrected, among))
     return verdicts
+
+
+def _corrected(methods: Sequence[Method], standing: Sequence[Method], domain: str) -> tuple[Best | None, int]:
+    """What the best of all whom these queries decided among is worth, and how many these are."""
+    rivals = list(standing)
+    if not any("val/top1" in method.figures for method in methods):  # queries chose the trial, too
+        rivals += [one for one in methods if one.is_trial and one.finished and one not in rivals]
+    right = [
+        known_only(one.predictions[one.predictions["domain"] == domain]).set_index("query")
+        for one in rivals
+        if one.predictions is not None
+    ]
+    right = [table for table in right if len(table)]
+    if len(right) < 2:
+        return None, len(right)
+    same = right[0].index
+    for table in right[1:]:
+        same = same.intersection(table.index)
+    if not len(same):
+        return None, len(right)
+    values = np.stack([table.loc[same, "correct"].to_numpy(float) for table in right])
+    first = right[0].loc[same]
+    animals = first["dataset"].astype(str) + "\0" + first["identity"].astype(str)
+    return best_of_several(values, animals, np.random.default_rng(_DRAWS_SEED)), len(right)
 
 
 def choice_sentence(study: dict[str, Any]) -> str:

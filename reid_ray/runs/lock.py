@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reid_ray.errors import StorageError
@@ -24,7 +24,7 @@ def only_one(study: Path, *, busy: str = "study {} is being run already") -> Ite
     path = study.with_name(f".{study.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = _open(path)
     except OSError as error:
         raise StorageError(
             f"{path}: cannot be written ({error}); check storage and its permissions"
@@ -41,6 +41,14 @@ def only_one(study: Path, *, busy: str = "study {} is being run already") -> Ite
         os.close(handle)
 
 
+def _open(path: Path) -> int:
+    """Less the umask, so that a group may share; one that another user made is locked, not written to."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)
+
+
 def _taken(handle: int) -> bool:
     """Whether the lock is ours, or there can be none here."""
     try:
@@ -50,6 +58,7 @@ def _taken(handle: int) -> bool:
     except OSError:
         return True
     now = time.strftime("%Y-%m-%d %H:%M:%S")
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode(), 0)
+    with suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode(), 0)
     return True

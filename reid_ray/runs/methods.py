@@ -30,7 +30,7 @@ Kind = Literal["trial", "baseline", "confirmation", "transfer"]
 Status = Literal["finished", "diverged", "out_of_memory", "stopped", "failed", "not_run"]
 """`stopped`: early, by the search; it has validation figures but never answered a query. `not_run`:
 something it needs is not there (weights), and the note says how to get it: no fault."""
-Family = Literal["chance", "untrained", "local features", "pre-trained", "ArcFace", "Triplet", "fusion"]
+Family = Literal["chance", "untrained", "local features", "pretrained", "ArcFace", "Triplet", "fusion"]
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,9 @@ class MethodFolder:
             return False
 
     def done(self) -> bool:
-        """Whether there is nothing left to do: what failed is tried again by the next start."""
-        return self.finished() and self.result().status not in ("failed", "not_run")
+        """Whether there is nothing left to do: what failed, or ran out of memory, which another card may
+        have, is tried again by the next start."""
+        return self.finished() and self.result().status not in ("failed", "not_run", "out_of_memory")
 
     def result(self) -> Result:
         return self._result(self._told())

@@ -73,6 +73,7 @@ def _parts(part: pd.DataFrame, split: Split, dataset: str) -> NDArray[np.object_
             reference_share=split.reference_share,
             share=split.unknown_share,
             count=split.unknown_identities,
+            draw=split.draw,
             ask_unknown=split.ask_unknown,
             dataset=dataset,
         )
@@ -83,6 +84,7 @@ def _parts(part: pd.DataFrame, split: Split, dataset: str) -> NDArray[np.object_
             reference_share=split.reference_share,
             share=split.test_share,
             count=split.test_identities,
+            draw=split.draw,
             dataset=dataset,
         )
     if split.kind == "time_proportion":

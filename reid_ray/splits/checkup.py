@@ -122,6 +122,8 @@ def _accounts(dataset: Dataset, intake: Intake, loaded: LoadedRows, images: Imag
         incomplete = intake.boxes.incomplete or images.crop != "bbox"
         said = f"{name}: {intake.boxes.sentence(crop=images.crop == 'bbox')}"
         (found.problems if incomplete else found.facts).append(said)
+    if intake.text_note:
+        found.facts.append(f"{name}: the table is {intake.text_note}")
     if intake.date_note:
         found.facts.append(f"{name}: {intake.date_note}")
     if intake.date_problem:

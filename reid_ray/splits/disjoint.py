@@ -4,8 +4,10 @@ In: identities and image ids of one dataset. Out: reference, query, train or non
 kinds are named and defined as in wildlife-datasets ("WildlifeDatasets", WACV 2024): in an open set
 some animals have all their photos in the queries and the others are split as a closed set; in a
 disjoint set each animal is either learnt from or asked for. Which animals these are is drawn by the
-paper's generator, but the draw itself is ours.
+paper's generator, either in a way of our own or as wildlife-datasets draws (`split.draw`).
 """
+
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,8 @@ from reid_ray.splits.closed_set import closed_set, lcg
 UNKNOWN_SHARE, TEST_SHARE = 0.2, 0.5
 """Shares of photos where the config says nothing."""
 
+Draw = Literal["own", "wildlife_datasets"]
+
 
 def open_set(
     rows: pd.DataFrame,
@@ -28,6 +32,7 @@ def open_set(
     count: int | None,
     ask_unknown: bool,
     dataset: str,
+    draw: Draw = "own",
 ) -> NDArray[np.object_]:
     """All photos of drawn animals are query; the others are split as `closed_set` does it alone.
 
@@ -40,9 +45,13 @@ def open_set(
         DatasetError: fewer than two animals, or none would be left.
     """
     share = UNKNOWN_SHARE if share is None else share
-    drawn = draw_animals(rows, seed=seed, share=share, count=count, dataset=dataset)
+    drawn = draw_animals(rows, seed=seed, share=share, count=count, dataset=dataset, draw=draw)
     split = np.full(len(rows), "query", dtype=object)
     others = ~drawn
+    if draw == "wildlife_datasets":
+        # There the share is one of all photos, so more of those that are left must be references.
+        known = int(rows["identity"].ne(schema.UNKNOWN).sum())
+        reference_share = min(known * reference_share / (known - int(drawn.sum())), 1.0)
     split[others] = closed_set(rows[others], seed=seed, reference_share=reference_share)
     if ask_unknown:
         split[rows["identity"].eq(schema.UNKNOWN).to_numpy()] = "query"
@@ -57,6 +66,7 @@ def disjoint_set(
     share: float | None,
     count: int | None,
     dataset: str,
+    draw: Draw = "own",
 ) -> NDArray[np.object_]:
     """Drawn animals are split as a closed set, to be searched and asked for; the others are `train`.
 
@@ -66,20 +76,27 @@ def disjoint_set(
         DatasetError: fewer than two animals, or none would be left to learn from.
     """
     share = TEST_SHARE if share is None else share
-    drawn = draw_animals(rows, seed=seed, share=share, count=count, dataset=dataset)
+    drawn = draw_animals(rows, seed=seed, share=share, count=count, dataset=dataset, draw=draw)
     split = np.where(rows["identity"].eq(schema.UNKNOWN), "none", "train").astype(object)
     split[drawn] = closed_set(rows[drawn], seed=seed, reference_share=reference_share)
     return split
 
 
 def draw_animals(
-    rows: pd.DataFrame, *, seed: int, share: float, count: int | None, dataset: str
+    rows: pd.DataFrame, *, seed: int, share: float, count: int | None, dataset: str, draw: Draw = "own"
 ) -> NDArray[np.bool_]:
     """Whether each row shows one of the drawn animals; never an unknown one.
 
     Animals in ascending order draw numbers from the generator, the smallest come first. So many are
     taken that their part of the photos comes nearest to `share` (the fewer of two equally near), at
     least one and not all; or exactly `count`.
+
+    Args:
+        draw: `wildlife_datasets`: animals with most photos first, of equally many the one with the first row,
+            draw numbers in that order; so many are taken that they have at least `share` of the photos.
+
+    Raises:
+        DatasetError: fewer than two animals, or none would be left.
     """
     known = rows["identity"].ne(schema.UNKNOWN).to_numpy()
     animals, total = schema.ranks(rows["identity"][known])
@@ -94,10 +111,18 @@ def draw_animals(
             f"set split.unknown_identities or test_identities to {total - 1} at most"
         )
     order = np.argsort(lcg(seed, total), kind="stable")
+    sizes = np.bincount(animals, minlength=total)
+    if draw == "wildlife_datasets":
+        _, first_row = np.unique(animals, return_index=True)
+        order = np.lexsort((first_row, -sizes))[order]
     if count is None:
-        sizes = np.bincount(animals, minlength=total)[order]
-        taken = np.cumsum(sizes)[:-1] / sizes.sum()
-        count = int(np.argmin(np.abs(taken - share))) + 1
+        taken = np.cumsum(sizes[order])
+        if draw == "wildlife_datasets":
+            count = int(np.searchsorted(taken, np.round(len(animals) * share))) + 1
+        else:
+            count = int(np.argmin(np.abs(taken[:-1] / taken[-1] - share))) + 1
+    if count >= total:
+        raise DatasetError(f"{dataset}: a share of {share} takes all {total} animals; lower it")
     chosen = np.zeros(total, bool)
     chosen[order[:count]] = True
     drawn = np.zeros(len(rows), bool)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from reid_ray.config.base import as_written
 from reid_ray.config.fusion import Fusion
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
@@ -149,16 +150,17 @@ def matched_most(config: Matching) -> int | None:
     return config.shortlist.size
 
 
-def dataset_inputs(rows: pd.DataFrame) -> list[dict[str, str]]:
+def dataset_inputs(rows: pd.DataFrame, study: Study) -> list[dict[str, str]]:
     """Each collection as a tracking input; the digest is that of its photos and names."""
     inputs = []
+    roots = {one.name: str(as_written(getattr(one, "root", one.source))) for one in study.data.datasets}
     for name, part in rows.groupby("dataset", sort=False):
         content = pd.util.hash_pandas_object(part[["image_id", "identity", "content"]], index=False)
         inputs.append(
             {
                 "name": str(name),
                 "digest": hashlib.sha256(content.to_numpy().tobytes()).hexdigest()[:16],
-                "source": str(part["root"].iloc[0]),
+                "source": roots[str(name)],
                 "context": "+".join(pd.unique(part["domain"])),
             }
         )
@@ -248,7 +250,7 @@ def pretrained_plan(model: Pretrained, digest: str, *, short_px: int, seed: int,
     return EncoderPlan(
         key=method_key("pretrained", model.name, model.settings, seed, found.version, top_k, digest),
         name=model.name,
-        family="untrained" if found.status == "random" else "pre-trained",
+        family="untrained" if found.status == "random" else "pretrained",
         encoding=encoding_of(model, found, short_px=short_px, seed=seed),
         top_k=top_k,
         missing=found.missing,

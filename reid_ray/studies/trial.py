@@ -4,6 +4,7 @@ In: a `Plan` and the study's photos. Out: a finished method folder. The same bod
 and on every DDP worker of Ray Train; rank 0 alone writes.
 """
 
+import gc
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from reid_ray.embedding.context import Worker
 from reid_ray.embedding.embed import embed
 from reid_ray.embedding.loop import Diverged, Row, TrainSet, train
 from reid_ray.embedding.model import Encoder
-from reid_ray.errors import DatasetError, ReidError, TrialError
+from reid_ray.errors import DatasetError, ReidError, StorageError, TrialError
 from reid_ray.evaluation.ranking import Ranked
 from reid_ray.methods.answer import answer, ranked_answers
 from reid_ray.methods.bench import Bench, InProcess
@@ -30,7 +31,7 @@ from reid_ray.methods.embedding import embedding_ready
 from reid_ray.methods.gallery import Gallery
 from reid_ray.methods.ready import Learnt, Ready
 from reid_ray.methods.scorer import EmbeddingScorer
-from reid_ray.runs import files
+from reid_ray.runs import files, seals
 from reid_ray.runs.methods import Kind, MethodFolder, Result
 from reid_ray.splits.domains import variant_rows
 from reid_ray.splits.learnable import trained_on
@@ -131,13 +132,17 @@ def run(
     result = plan.empty_result()
     predictions = learnt = None
     try:
-        encoder, validation = _train(plan, rows, images, worker, folder, report)
+        encoder, validation = _train_in_parts(plan, rows, images, worker, folder, report)
+        if (parts := parts_of(folder)) > 1:
+            result = result.but(note=f"{result.note} {_in_parts(plan.trial, parts)}".strip())
         if worker.rank == 0:
             method = Trained(encoder, images, plan.trial.input_px, worker.device)
             bench = InProcess(images, folder.path)
             found = answer(method, rows, bench, k=plan.top_k, validate=False)
             predictions, learnt = found.predictions, found.learnt
             result = result.but(metrics=found.metrics | validation)
+    except StartAgain:
+        raise
     except Diverged as error:
         result = result.but(status="diverged", note=str(error))
     except ReidError as error:
@@ -206,6 +211,61 @@ def within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
     return rows
 
 
+class StartAgain(TrialError):
+    """A worker ran out of memory, and all workers go on with the batch in more parts."""
+
+
+PARTS = "accumulation.json"
+"""How many times the batch was halved so that a training fits the memory, in the method's folder."""
+
+
+def parts_of(folder: MethodFolder) -> int:
+    """By what `accumulation` is multiplied, as an earlier try ran out of memory; 1 where none did."""
+    path = folder.path / PARTS
+    try:
+        return max(1, int(seals.unsealed(files.read_json(path), path)["parts"])) if files.exists(path) else 1
+    except (StorageError, KeyError, TypeError, ValueError):
+        return 1
+
+
+def _train_in_parts(
+    plan: Plan,
+    rows: pd.DataFrame,
+    images: PreparedImages,
+    worker: Worker,
+    folder: MethodFolder,
+    report: Callable[[Row], None],
+) -> tuple[Encoder, Row]:
+    """`_train`, with the batch in twice as many parts wherever memory runs out; the global batch stays.
+
+    Raises:
+        StartAgain: the other workers must start again, too.
+        RuntimeError: the batch cannot be divided further.
+    """
+    while True:
+        try:
+            return _train(plan, rows, images, worker, folder, report)
+        except RuntimeError as error:
+            parts = 2 * parts_of(folder)
+            trial, each = plan.trial, worker.world * parts * plan.trial.accumulation
+            # With `sum` every part is a batch of its own, so more parts would be another training.
+            if not out_of_memory(error) or trial.accumulate == "sum" or trial.batch_size % each:
+                raise
+        files.write_json(folder.path / PARTS, seals.sealed({"parts": parts}))
+        gc.collect()  # the frames of the error held the model
+        if worker.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if worker.world > 1:
+            raise StartAgain(f"{trial.label}: {_in_parts(trial, parts)}; all workers start again")
+
+
+def _in_parts(trial: Trial, parts: int) -> str:
+    return (
+        f"out of memory with accumulation {trial.accumulation}, so the same batches of {trial.batch_size} "
+        f"were trained with accumulation {trial.accumulation * parts}"
+    )
+
+
 def _train(
     plan: Plan,
     rows: pd.DataFrame,
@@ -234,6 +294,7 @@ def _train(
         report=keep,
         validate=validate,
         folder=folder.checkpoint_path,
+        parts=parts_of(folder),
     )
     return trained.model.encoder, trained.validation
 

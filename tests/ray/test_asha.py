@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
-from test_study import run, study_of, times
+from small_study import run, study_of, times
 
 from reid_ray.config.tune import Study
 from reid_ray.on_ray.cluster.session import Cluster

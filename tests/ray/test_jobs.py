@@ -20,7 +20,7 @@ import boto3
 import psutil
 import pytest
 import yaml
-from test_study import study_of
+from small_study import study_of
 
 pytestmark = pytest.mark.ray
 

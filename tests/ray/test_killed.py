@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 from PIL import Image
-from test_study import run, study_of
+from small_study import run, study_of
 
 from reid_ray.config.datasets import Images
 from reid_ray.config.tune import Study

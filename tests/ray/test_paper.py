@@ -17,7 +17,7 @@ from reid_ray.runs.study import StudyRecord
 pytestmark = pytest.mark.ray
 
 FIGURES = (
-    "comparison of pre-trained models and local features",
+    "comparison of pretrained models and local features",
     "the ablation of one collection",
     "performance of all setting combinations",
     "Triplet is sensitive to its settings",

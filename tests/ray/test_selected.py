@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_study import Done, done  # noqa: F401  (the fixture)
+from small_study import Done
 
 from reid_ray.config.identify import IdentifyRun
 from reid_ray.on_ray.identify import identify
@@ -35,11 +35,7 @@ def folders_of(rows: pd.DataFrame, collection: str, to: Path) -> None:
 @pytest.mark.parametrize("collection", ["zebra", "giraffe"])
 @pytest.mark.parametrize("name", ["SIFT", "SIFT-few", "fused", "selected_trial", "test_resnet untrained"])
 def test_identify_answers_as_the_study_did(
-    done: Done,  # noqa: F811
-    name: str,
-    collection: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    done: Done, name: str, collection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, study = done.outcome.record, done.study
     folder = StudyFolder(done.folder / "runs" / "small")

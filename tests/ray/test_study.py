@@ -1,82 +1,25 @@
 """A small study, from photos to report, on a real Ray with real trials, DDP and MLflow."""
 
-import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import ray
 from mlflow.tracking import MlflowClient
-from rich.console import Console
+from small_study import Done, run, study_of, times
 
-from reid_ray.config.tune import Study
+from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import PreparedStore
 from reid_ray.errors import StorageError
 from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.on_ray.photos import prepare_images
-from reid_ray.on_ray.study import Outcome, run_study
-from reid_ray.progress import Display
-from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
 from reid_ray.studies.trial import training_set
 
 pytestmark = pytest.mark.ray
-
-
-def study_of(folder: Path, **changes: Any) -> Study:
-    synthetic = {"source": "synthetic", "identities": 4, "photos": 6, "size_px": 64}
-    raw = {
-        "name": "small",
-        "data": {
-            "datasets": [
-                {**synthetic, "name": "zebra", "species": "zebra"},
-                {**synthetic, "name": "giraffe", "species": "giraffe"},
-            ],
-            "unseen": ["giraffe"],
-            "images": {"short_px": 64},
-        },
-        "grid": {
-            "backbones": ["test_resnet"],
-            "lrs": [0.05],
-            "arcface": {"margins_rad": [0.25], "scales": [16.0]},
-            "triplet": {"minings": ["all"], "margins": [0.2]},
-        },
-        "training": {"weights": "random", "input_px": 64, "epochs": 2, "batch_size": 16},
-        "baselines": {
-            "matching": [
-                {"name": "SIFT"},
-                {"name": "SIFT-few", "shortlist": {"by": "selected_trial", "size": 3}},
-            ]
-        },
-        "fusion": [{"parts": ["SIFT", "selected_trial"]}],
-        "storage": str(folder / "runs"),
-        "reports": str(folder / "reports"),
-    }
-    return Study.parse(raw | changes, where="test")
-
-
-def run(study: Study) -> tuple[Outcome, str]:
-    told = io.StringIO()
-    outcome = run_study(study, display=Display(Console(file=told, width=200)))
-    return outcome, told.getvalue()
-
-
-@dataclass(frozen=True)
-class Done:
-    study: Study
-    outcome: Outcome
-    folder: Path
-
-
-@pytest.fixture(scope="module")
-def done(running_ray: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    folder = tmp_path_factory.mktemp("study")
-    study = study_of(folder)
-    return Done(study, run(study)[0], folder)
 
 
 def test_every_method_has_a_figure_for_both_domains(done: Done) -> None:
@@ -169,13 +112,14 @@ def test_a_second_start_repeats_nothing_and_reports_the_same(done: Done) -> None
     assert len(client.search_runs([experiment.experiment_id])) == len(before) + 1
 
 
-def times(folder: MethodFolder) -> int:
-    return (folder.path / "result.json").stat().st_mtime_ns
+def table_of(done: Done) -> pd.DataFrame:
+    """With the folders of the photos, which the study's own table does not have."""
+    return load_rows(done.study.data, made=done.folder / "runs" / "synthetic").rows
 
 
 def test_photos_are_read_from_one_place_by_every_process(done: Done) -> None:
     store = PreparedStore(done.folder / "runs/prepared", done.study.data.images)
-    images, rows, _, reused = prepare_images(done.outcome.record.rows, store)
+    images, rows, _, reused = prepare_images(table_of(done), store)
     assert reused == len(rows) == len(images)
 
     @ray.remote(num_cpus=0)
@@ -194,7 +138,7 @@ def test_a_store_that_cannot_be_written_is_one_clear_error(done: Done, tmp_path:
     (tmp_path / "64px").write_text("a file where the folder should be")
     store = PreparedStore(tmp_path, done.study.data.images)
     with pytest.raises(StorageError, match=r"64px.*cannot be written"):
-        prepare_images(done.outcome.record.rows, store)
+        prepare_images(table_of(done), store)
 
 
 def test_a_damaged_result_is_made_again(done: Done) -> None:

@@ -31,12 +31,15 @@ class Shot:
     orientation: Literal["left", "right"]
     date: str
     encounter: str
+    place: int
+    """Equal for shots before the same background."""
     repeats: bool = False
     """The same moment once more; it has the number of the shot that it repeats."""
 
 
 def plan_shots(dataset: SyntheticDataset) -> list[Shot]:
-    """Draw counts, dates and sides; but for repeats, no animal is photographed twice on one day."""
+    """Draw counts, dates and sides; but for repeats, no animal is photographed twice on one day,
+    unless photos are taken `together`."""
     species = SPECIES[dataset.species]
     rng = np.random.default_rng([dataset.seed, species.number, 0])
     names = name_animals(species, dataset.identities, rng)
@@ -57,8 +60,10 @@ def plan_shots(dataset: SyntheticDataset) -> list[Shot]:
                 orientation="left" if rng.random() < MAIN_SIDE_SHARE else "right",
                 date=(_FIRST_DAY + timedelta(days=day)).isoformat(),
                 encounter=f"{dataset.species}-e{mark}",
+                place=number,
             )
         )
+    shots = _together(shots, dataset.together)
     chosen = np.random.default_rng([dataset.seed, species.number, 1]).random(len(shots))
     repeats = [
         replace(shot, image_id=f"{shot.image_id}b", repeats=True)
@@ -66,6 +71,16 @@ def plan_shots(dataset: SyntheticDataset) -> list[Shot]:
         if drawn < dataset.repeated
     ]
     return sorted(shots + repeats, key=lambda shot: shot.image_id)
+
+
+def _together(shots: list[Shot], size: int) -> list[Shot]:
+    """Each animal's shots in encounters of `size`, which are as the first shot of each says."""
+    found = []
+    for taken in by_animal(shots).values():
+        for place, shot in enumerate(taken):
+            first = taken[place - place % size]
+            found.append(replace(shot, date=first.date, encounter=first.encounter, place=first.number))
+    return sorted(found, key=lambda shot: shot.number)
 
 
 def photo_counts(identities: int, mean: int, rng: np.random.Generator) -> list[int]:

@@ -6,7 +6,7 @@ Each animal has its own coat (see `coats`), different on both flanks; 80 % of th
 left flank, so that nearly every query has a reference of the same side. An encounter is one
 photo: place, weather and light are drawn anew for each, independently of who stands in it, so
 the background cannot tell who it is, and no split can divide an encounter, unless photos are
-`repeated` on purpose. The same settings
+`repeated` or taken `together` on purpose. The same settings
 give the same bytes with the same library versions, and nearly the same pixels anywhere.
 """
 
@@ -100,6 +100,8 @@ def synthetic_digest(dataset: SyntheticDataset) -> str:
     ]
     if dataset.repeated:
         parts.append(dataset.repeated)
+    if dataset.together > 1:
+        parts.append(f"together {dataset.together}")
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
@@ -188,7 +190,7 @@ def render(
                 side = 0 if shot.orientation == "left" else 1
                 if shot.orientation not in painted:
                     painted[shot.orientation] = species.paint(body, pattern, side)
-                place = np.random.default_rng(_seed(dataset, 2, shot.number))
+                place = np.random.default_rng(_seed(dataset, 2, shot.place))
                 habitat = species.habitats[int(place.integers(len(species.habitats)))]
                 image, mask = take_photo(
                     np.random.default_rng(_seed(dataset, 3, shot.number)),

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, WorkerCrashedError
+from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
 
 from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.methods.bench import Request
@@ -18,7 +18,7 @@ ATTEMPTS = 5
 OUTSTANDING = 2
 """Calls per actor at a time: one runs, one waits, so that no actor idles."""
 START_TIMEOUT_S = 300.0
-_LOST = (RayActorError, WorkerCrashedError, ObjectLostError)
+_LOST = (RayActorError, WorkerCrashedError, ObjectLostError, OutOfMemoryError)
 
 
 class Worker:
@@ -67,6 +67,8 @@ class _Worker:
 class Pool:
     """Up to `size` actors. Calls go only to actors that run, so one that cannot start harms none.
 
+    Where Ray's memory monitor ends one, half as many go on.
+
     Args:
         start: makes an actor with a method `ready`.
         kind, setting: name the work and the config key of `size` in errors.
@@ -77,6 +79,7 @@ class Pool:
         self._start, self._kind, self._setting = start, kind, setting
         self.workers: list[_Worker] = []
         self._failed_starts = 0
+        self._short_of_memory = False
 
     def __enter__(self) -> "Pool":
         return self
@@ -96,8 +99,9 @@ class Pool:
         """Results by name, as they end; `shared` are references to objects that each request is given.
 
         Raises:
-            ResourceError: no actor runs after `START_TIMEOUT_S`. TrialError: a call lost its worker
-                `ATTEMPTS` times. What the work itself raises is raised here, once.
+            ResourceError: no actor runs after `START_TIMEOUT_S`, or memory ran out `ATTEMPTS` times in one
+                call though ever fewer ran at a time. TrialError: a call lost its worker `ATTEMPTS` times.
+                What the work itself raises is raised here, once.
         """
         waiting = deque(requests)
         losses = dict.fromkeys(requests, 0)
@@ -113,11 +117,20 @@ class Pool:
                 elif name:
                     losses[name] += 1
                     if losses[name] >= ATTEMPTS:
-                        raise TrialError(f"{self._kind} {name}: its process died {ATTEMPTS} times")
+                        raise self._given_up(name)
                     waiting.appendleft(name)
             if any(worker.starting is None for worker in self.workers):
                 idle_since = time.monotonic()
             self._refuse_to_wait(time.monotonic() - idle_since)
+
+    def _given_up(self, name: str) -> ReidError:
+        if self._short_of_memory:
+            return ResourceError(
+                f"{self._kind}: memory ran out {ATTEMPTS} times, at last with {self.size} process(es) at a "
+                f"time; lower data.images.short_px or {self._setting}, close other programs, or use a "
+                "machine with more memory; what is finished is kept"
+            )
+        return TrialError(f"{self._kind} {name}: its process died {ATTEMPTS} times")
 
     def _refuse_to_wait(self, idle_s: float) -> None:
         if idle_s > START_TIMEOUT_S or self._failed_starts >= ATTEMPTS:
@@ -129,12 +142,15 @@ class Pool:
     def _fill(
         self, requests: Mapping[str, Request], shared: tuple[Any, ...], waiting: deque[str], left: int
     ) -> None:
-        """Start missing actors, and give each that runs its share of calls."""
+        """Start missing actors, let go of those too many, and give each that runs its share of calls."""
+        for worker in [worker for worker in self.workers[self.size :] if not worker.calls]:
+            ray.kill(worker.actor)
+            self.workers.remove(worker)
         while len(self.workers) < min(self.size, left):
             actor = self._start()
             self.workers.append(_Worker(actor, actor.ready.remote()))
         for _ in range(OUTSTANDING):
-            for worker in self.workers:
+            for worker in self.workers[: self.size]:
                 if waiting and worker.free:
                     name = waiting.popleft()
                     worker.calls[worker.actor.run.remote(requests[name], *shared)] = name
@@ -151,7 +167,9 @@ class Pool:
         name = worker.calls.pop(ref, "")
         try:
             value = ray.get(ref)
-        except _LOST:
+        except _LOST as error:
+            if _out_of_memory(error):
+                self._halve()
             self._failed_starts += not name
             worker.starting, worker.lost = None, True
             if not worker.calls:
@@ -162,4 +180,25 @@ class Pool:
         if not name:
             worker.starting, self._failed_starts = None, 0
             return "", None
+        if worker.lost and not worker.calls:  # it ended what it had, and is one too many
+            self.workers.remove(worker)
+            ray.kill(worker.actor)
         return name, value
+
+    def _halve(self) -> None:
+        """From now on half as many at a time; those that are too many end what they have."""
+        self._short_of_memory = True
+        self.size = max(1, self.size // 2)
+        able = [worker for worker in self.workers if not worker.lost]
+        for worker in able[self.size :]:
+            worker.lost = True
+            if not worker.calls:
+                self.workers.remove(worker)
+                ray.kill(worker.actor)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether Ray's memory monitor ended the process; of an actor it only says so in words."""
+    return isinstance(error, OutOfMemoryError) or any(
+        words in str(error) for words in ("OUT_OF_MEMORY", "low on memory")
+    )

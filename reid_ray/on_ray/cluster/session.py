@@ -2,13 +2,17 @@
 
 import logging
 import os
-import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from reid_ray.config.tune import Scaling
+from reid_ray.errors import ResourceError
+from reid_ray.on_ray.cluster.private import guard_token_file, private_ray
+from reid_ray.on_ray.cluster.probe import refuse_dead
+from reid_ray.on_ray.cluster.shares import Share, shares_of_nodes
+from reid_ray.stopping import heed_sigterm
 
 _QUIET_ENVIRONMENT = {
     # Train's watcher for spot preemption polls a metadata server that a laptop does not have.
@@ -21,6 +25,8 @@ _QUIET_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune would take Ctrl-C for the end of its trials, and the study would go on without them.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
 }
 _CHATTY = (
@@ -41,6 +47,7 @@ class Cluster:
         nodes: how many are alive.
         embedded: started here and ended with the command.
         memory: bytes that processes may use, of all nodes; 0 where it is not known.
+        shares: what each node has; empty where more nodes are to come.
     """
 
     cpus: int
@@ -48,6 +55,7 @@ class Cluster:
     nodes: int
     embedded: bool
     memory: int = 0
+    shares: tuple[Share, ...] = ()
 
     def __str__(self) -> str:
         kind = "this machine" if self.embedded else f"cluster of {self.nodes} node(s)"
@@ -65,7 +73,7 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
         scaling: may ask an autoscaling cluster to grow; what it asks for is given back at the end.
 
     Raises:
-        ResourceError: what was asked for did not come.
+        ResourceError: no cluster answers at RAY_ADDRESS, or what was asked for did not come.
     """
     for name, value in _QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -73,23 +81,17 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
 
     from reid_ray.on_ray.cluster.autoscaling import grown
 
+    ending = ExitStack()
     running, joined = ray.is_initialized(), "RAY_ADDRESS" in os.environ
     _quiet()
+    guard_token_file()
     if running:
         pass  # several studies of one process share a Ray
     elif joined:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        _join()
     else:
-        port = _free_port()
-        # Trials talk to their own Ray's API server, not to another one on this machine.
-        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-        ray.init(
-            address="local",
-            dashboard_port=port,
-            include_dashboard=True,  # without it, a stopped nested trial keeps its reserved resources
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        ending.enter_context(private_ray())
+    heed_sigterm()  # Ray's own handler prints native stacks
     asked = scaling if joined and scaling is not None else Scaling()
     try:
         with grown(asked) if asked.ask_cpus or asked.ask_gpus else nullcontext():
@@ -102,12 +104,31 @@ def cluster(scaling: Scaling | None = None) -> Iterator[Cluster]:
                 nodes=sum(node["Alive"] for node in ray.nodes()),
                 embedded=not joined,
                 memory=0 if more_to_come else int(resources.get("memory", 0)),
+                shares=() if more_to_come else shares_of_nodes(),
             )
     finally:
         if not running:
             ray.shutdown()
-        if not running and not joined:
-            os.environ.pop("RAY_API_SERVER_ADDRESS", None)
+        ending.close()
+
+
+def _join() -> None:
+    """The cluster at RAY_ADDRESS.
+
+    Raises:
+        ResourceError: none answers there.
+    """
+    import ray
+
+    address = os.environ["RAY_ADDRESS"]
+    refuse_dead(address)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError as error:
+        raise ResourceError(
+            f"RAY_ADDRESS is {address}, and no cluster is there ({str(error).splitlines()[0]}); start it, or "
+            "unset RAY_ADDRESS to use this machine alone"
+        ) from error
 
 
 def _quiet() -> None:
@@ -119,10 +140,3 @@ def _quiet() -> None:
     DataContext.get_current().enable_progress_bars = False
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

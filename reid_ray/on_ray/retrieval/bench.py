@@ -162,6 +162,9 @@ class RayBench:
             self.embedded(done)
         return ended
 
+    def photo(self, position: int) -> NDArray[np.uint8]:
+        return self.materials.images[position]
+
     def share(self, value: Any) -> Any:
         return ray.put(value)
 

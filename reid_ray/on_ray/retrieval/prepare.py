@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Matching
@@ -79,7 +78,6 @@ class EmbedRequest:
 @lru_cache(maxsize=1)  # a worker keeps its model from one request to the next
 def loaded(encoding: Encoding, store: Path) -> Model:
     """The model on this worker's device."""
-    import torch
+    from reid_ray.on_ray.cluster.device import own_device
 
-    use_gpu = ray.get_gpu_ids() and torch.cuda.is_available()
-    return encoding.build(store, "cuda" if use_gpu else "cpu")
+    return encoding.build(store, own_device().type)

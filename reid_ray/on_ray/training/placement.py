@@ -13,7 +13,10 @@ from ray.train.torch import TorchTrainer
 from reid_ray.config.tune import Scaling
 from reid_ray.embedding.context import Worker
 from reid_ray.errors import ResourceError, TrialError
+from reid_ray.on_ray.cluster.device import own_device
 from reid_ray.on_ray.cluster.network import NodeAddresses
+from reid_ray.on_ray.cluster.session import Cluster
+from reid_ray.on_ray.cluster.shares import closest
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.studies.trial import Materials, Plan, run
 
@@ -26,8 +29,7 @@ def train_here(
     plan: Plan, materials: Materials, folder: MethodFolder, report: Callable[[dict[str, float]], None]
 ) -> None:
     """Train in this process, on the GPU that Ray gave it if it gave one."""
-    device = torch.device("cuda" if ray.get_gpu_ids() and torch.cuda.is_available() else "cpu")
-    run(plan, materials, Worker(device=device, cpus=torch.get_num_threads()), folder, report)
+    run(plan, materials, Worker(device=own_device(), cpus=torch.get_num_threads()), folder, report)
 
 
 def train_distributed(
@@ -54,7 +56,7 @@ def train_distributed(
     resources = {"CPU": scaling.cpus_per_worker - HOLDER_CPUS}
     if gpus_per_worker:
         resources["GPU"] = gpus_per_worker
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         _worker,
         train_loop_config={
             "plan": plan,
@@ -81,6 +83,13 @@ def train_distributed(
         raise TrialError(f"{plan.trial.label}: {str(error).splitlines()[0]}") from error
 
 
+class _Trainer(TorchTrainer):  # type: ignore[misc]
+    """Leaves Ctrl-C alone: Ray's would end this training in silence, and the study would go on."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        return
+
+
 def _worker(config: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
     folder = MethodFolder(Path(config["folder"]))
@@ -88,29 +97,41 @@ def _worker(config: dict[str, Any]) -> None:
         return
     materials = ray.get(config["materials"])
     torch.set_num_threads(config["cpus"])
+    own_device()  # says so where there is no CUDA for the GPU that Ray gave
     worker = Worker.of_process_group(ray.train.torch.get_device(), cpus=config["cpus"])
     run(config["plan"], materials, worker, folder, ray.train.report)
 
 
-def check_fits(scaling: Scaling, *, workers: int, gpus_per_worker: float, cpus: int, gpus: int) -> None:
+def check_fits(scaling: Scaling, *, workers: int, gpus_per_worker: float, cluster: Cluster) -> None:
     """Refuse a trial that the cluster could never place; Ray would wait for ever, without a word.
 
     Args:
+        workers: of DDP; 0 or 1: one process.
         gpus_per_worker: what each worker will really ask for, also where the config leaves it open.
-        cpus, gpus: of the whole cluster.
 
     Raises:
         ResourceError: says what one trial needs and what there is.
     """
-    needed = max(1, workers) * scaling.cpus_per_worker
-    if needed > cpus:
+    count, cpus = max(1, workers), scaling.cpus_per_worker
+    if count > 1 and 0 < gpus_per_worker < 1:
         raise ResourceError(
-            f"one trial needs {needed} CPUs ({max(1, workers)} worker(s) x {scaling.cpus_per_worker}), "
-            f"the cluster has {cpus}; lower scaling.workers or scaling.cpus_per_worker"
+            f"{count} workers of one training with {gpus_per_worker:g} GPU each could share a card, which "
+            "NCCL refuses; set scaling.gpus_per_worker to 1, or to 0 to train on CPUs"
         )
-    wanted = max(1, workers) * gpus_per_worker
-    if wanted > gpus:
+    for kind, each, there in (("CPU", cpus, cluster.cpus), ("GPU", gpus_per_worker, cluster.gpus)):
+        if count * each > there:
+            raise ResourceError(
+                f"one trial needs {count * each:g} {kind}s ({count} worker(s) x {each:g}), the cluster has "
+                f"{there}; lower its number of workers or scaling.{kind.lower()}s_per_worker"
+            )
+    if not cluster.shares:
+        return
+    slots = sum(share.slots(cpus=cpus, gpus=gpus_per_worker) for share in cluster.shares)
+    if slots < count:
+        near = closest(cluster.shares, cpus=cpus, gpus=gpus_per_worker)
         raise ResourceError(
-            f"one trial needs {wanted:g} GPUs ({max(1, workers)} worker(s) x {gpus_per_worker:g}), "
-            f"the cluster has {gpus}; lower its number of workers or scaling.gpus_per_worker"
+            f"a worker needs {cpus} CPUs and {gpus_per_worker:g} GPUs on one node, and the "
+            f"{len(cluster.shares)} node(s) hold {slots} of the {count} worker(s) of a trial; the closest, "
+            f"{near.address}, has {near.cpus:g} CPUs and {near.gpus:g} GPUs; lower scaling.cpus_per_worker "
+            "or the number of workers"
         )

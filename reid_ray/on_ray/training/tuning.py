@@ -20,6 +20,7 @@ from reid_ray.config.tune import Scaling
 from reid_ray.embedding.memory import estimate
 from reid_ray.errors import ResourceError
 from reid_ray.on_ray.cluster.session import Cluster
+from reid_ray.on_ray.cluster.shares import Share
 from reid_ray.on_ray.training.asha import Halving, write_stopped
 from reid_ray.on_ray.training.placement import HOLDER_CPUS, check_fits, train_distributed, train_here
 from reid_ray.runs.storage import address, remote
@@ -55,7 +56,7 @@ def run_trials(
     if not plans:
         return {}
     gpus = gpus_per_worker(scaling, cluster)
-    check_fits(scaling, workers=scaling.workers, gpus_per_worker=gpus, cpus=cluster.cpus, gpus=cluster.gpus)
+    check_fits(scaling, workers=scaling.workers, gpus_per_worker=gpus, cluster=cluster)
     by_key = {plan.key: plan for plan in plans}
     trainable = tune.with_parameters(
         _trainable,
@@ -128,9 +129,8 @@ def concurrent_trials(scaling: Scaling, cluster: Cluster, gpus: float, *, host_b
     filling the memory: on CPUs each takes about `host_bytes`.
     """
     workers = max(1, scaling.workers)
-    fit = cluster.cpus // (workers * scaling.cpus_per_worker)
-    if gpus:
-        fit = min(fit, int(cluster.gpus / (workers * gpus)))
+    shares = cluster.shares or (Share("", cluster.cpus, cluster.gpus),)
+    fit = sum(share.slots(cpus=scaling.cpus_per_worker, gpus=gpus) for share in shares) // workers
     if host_bytes and cluster.memory:
         fit = min(fit, cluster.memory // host_bytes)
     return max(1, min(fit, scaling.max_concurrent or fit))
@@ -190,9 +190,14 @@ def _kept(ref: ray.ObjectRef) -> Any:
 
 
 def last_error(trial: Any) -> str:
-    """The last line of what Tune kept of a trial's error: its kind and message; "" where there is none."""
+    """The last line of what Tune kept of a trial's error: its kind and message; "" where there is none.
+
+    Of one that Ray's memory monitor ended there are many more, with the commands of other people.
+    """
     path = Path(trial.error_file or "")
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if any("OutOfMemoryError" in line or "low on memory" in line for line in lines):
+        return "its machine ran out of memory; lower training.input_px or scaling.max_concurrent"
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 

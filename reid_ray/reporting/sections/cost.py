@@ -12,7 +12,7 @@ _KINDS = {
     "local features": "matching",
     "fusion": "matching",
     "untrained": "encoder",
-    "pre-trained": "encoder",
+    "pretrained": "encoder",
     "ArcFace": "trial",
     "Triplet": "trial",
     "confirmation": "confirmation",

@@ -19,7 +19,7 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
 
 def fused_and_parts(subject: Subject) -> pd.DataFrame:
     """A row per fusion, part and domain: top-1 of both, their difference with its 95 % interval
-    (animals resampled whole), and McNemar's mid-p.
+    (animals resampled whole), and McNemar's mid-p over animals.
     """
     named = {method.name: method for method in subject.methods}
     if (selected_trial := selected_trial_of(subject.methods)) is not None:

@@ -15,6 +15,7 @@ import mlflow.environment_variables
 import pytest
 from cluster_files import CLUSTER, COMPOSE, DOCKERFILE, ROOT, documents, pod_templates, strings
 from mlflow.cli import server
+from packaging.requirements import Requirement
 
 TEXT = DOCKERFILE.read_text()
 OUR_IMAGES = {"YOUR_REGISTRY/reid-ray:0.1.0", "YOUR_REGISTRY/reid-ray-mlflow:0.1.0"}
@@ -42,13 +43,22 @@ def test_the_linter_finds_nothing() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_every_base_is_a_stage_or_pinned_by_a_full_tag() -> None:
+DIGEST = r"@sha256:[0-9a-f]{64}"
+
+
+def test_every_base_is_a_stage_or_pinned_by_tag_and_digest() -> None:
     found = stages()
     assert {"cpu", "cuda", "mlflow"} <= set(found)
     for base, _ in found.values():
-        assert base in found or re.fullmatch(r"[\w/]+:\d+\.\d+\S+", base), base
+        assert base in found or re.fullmatch(rf"[\w/]+:\d+\.\d+\S+{DIGEST}", base), base
     copied_from = re.findall(r"--from=(\S+)", TEXT)
     assert set(copied_from) <= set(found)
+
+
+def test_every_image_of_others_is_pinned_by_digest() -> None:
+    images = {service["image"] for path in COMPOSE for service in services_of(path).values()}
+    for image in images - OUR_IMAGES:
+        assert re.fullmatch(rf"\S+:\S+{DIGEST}", image), image
 
 
 def test_every_target_ends_as_user_1000_and_nothing_is_fetched_by_add() -> None:
@@ -67,14 +77,43 @@ def test_what_is_copied_exists_and_is_sent_to_the_builder() -> None:
     assert all((ROOT / source).exists() for source in copied)
 
 
-def test_dependency_groups_and_uv_come_from_the_project() -> None:
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    asked = re.findall(r"--(?:only-)?group (\S+)", TEXT)
-    assert asked
-    assert set(asked) <= set(groups)
-    syncs = re.findall(r"uv sync .*", TEXT)
-    assert all("--compile-bytecode" in each for each in syncs), "importing torch costs seconds otherwise"
-    assert all("--no-dev" in each or "--only-group" in each for each in syncs)
+def test_every_package_is_installed_by_hash_and_compiled() -> None:
+    installs = re.findall(r"uv pip install (.*(?:\\\n.*)?)", TEXT)
+    assert len(installs) == 3
+    for install in installs:
+        assert "--compile-bytecode" in install, "importing torch costs seconds otherwise"
+        assert "--require-hashes" in install or "--no-deps" in install
+    assert "uv sync" not in TEXT
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "leads"),
+    [
+        ("requirements.txt", "cloud", ("ray", "torch", "timm", "boto3")),
+        ("requirements-mlflow.txt", "mlflow-server", ("mlflow", "psycopg2-binary", "boto3")),
+    ],
+)
+def test_requirements_are_pinned_hashed_without_an_address_and_of_the_project(
+    name: str, group: str, leads: tuple[str, ...]
+) -> None:
+    text = (CLUSTER / "image" / name).read_text()
+    assert "://" not in text
+    assert "index" not in text
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+    blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) >= len(pinned) > 50
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", block) for block in blocks)
+    assert set(leads) <= set(pinned)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert group in text.splitlines()[1]
+    wanted = [Requirement(one) for one in project["tool"]["uv"]["constraint-dependencies"]]
+    wanted += [Requirement(one) for one in project["dependency-groups"][group]]
+    if group == "cloud":
+        wanted += [Requirement(one) for one in project["project"]["dependencies"]]
+        assert {one.name for one in wanted[-len(project["project"]["dependencies"]) :]} <= set(pinned)
+    for one in wanted:
+        if one.name in pinned:
+            assert one.specifier.contains(pinned[one.name]), f"{one}: {name} has {pinned[one.name]}"
 
 
 @each_file
@@ -116,7 +155,7 @@ def test_every_image_has_a_tag_and_ours_has_the_version_of_the_package() -> None
     images |= {documents(CLUSTER / name)[0]["docker"]["image"] for name in ("aws.yaml", "gcp.yaml")}
     assert {image for image in images if "reid-ray" in image} == OUR_IMAGES
     for image in images:
-        tag = image.rpartition(":")[2]
+        tag = image.partition("@")[0].rpartition(":")[2]
         assert tag not in ("latest", image), image
         assert "reid-ray" not in image or tag == version
 
@@ -182,3 +221,10 @@ def test_no_password_has_a_default() -> None:
         for text in strings(documents(path)):
             for name, rest in re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|KEY)\w*)([^}]*)\}", text):
                 assert not rest.startswith(":-"), name
+
+
+@each_file
+def test_every_service_has_limits_of_memory_and_processes(path: Path) -> None:
+    for name, service in services_of(path).items():
+        assert "mem_limit" in service, name
+        assert 0 < service["pids_limit"] <= 1 << 15, name

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import jsonschema
@@ -84,11 +85,11 @@ def test_no_pod_may_become_root_or_gain_rights() -> None:
         assert spec["autoscalerOptions"]["securityContext"]["allowPrivilegeEscalation"] is False
 
 
-def test_every_container_has_requests_and_limits_of_memory_and_cpu() -> None:
+def test_every_container_has_requests_and_limits_of_memory_cpu_and_disk() -> None:
     for template in pod_templates():
         for container in template["spec"]["containers"]:
             for side in ("requests", "limits"):
-                assert {"cpu", "memory"} <= set(container["resources"][side]), container["name"]
+                assert {"cpu", "memory", "ephemeral-storage"} <= set(container["resources"][side])
 
 
 def test_every_mount_has_a_volume_and_every_claim_is_made() -> None:
@@ -184,3 +185,33 @@ def test_network_policies_cover_every_pod_and_their_callers() -> None:
     assert all("from" in rule for policy in policies.values() for rule in policy["ingress"])
     namespaces = {each["metadata"]["name"] for each in of_kind("Namespace")}
     assert set(policies) == namespaces
+
+
+def reached(egress: list[dict[str, Any]], address: str, port: int) -> bool:
+    """Whether a policy lets a pod reach an address outside the cluster, as Kubernetes reads it."""
+    ip = ip_address(address)
+    for rule in egress:
+        blocks = [one["ipBlock"] for one in rule.get("to", []) if "ipBlock" in one]
+        inside = not rule.get("to") or any(
+            ip in ip_network(block["cidr"])
+            and not any(ip in ip_network(one) for one in block.get("except", []))
+            for block in blocks
+        )
+        if inside and (not rule.get("ports") or port in [one["port"] for one in rule["ports"]]):
+            return True
+    return False
+
+
+def test_pods_reach_their_own_credentials_and_never_the_nodes() -> None:
+    (egress,) = (
+        policy["spec"]["egress"]
+        for policy in of_kind("NetworkPolicy")
+        if policy["metadata"]["namespace"] == "reid-ray"
+    )
+    for port in (80, 443, 8080):
+        assert not reached(egress, "169.254.169.254", port)  # the metadata server of AWS, Azure and Google
+    assert reached(egress, "169.254.170.23", 80)  # EKS Pod Identity
+    assert reached(egress, "169.254.169.252", 988)  # GKE Workload Identity Federation
+    assert reached(egress, "52.216.1.1", 443)  # object storage
+    assert not reached(egress, "52.216.1.1", 22)
+    assert not reached(egress, "8.8.8.8", 53)  # names are asked of the cluster alone

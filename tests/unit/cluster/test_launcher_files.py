@@ -1,10 +1,11 @@
 """`ray up` files: Ray's own schema, the token, spot workers, one shared folder."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_files import LAUNCHER, documents
+from cluster_files import CLUSTER, LAUNCHER, documents
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 each_file = pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: path.name)
@@ -66,3 +67,25 @@ def test_machines_of_aws_are_in_a_group_of_their_own_and_have_no_open_metadata()
     for node in config["available_node_types"].values():
         assert node["node_config"]["SecurityGroupIds"] == ["sg-YOUR_GROUP"]
         assert node["node_config"]["MetadataOptions"]["HttpTokens"] == "required"
+
+
+def test_the_head_of_aws_may_end_only_machines_of_this_cluster() -> None:
+    config = config_of(LAUNCHER[0])
+    policy = json.loads((CLUSTER / "aws-head-policy.json").read_text())
+    head, gpu = (config["available_node_types"][name]["node_config"] for name in ("head", "gpu"))
+    assert head["IamInstanceProfile"] == {"Name": "reid-ray-head"}
+    tag = "ray-cluster-name"  # which Ray gives every machine it starts
+    for statement in policy["Statement"]:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert not any("*" in action for action in actions)
+        if "ec2:TerminateInstances" in actions:
+            assert statement["Condition"]["StringEquals"] == {
+                f"ec2:ResourceTag/{tag}": config["cluster_name"]
+            }
+        if "instance/*" in str(statement["Resource"]) and "ec2:RunInstances" in actions:
+            limits = statement["Condition"]["StringEquals"]
+            assert limits[f"aws:RequestTag/{tag}"] == config["cluster_name"]
+            assert limits["ec2:InstanceType"] == gpu["InstanceType"]
+        if statement["Resource"] == "*":
+            assert all(action.startswith("ec2:Describe") for action in actions)
+        assert "iam:" not in str(actions)

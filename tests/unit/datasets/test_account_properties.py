@@ -3,16 +3,18 @@
 `INTAKE_EXAMPLES=10000` tries as many collections; by default there are few.
 """
 
+import json
 import os
 import tempfile
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from reid_ray.config.datasets import Data, Images
+from reid_ray.config.datasets import CocoDataset, Data, Detections, FolderDataset, Images
 from reid_ray.datasets.catalogue import load_rows, root_of
 from reid_ray.datasets.intake import close_account
 from reid_ray.datasets.understand import understand
@@ -123,3 +125,102 @@ def test_every_file_and_every_row_is_used_or_named_as_lost(
                 if "metadata.csv" in told:
                     assert told.startswith("not used: metadata.csv, because ")
             assert not names or any("metadata.csv" in told for told in found.reasons)
+
+
+def written(root: Path, tree: set[tuple[tuple[str, ...], str]]) -> list[str]:
+    """Empty photos and others below `root`; their paths."""
+    paths = ["/".join((*folders, name)) for folders, name in sorted(tree)]
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(JPEG)
+    return paths
+
+
+@settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(
+    tree=FILES,
+    listed=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 8)), min_size=1, max_size=12),
+    animals=st.lists(st.sampled_from(["leo", "mia"]), min_size=12, max_size=12),
+)
+def test_every_annotation_of_a_coco_file_is_used_or_named_as_lost(
+    tree: set[tuple[tuple[str, ...], str]], listed: list[tuple[int, int]], animals: list[str]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="photos") as home:
+        root = Path(home)
+        paths = written(root, tree)
+        names = [WAYS[way](paths[place % len(paths)]) for place, way in listed]
+        raw = {
+            "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
+            "annotations": [
+                {"id": number, "image_id": number, "category_id": 1, "individual_id": animal}
+                for number, animal in enumerate(animals[: len(names)])
+            ],
+            "categories": [{"id": 1, "name": "lynx"}],
+        }
+        (root / "coco.json").write_text(json.dumps(raw), encoding="utf-8")
+        dataset = CocoDataset(source="coco", name="c", root=home, annotations="coco.json")
+        try:
+            loaded = load_rows(Data(datasets=(dataset,), images=Images(max_bad_share=1.0)), made=root)
+        except DatasetError as told:
+            event("refused as a whole")
+            said = str(told)
+            assert "none of" in said or "more than one way" in said
+            return
+        assert len(loaded.rows) + len(loaded.quarantine) == len(names)
+        resolved = loaded.intakes[0].paths
+        assert resolved is not None
+        assert set(resolved.by_name) == set(names)
+        used = set(loaded.rows["path"])
+        assert used <= set(paths)
+        for match in resolved.by_name.values():
+            assert (match.path in used) == (match.how in ("exact", "spelling", "name"))
+
+
+@settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(
+    tree=FILES,
+    listed=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 8)), min_size=1, max_size=12),
+    found=st.lists(st.sampled_from(["animal", "empty", "failed"]), min_size=12, max_size=12),
+)
+def test_every_photo_has_its_own_box_or_is_counted_as_without(
+    tree: set[tuple[tuple[str, ...], str]], listed: list[tuple[int, int]], found: list[str]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="photos") as home:
+        root = Path(home)
+        paths = written(root, tree)
+        entry: dict[str, dict[str, Any]] = {
+            "animal": {"detections": [{"category": "1", "conf": 0.9, "bbox": [0, 0, 0.5, 0.5]}]},
+            "empty": {"detections": []},
+            "failed": {"failure": "cannot be opened", "detections": None},
+        }
+        names = [WAYS[way](paths[place % len(paths)]) for place, way in listed]
+        images = [{"file": name, **entry[what]} for name, what in zip(names, found, strict=False)]
+        raw = {"images": images, "detection_categories": {"1": "animal"}}
+        (root / "md.json").write_text(json.dumps(raw), encoding="utf-8")
+        detections = Detections(file="md.json")
+        dataset = FolderDataset(source="folder", name="f", root=home, detections=detections)
+        data = Data(datasets=(dataset,), images=Images(max_bad_share=1.0, crop="bbox"))
+        try:
+            loaded = load_rows(data, made=root)
+        except DatasetError as told:
+            event("refused as a whole")
+            said = str(told)
+            assert any(part in said for part in ("none of", "no photo", "more than one way"))
+            return
+        intake = loaded.intakes[0]
+        assert intake.detected is not None
+        assert intake.boxes is not None
+        assert set(intake.detected.by_name) == set(names)
+        boxed = loaded.rows[loaded.rows["bbox"].notna()]
+        counts = intake.boxes
+        assert (counts.photos, counts.boxed) == (len(loaded.rows), len(boxed))
+        assert counts.boxed + counts.unlisted + counts.failed + counts.empty == counts.photos
+        parts = [tuple(path.split("/")) for path in paths]
+        seen = ["/".join(one) for one in parts if not binned(one[:-1]) and not hidden(one)]
+        meant = {match.path for match in intake.detected.by_name.values() if match.path}
+        assert set(boxed["path"]) <= meant
+        for name, match in intake.detected.by_name.items():
+            bare = name.rpartition("/")[2]
+            if name == bare and sum(form(path).endswith("/" + form(bare)) for path in seen) > 1:
+                # A name without its folder fits several photos, unless one lies at the root itself.
+                assert match.how != "name"

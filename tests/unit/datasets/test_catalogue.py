@@ -214,7 +214,7 @@ def test_a_box_that_is_none_counts_only_where_photos_are_cropped(root: Path, cel
         ("identity,path\n", "no photo found"),
         ("", "cannot be read (empty file)"),
         ("\n\n", "not a readable table"),
-        (b"identity,path\nl\xe9o,a.jpg\n", "expected UTF-8"),
+        (b"identity,path\nl\x81o,a.jpg\n", "expected UTF-8"),
         ("identity,path\nleo,x.jpg\n", "none of 1 photos can be used: missing file"),
         ("identity,path\nleo,a.jpg\nLeo,b.jpg\n", "Leo / leo"),
     ],
@@ -222,6 +222,14 @@ def test_a_box_that_is_none_counts_only_where_photos_are_cropped(root: Path, cel
 def test_a_fault_of_the_whole_table_is_told(root: Path, text: str | bytes, part: str) -> None:
     with pytest.raises(DatasetError, match=re.escape(part)):
         load(table(root, text))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_table_as_excel_writes_it_is_read_and_a_code_page_is_told(root: Path, encoding: str) -> None:
+    loaded = load(table(root, "identity,path\nlöwe,a.jpg\nZoë,b.jpg\n".encode(encoding)))
+    assert list(loaded.rows["identity"]) == ["löwe", "Zoë"]
+    told = "not UTF-8, so it was read as Windows-1252 (Western European): 'löwe', for example"
+    assert loaded.intakes[0].text_note == (told if encoding == "cp1252" else "")
 
 
 def test_a_missing_root_and_a_missing_table_are_told(root: Path) -> None:

@@ -11,6 +11,7 @@ from reid_ray.config.datasets import Data
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.understand import understand
 from reid_ray.errors import DatasetError
+from reid_ray.runs.storage import open_filesystem
 
 Write = Callable[..., Path]
 
@@ -125,3 +126,22 @@ def test_an_empty_folder_and_a_wrong_path_are_told(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DatasetError, match="neither a table"):
         understand(tmp_path / "notes.txt")
+
+
+def test_collections_in_object_storage_are_understood_by_their_address(bucket: str) -> None:
+    filesystem, base = open_filesystem(f"{bucket}/lynx")
+    for path in ("photos/leo/1.jpg", "photos/mia/2.jpg", "listed/a.jpg", "listed/b.jpg"):
+        with filesystem.open_output_stream(f"{base}/{path}") as file:
+            file.write(b"\xff\xd8\xff\xe0" + bytes(60))
+    with filesystem.open_output_stream(f"{base}/listed/who.csv") as file:
+        file.write(b"identity,path\nleo,a.jpg\nmia,b.jpg\n")
+    folders = understand(f"{bucket}/lynx/photos").dataset
+    assert (folders.source, folders.root, folders.name) == ("folder", f"{bucket}/lynx/photos", "lynx")
+    table = understand(f"{bucket}/lynx/listed/who.csv").dataset
+    assert (table.source, table.root) == ("table", f"{bucket}/lynx/listed")
+    loaded = load_rows(Data(datasets=(table,)), made=Path("unused")).rows
+    assert dict(zip(loaded["path"], loaded["identity"], strict=True)) == {"a.jpg": "leo", "b.jpg": "mia"}
+    one = understand(f"{bucket}/lynx/photos/leo/1.jpg", named=False).dataset
+    assert (one.root, one.only) == (f"{bucket}/lynx/photos/leo", ("1.jpg",))  # type: ignore[union-attr]
+    with pytest.raises(DatasetError, match=r"s3://results/gone: no such folder"):
+        understand(f"{bucket}/gone")

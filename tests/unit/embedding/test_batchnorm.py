@@ -87,5 +87,5 @@ def test_kept_statistics_stay_those_of_the_weights_while_the_weights_learn(tmp_p
 
 def test_statistics_of_random_weights_cannot_be_kept() -> None:
     setting = trial(backbone="test_resnet", batch_norm="kept")
-    with pytest.raises(ConfigError, match="kept needs pre-trained weights"):
+    with pytest.raises(ConfigError, match="kept needs pretrained weights"):
         train(setting, photos(), Worker(), weights="random", report=lambda _: None)

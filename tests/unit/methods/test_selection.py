@@ -21,7 +21,7 @@ def test_validation_decides_whatever_the_queries_say() -> None:
 
 
 def test_networks_local_features_and_fusions_are_selected_alike() -> None:
-    families = ("local features", "pre-trained", "untrained", "fusion", "ArcFace", "Triplet")
+    families = ("local features", "pretrained", "untrained", "fusion", "ArcFace", "Triplet")
     for best in families:
         found = [result(one, 0.9 if one == best else 0.4, 0.5, family=one) for one in families]
         selected = select(found)

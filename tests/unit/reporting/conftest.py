@@ -207,7 +207,7 @@ def make_record(folder: Path) -> StudyRecord:
         "selected_trial": selected_trial,
         "started_at": 1_790_000_000.0,
         "seconds": 512.0,
-        "warnings": ["Pre-trained weights could not be had, so backbones began at random."],
+        "warnings": ["Pretrained weights could not be had, so backbones began at random."],
     }
     return StudyRecord(study, rows, quarantine, methods, folder / "gallery")
 

@@ -37,7 +37,7 @@ def methods() -> list[Method]:
         method("a2", "ArcFace", {"BelugaID": 5, "mine": 8}, margin=0.5, scale=32.0, lr=0.01),
         method("t1", "Triplet", {"BelugaID": 1, "mine": 2}, margin=0.1, mining="semi", lr=0.01),
         method("t2", "Triplet", {"BelugaID": 7, "mine": 9}, margin=0.2, mining="all", lr=0.01),
-        method("Mega", "pre-trained", {"BelugaID": 6, "mine": 3}, trial=False),
+        method("Mega", "pretrained", {"BelugaID": 6, "mine": 3}, trial=False),
         method("SIFT", "local features", {"BelugaID": 8, "mine": 2}, trial=False),
     ]
 

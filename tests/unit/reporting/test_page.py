@@ -111,7 +111,7 @@ def test_the_verdict_says_what_the_tables_say(record, page):
     assert "the query photos had no part in the choice" in text
     assert "1 planned method has not run yet" in text
     assert "diverged: loss became NaN in epoch 4" in text
-    assert "Pre-trained weights could not be had" in text
+    assert "Pretrained weights could not be had" in text
     assert "trained by 2 workers under DDP" in text
     assert "2 photos could not be used" in text
 

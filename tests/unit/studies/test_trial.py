@@ -1,5 +1,6 @@
 """What a training leaves behind when it does not end well."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.loop import Diverged
 from reid_ray.errors import DatasetError, TrialError
+from reid_ray.runs import files, seals
 from reid_ray.runs.methods import MethodFolder, Result
 from reid_ray.studies import trial as module
-from reid_ray.studies.trial import Materials, Plan, run
+from reid_ray.studies.trial import PARTS, Materials, Plan, StartAgain, parts_of, run
 
 TRIAL = Trial(backbone="test_resnet", loss=ArcFace(name="arcface", margin_rad=0.2, scale=8), lr=0.1)
 PLAN = Plan("0" * 16, "trial", TRIAL, ("zebra",), "random", "random weights", 5)
@@ -79,10 +81,60 @@ def test_what_a_lost_machine_may_have_caused_is_no_result(
     assert not MethodFolder(tmp_path / PLAN.key).finished()
 
 
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def fits_from_a_quarter(*arguments: Any) -> Any:
+        tried.append(parts_of(arguments[4]))
+        if tried[-1] < 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        raise Diverged("nan")  # it trained
+
+    monkeypatch.setattr(module, "_train", fits_from_a_quarter)
+    rows = pd.DataFrame({"dataset": ["zebra"], "split": ["reference"]})
+    images = PreparedImages.pack([np.zeros((32, 32, 3), np.uint8)])
+    method = MethodFolder(tmp_path / PLAN.key)
+    assert run(PLAN, Materials(images, rows), Worker(), method, lambda _: None).status == "diverged"
+    assert tried == [1, 2, 4]
+    run(PLAN, Materials(images, rows), Worker(), method, lambda _: None)
+    assert tried == [1, 2, 4, 4]  # the next start does not try in vain again
+
+
+def test_with_summed_gradients_parts_are_batches_and_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        globals(), "PLAN", replace(PLAN, trial=TRIAL.model_copy(update={"accumulate": "sum"}))
+    )
+    assert ends_with(torch.OutOfMemoryError("no"), tmp_path, monkeypatch).status == "out_of_memory"
+    assert parts_of(MethodFolder(tmp_path / PLAN.key)) == 1
+
+
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_worker_without_memory_ends_all_workers_and_leaves_the_result(
+def test_a_worker_without_memory_makes_all_workers_start_again(
     rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "_train", fail)
+    method = MethodFolder(tmp_path / PLAN.key)
+    rows = pd.DataFrame({"dataset": ["zebra"], "split": ["reference"]})
+    images = PreparedImages.pack([np.zeros((32, 32, 3), np.uint8)])
+    with pytest.raises(StartAgain, match="accumulation 2; all workers start again"):
+        run(PLAN, Materials(images, rows), Worker(rank=rank, world=2), method, lambda _: None)
+    assert not method.finished()
+    assert parts_of(method) == 2
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_worker_without_memory_for_the_smallest_part_ends_all_workers_and_leaves_the_result(
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = MethodFolder(tmp_path / PLAN.key)
+    files.write_json(method.path / PARTS, seals.sealed({"parts": TRIAL.batch_size // 2}))
     with pytest.raises(TrialError, match="out of memory"):
         ends_with(cpu_out_of_memory(), tmp_path, monkeypatch, Worker(rank=rank, world=2))
     assert MethodFolder(tmp_path / PLAN.key).result().status == "out_of_memory"

@@ -16,6 +16,11 @@ from reid_ray.on_ray.training.tuning import last_error
             "RuntimeError: connection closed by peer\n\n",
             "RuntimeError: connection closed by peer",
         ),
+        (
+            "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.\n"
+            "3141 alice --password hunter2\n",
+            "its machine ran out of memory; lower training.input_px or scaling.max_concurrent",
+        ),
         ("", ""),
     ],
 )
