@@ -88,7 +88,7 @@ function tiles() {
       first?.picture ? make("img", { src: `cards/${one.card}/candidate-0`, alt: "First candidate", loading: "lazy" }) : "",
       make("span", {}, name(one.path)),
       said(one) ? make("span", { class: "decided" }, "✓ ", name(words(said(one))))
-        : make("span", {}, name(first ? first.identity : "no candidate"), ` ${percent(one.probability)}`)));
+        : make("span", {}, make("b", {}, name(first ? first.identity : "no candidate")), ` ${percent(one.probability)}`)));
   }));
 }
 
