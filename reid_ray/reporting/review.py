@@ -62,6 +62,8 @@ def review_page(
     decided: tuple[int, int] | None = None,
     refused: Sequence[str] = (),
     alerts: Sequence[str] = (),
+    animals: Sequence[str] = (),
+    typed: Mapping[str, str] | None = None,
 ) -> str:
     """One page as text.
 
@@ -74,6 +76,8 @@ def review_page(
         decided: (photos decided on, all photos) of this batch.
         refused: why files were not taken.
         alerts: sentences on what was not saved or is damaged.
+        animals: names that are suggested.
+        typed: by path, names that are to be confirmed.
     """
     css = style_sheet()
     return (
@@ -94,6 +98,8 @@ def review_page(
             decided=decided,
             refused=refused,
             alerts=alerts,
+            animals=animals,
+            typed=typed or {},
         )
     )
 

@@ -1,5 +1,6 @@
 """The server's pages and what their forms say. In: batches. Out: HTML; decisions by path."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,10 +52,20 @@ def problem_page(sentence: str) -> str:
     return _render("problem.html.j2", sentence=sentence, forms=False, refresh=0)
 
 
-def batch_page(batches: Batches, name: str, page: int, *, refused: Mapping[str, str] | None = None) -> str:
+def batch_page(
+    batches: Batches,
+    name: str,
+    page: int,
+    *,
+    animals: Sequence[str] = (),
+    refused: Mapping[str, str] | None = None,
+    doubtful: Mapping[str, str] | None = None,
+) -> str:
     """Answers with a form to decide.
 
     Args:
+        animals: names in use.
+        doubtful: by path, names that were typed and that nobody has.
         refused: decisions that were not saved, as somebody else had decided: by path, what holds.
 
     Raises:
@@ -68,6 +79,11 @@ def batch_page(batches: Batches, name: str, page: int, *, refused: Mapping[str, 
         f"{path}: another page saved {_said(what)} after this one was opened, so your decision was not "
         "saved; decide again if it is wrong"
         for path, what in (refused or {}).items()
+    ]
+    meanwhile += [
+        f"{path}: no animal is called “{typed}”{_near(typed, animals)}, so this was not saved; "
+        "correct it, or tick “a new animal” and save again"
+        for path, typed in (doubtful or {}).items()
     ]
     return review_page(
         answers,
@@ -84,22 +100,43 @@ def batch_page(batches: Batches, name: str, page: int, *, refused: Mapping[str, 
         decided=_count(batches, name),
         refused=batches.refused(name),
         alerts=meanwhile + journal.problems(),
+        animals=animals,
+        typed=doubtful,
     )
 
 
-def decided_in(form: Mapping[str, Any], photos: set[str]) -> Decisions:
-    """Decisions on photos of this batch; a name that was typed counts before a choice."""
-    decided = {}
+def decided_in(
+    form: Mapping[str, Any], photos: set[str], animals: Sequence[str]
+) -> tuple[Decisions, dict[str, str]]:
+    """Decisions on photos of this batch; a name that was typed counts before a choice.
+
+    Returns:
+        What was decided, and by path the names that were typed and that nobody has: they count only where
+        it was said that the animal is new, as a typo would make one.
+    """
+    decided, doubtful = {}, {}
+    same = {name.casefold(): name for name in reversed(animals)}
     for path in photos:
         if path in form:
             decided[path] = str(form[path])[: MOST_NAME + 3]
-        if typed := str(form.get(f"other:{path}", "")).strip()[:MOST_NAME]:
-            decided[path] = f"is:{typed}"
-    return {
+        if typed := " ".join(str(form.get(f"other:{path}", "")).split())[:MOST_NAME]:
+            known = typed if typed in animals else same.get(typed.casefold())
+            if known or f"new:{path}" in form:
+                decided[path] = f"is:{known or typed}"
+            else:
+                doubtful[path] = typed
+                decided.pop(path, None)
+    told = {
         path: what
         for path, what in decided.items()
         if what in ("", "unknown") or (what.startswith("is:") and len(what) > 3)
     }
+    return told, doubtful
+
+
+def _near(typed: str, animals: Sequence[str]) -> str:
+    near = difflib.get_close_matches(typed, animals, 3, 0.5)
+    return f" (known are {', '.join(near)})" if near else ""
 
 
 def of_all_photos(decided: Decisions, cards: Sequence[Mapping[str, Any]]) -> Decisions:

@@ -191,6 +191,7 @@ def _plain(
             {
                 **{key: one[key] for key in ("identity", "probability", "path", "matches")},
                 "facts": dict(one["facts"]),
+                "note": one.get("note", ""),
                 "row": one.get("row") if one.get("row") in known else None,
                 "picture": bool(one["picture"]),
                 "points": bool(one["pair"]),

@@ -1,15 +1,14 @@
 """Keep batches of photos that were sent for naming, and name them one after another.
 
 In: photos in a batch's folder. Out: a folder per batch with answers and decisions, and tables of what was
-decided. Each batch is named by `python -m reid_ray.identify` in a process of its own, so that a fault there
-ends nothing else. What is to be done is read off the folders, so a queue outlives the process that had it.
+decided. Batches are named by `python -m reid_ray.identify` in another process, so that a fault there ends
+nothing else; see `Worker`. What is to be done is read off the folders, so a queue outlives its process.
 """
 
 import asyncio
 import datetime
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,11 +17,11 @@ from typing import Any
 
 import pandas as pd
 
-from reid_ray import identify
 from reid_ray.errors import StorageError
 from reid_ray.reporting.answers import Answers, answers_of
 from reid_ray.reporting.tables import to_csv, to_plain_csv
 from reid_ray.review_app.decisions import Decisions, Journal
+from reid_ray.review_app.worker import Worker
 from reid_ray.runs import files
 from reid_ray.runs.lock import only_one
 
@@ -50,6 +49,7 @@ class Batches:
 
     folder: Path
     arguments: Sequence[str]
+    worker: Worker = field(default_factory=Worker)
     running: str | None = None
     problems: dict[str, str] = field(default_factory=dict)
 
@@ -161,6 +161,12 @@ class Batches:
 
     async def work(self) -> None:
         """Name waiting batches, one after another, for ever; what befalls one ends no other."""
+        try:
+            await self._work()
+        finally:
+            await self.worker.end()
+
+    async def _work(self) -> None:
         while True:
             waiting = self.waiting()
             if not waiting:
@@ -189,16 +195,6 @@ class Batches:
     async def _name(self, name: str) -> int:
         """One try; its exit code."""
         folder = self.folder / name
-        command = [sys.executable, "-m", identify.__name__, *self.arguments]
-        command += ["--query", str(folder / "photos"), "--out", str(folder)]
-        command += ["--set", "name=answers", "--set", "keep_cards=true"]
-        with (folder / "log.txt").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
-            )
-            try:
-                return await process.wait()
-            except asyncio.CancelledError:
-                process.terminate()
-                await process.wait()
-                raise
+        words = [*self.arguments, "--query", str(folder / "photos"), "--out", str(folder)]
+        words += ["--set", "name=answers", "--set", "keep_cards=true"]
+        return await self.worker.do(words, folder / "log.txt")

@@ -30,6 +30,7 @@ from reid_ray.review_app.pages import (
     waiting_page,
 )
 from reid_ray.review_app.pair_routes import add_pairs
+from reid_ray.review_app.pairs import names_in_use
 from reid_ray.review_app.queue import BATCH, CONFIRMED, FOR_SPREADSHEETS, Batches
 
 MOST_FILES = 500
@@ -115,7 +116,7 @@ def _add_batches(made: FastAPI, batches: Batches) -> None:
         state, log = batches.state(_known(batches, name)), batches.log(name)
         if state == "done":
             try:
-                return HTMLResponse(batch_page(batches, name, page))
+                return HTMLResponse(batch_page(batches, name, page, animals=names_in_use(batches, name)))
             except StorageError as error:
                 state, log = "failed", [str(error)]
         return HTMLResponse(waiting_page(batches, name, state=state, log=log))
@@ -134,11 +135,14 @@ def _add_batches(made: FastAPI, batches: Batches) -> None:
         if not re.fullmatch("[0-9]{1,19}", shown):
             raise HTTPException(400, "the form's revision is no number; load the page again")
         _, cards = batches.answers(name)
-        wanted = of_all_photos(decided_in(form, batches.photos(name)), cards)
+        animals = names_in_use(batches, name)
+        decided, doubtful = decided_in(form, batches.photos(name), animals)
+        wanted = of_all_photos(decided, cards)
         refused = batches.journal(name).save(wanted, shown=int(shown))
         batches.write_confirmed()
-        if refused:
-            return HTMLResponse(batch_page(batches, name, page, refused=refused), 409)
+        if refused or doubtful:
+            again = batch_page(batches, name, page, animals=animals, refused=refused, doubtful=doubtful)
+            return HTMLResponse(again, 409)
         return RedirectResponse(f"/batches/{name}/?page={page}", 303)
 
 

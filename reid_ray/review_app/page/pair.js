@@ -20,7 +20,7 @@ function pair() {
     : ["No candidate"], other?.picture ? `cards/${one.card}/candidate-${which}` : null);
   if (look === "points") view("points", `cards/${one.card}/points-${which}`,
     `Photo and candidate side by side, ${other.matches} matched points joined by lines`,
-    [make("b", {}, `${many(other.matches, "matched point")} with `, name(other.identity))]);
+    [make("b", {}, `${many(other.matches, "matched point")} with `, name(other.identity)), name(other.note)]);
   $("accept").disabled = !other;
   $("accept").firstElementChild.replaceChildren("It is ", name(other ? other.identity : "…"));
   $("next").disabled = one.candidates.length < 2;

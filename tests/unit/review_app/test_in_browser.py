@@ -90,6 +90,7 @@ def test_photos_are_dropped_looked_at_decided_and_taken_along(browser, served, t
     (name,) = batches.names()
     assert batches.decisions(name) == {"p2.jpg": "unknown"}
     page.locator(".review-card").first.get_by_label("Another").fill("nia")
+    page.locator(".review-card").first.get_by_label("a new animal").check()
     page.click("text=Save decisions")
     with page.expect_download() as download:
         page.evaluate("location.href = 'confirmed.csv'")

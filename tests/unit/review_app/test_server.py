@@ -62,7 +62,10 @@ def test_decisions_are_kept_shown_again_and_taken_along(batches: Batches) -> Non
     assert (sent.status_code, sent.headers["location"]) == (303, f"/batches/{NAME}/?page=1")
     assert batches.decisions(NAME) == {"p2.jpg": "is:leo"}
     assert 'value="is:leo" checked' in web.get(f"/batches/{NAME}/").text
-    web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": "is:leo", "other:p2.jpg": " =new one "})
+    web.post(
+        f"/batches/{NAME}/decisions",
+        data={"p2.jpg": "is:leo", "other:p2.jpg": " =new one ", "new:p2.jpg": "on"},
+    )
     assert web.get("/confirmed.csv").text.splitlines() == [
         "path,identity,batch",
         f"{NAME}/photos/p2.jpg,=new one,{NAME}",
@@ -192,7 +195,7 @@ def test_who_decides_otherwise_on_a_stale_page_is_told_and_the_first_decision_st
 def test_a_typed_name_is_corrected_by_a_choice(batches: Batches) -> None:
     web = client(batches)
     address = f"/batches/{NAME}/decisions"
-    web.post(address, data={"p2.jpg": "", "other:p2.jpg": "nia"})
+    web.post(address, data={"p2.jpg": "", "other:p2.jpg": "nia", "new:p2.jpg": "on"})
     page = web.get(f"/batches/{NAME}/").text
     assert 'value="is:nia" checked' in page
     assert 'name="other:p2.jpg" maxlength' in page  # empty, so that it does not count again
@@ -387,3 +390,14 @@ def test_a_failure_is_told_in_a_sentence_before_the_log(batches: Batches) -> Non
     (folder / "failed.txt").write_text("exit code 2\n")
     page = client(batches).get("/batches/20260105-000000/").text
     assert page.index("/known: only one animal is known there") < page.index("Try again") < page.index("<pre")
+
+
+def test_a_typed_name_that_nobody_has_is_confirmed_before_it_makes_an_animal(batches: Batches) -> None:
+    web, address = client(batches), f"/batches/{NAME}/decisions"
+    told = web.post(address, data={"p2.jpg": "", "other:p2.jpg": "leoo", "other.jpg": "unknown"})
+    assert told.status_code == 409
+    assert "no animal is called “leoo” (known are leo), so this was not saved" in told.text
+    assert 'value="leoo"' in told.text
+    assert batches.decisions(NAME) == {"other.jpg": "unknown"}
+    web.post(address, data={"other:p2.jpg": "LEO"})
+    assert batches.decisions(NAME)["p2.jpg"] == "is:leo"
