@@ -14,6 +14,8 @@ from reid_ray.config.datasets import EncounterFrom
 from reid_ray.errors import DatasetError
 
 ENCOUNTER = "encounter"
+LONGEST_TEXT = 1024
+"""Characters that a pattern searches: most patterns take time by the square of it, or worse."""
 
 
 def derive_encounters(
@@ -25,7 +27,7 @@ def derive_encounters(
         setting: where the source was given.
 
     Raises:
-        DatasetError: no such column, or nothing found in any row.
+        DatasetError: no such column, nothing found in any row, or a text that is too long to search.
     """
     if source.column not in rows:
         raise DatasetError(
@@ -33,6 +35,12 @@ def derive_encounters(
             f"found {[str(name) for name in rows]}"
         )
     texts = rows[source.column].astype(str)
+    if (longest := texts.str.len()).gt(LONGEST_TEXT).any():
+        row = int(longest.to_numpy().argmax())
+        raise DatasetError(
+            f"{dataset}: column '{source.column}' has {longest.iloc[row]} characters in row {row + 1}, and "
+            f"encounter_from.pattern searches {LONGEST_TEXT} at most; shorten it, or search another column"
+        )
     found = [match[1] or "" if (match := re.search(source.pattern, text)) else "" for text in texts]
     if len(rows) and not any(found):
         raise DatasetError(

@@ -23,11 +23,13 @@ from reid_ray.matching.scoring import References, Setting, votes_by_part
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import sample
-from reid_ray.methods.scorer import blocks
+from reid_ray.methods.scorer import AT_ONCE, blocks
 
 FOLDS = 5
 FEWEST_ANIMALS = 10
 """Fewer animals that can be asked for teach nothing of others."""
+_VOTES, _SCORES = 1 << 18, 1 << 24
+"""References times photos that are asked, or judged, at once: 128 MiB either way."""
 _SURE = 1.0
 """Standard errors, over animals, by which weights must name more references than none do."""
 
@@ -117,7 +119,7 @@ class PlacesRequest:
         assert references.cells is not None
         votes, outs = [], []
         offsets = references.packed.offsets
-        for few in blocks(self.asked):
+        for few in blocks(self.asked, int(np.clip(_VOTES // gallery.references, 1, AT_ONCE))):
             out = gallery.excluded(few, encounter=True, hidden_g=self.hidden_g)
             found = np.zeros((len(few), CELLS, gallery.references), np.float32)
             for rows in gallery.same_side(few):
@@ -179,7 +181,12 @@ class _Asked:
 
     def right(self, weights: NDArray[np.float64], rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Whether the best photo is of the right animal, of some of the asked."""
-        places = np.flatnonzero(rows)
+        found = np.zeros(len(rows), bool)
+        for places in blocks(np.flatnonzero(rows), max(1, _SCORES // self.votes.shape[1])):
+            found[places] = self._named(weights, places)
+        return found[rows]
+
+    def _named(self, weights: NDArray[np.float64], places: Positions) -> NDArray[np.bool_]:
         turned = weights[mirrored(np.arange(CELLS))]
         values = np.where(self.right_flank[places, None], turned, weights).ravel()
         columns = (places[:, None] * CELLS + np.arange(CELLS)).ravel()

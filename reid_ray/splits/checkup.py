@@ -19,6 +19,7 @@ from reid_ray.config.collections import advice
 from reid_ray.config.datasets import Data, Dataset, Images, SyntheticDataset
 from reid_ray.datasets import schema
 from reid_ray.datasets.catalogue import LoadedRows, expected_rows, root_of
+from reid_ray.datasets.encounters import LONGEST_TEXT
 from reid_ray.datasets.images import BadImage, content_hash, decode, prepare, read_bytes
 from reid_ray.datasets.intake import Intake, close_account
 from reid_ray.splits.assign import assign
@@ -187,7 +188,8 @@ def named_together(part: pd.DataFrame) -> list[str]:
     """File names of one encounter, if all but the last part of names seems to tell encounters; as far
     as the animals' names can say."""
     paths = part["path"].astype(str)
-    first = paths.str.extract(ALL_BUT_THE_LAST_PART, expand=False).fillna("")
+    ends = paths.str.slice(-LONGEST_TEXT)  # the pattern is of the end
+    first = ends.str.extract(ALL_BUT_THE_LAST_PART, expand=False).fillna("")
     groups = part.assign(first=first)[first.ne("")].groupby("first")
     sizes, animals = groups.size(), groups["identity"].nunique()
     if (

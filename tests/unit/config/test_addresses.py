@@ -51,7 +51,9 @@ def test_other_addresses_are_taken(address: str) -> None:
 STUDY = """
 name: s
 data:
-  datasets: [{source: folder, name: a, root: "${PHOTOS_OF}/a"}, {source: synthetic, name: b, species: zebra}]
+  datasets:
+  - {source: folder, name: a, root: "${PHOTOS_OF}/a"}
+  - {source: synthetic, name: b, species: zebra}
 storage: ${STORAGE_OF:-runs}
 tracking_uri: ${TRACKING_OF:-http://mlflow:5000}
 """

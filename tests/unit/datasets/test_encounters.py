@@ -78,3 +78,9 @@ def test_photos_of_one_encounter_show_one_animal_unless_a_file_stands_there_twic
     assert encounter_groups(rows, named=False).tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
     # Where names are known, an encounter of two animals is an encounter of each.
     assert encounter_groups(rows, named=True).tolist() == [0, 1, 2, 3, 4, 5, 6, 5]
+
+
+def test_a_text_that_a_pattern_would_search_for_long_is_refused_with_its_row() -> None:
+    rows = pd.DataFrame({"path": ["a/1_x.jpg", "1" * 100_000]})
+    with pytest.raises(DatasetError, match=r"'path' has 100000 characters in row 2, .* 1024 at most"):
+        derive_encounters(rows, EncounterFrom(pattern=r"(\d+)_[^/]*$"), dataset="one")
