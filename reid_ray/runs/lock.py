@@ -45,8 +45,11 @@ def _open(path: Path) -> int:
     """Less the umask, so that a group may share; one that another user made is locked, not written to."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY)
+    except PermissionError as denied:
+        try:
+            return os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise denied from None  # there is none, and none may be made
 
 
 def _taken(handle: int) -> bool:

@@ -20,8 +20,12 @@ from reid_ray.studies.planning import plan_study
 pytestmark = pytest.mark.ray
 
 
-def folders_of(rows: pd.DataFrame, collection: str, to: Path) -> None:
-    """Known animals in a folder each, below other names than the study's, and the queries."""
+def folders_of(rows: pd.DataFrame, collection: str, root: Path, to: Path) -> None:
+    """Known animals in a folder each, below other names than the study's, and the queries.
+
+    Args:
+        root: of the collection's photos, which a study's table does not tell.
+    """
     part = rows[rows["dataset"] == collection]
     for row in part.itertuples():
         known = row.split == "reference"
@@ -29,7 +33,7 @@ def folders_of(rows: pd.DataFrame, collection: str, to: Path) -> None:
         name = f"{len(part) - row.Index:05d}-{Path(row.path).name}"
         where.mkdir(parents=True, exist_ok=True)
         target = where / (name if known else f"{row.image_id}{Path(row.path).suffix}")
-        shutil.copy(Path(row.root) / row.path, target)
+        shutil.copy(root / row.path, target)
 
 
 @pytest.mark.parametrize("collection", ["zebra", "giraffe"])
@@ -52,7 +56,8 @@ def test_identify_answers_as_the_study_did(
         shutil.move(folder.selected_path, tmp_path / "moved")
     finally:
         shutil.move(kept, folder.selected_path)
-    folders_of(record.rows, collection, tmp_path)
+    (root,) = (done.folder / "runs" / "synthetic").glob(f"{collection}-*/")
+    folders_of(record.rows, collection, root, tmp_path)
     run = IdentifyRun.parse(
         {
             "reference": {"source": "folder", "name": "reference", "root": str(tmp_path / "known")},

@@ -183,7 +183,7 @@ def test_towers_of_their_true_size_embed_a_photo(
     # Drawn flat instead of by the inverse error function, which takes most of the time.
     quick = lambda tensor, mean, std, a, b: tensor.uniform_(-std, std)  # noqa: E731
     monkeypatch.setattr(weight_init, "_trunc_normal_", quick)
-    monkeypatch.setattr(embedding, "precision", lambda _: "bf16")
+    monkeypatch.setattr(embedding, "of_device", lambda _: "bf16")
     found = find(Pretrained.parse({"name": name, "weights": "random"}, where="test"))
     made = Encoding(found.architecture, "random", found.input_px).build(tmp_path, "cpu")
     size = sum(parameter.numel() for parameter in made.encoder.parameters()) / 1e6
