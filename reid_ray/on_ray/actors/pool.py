@@ -169,7 +169,8 @@ class Pool:
             value = ray.get(ref)
         except _LOST as error:
             if _out_of_memory(error):
-                self._halve()
+                # `_fill` lets go of those that are too many, once they ended what they have.
+                self._short_of_memory, self.size = True, max(1, self.size // 2)
             self._failed_starts += not name
             worker.starting, worker.lost = None, True
             if not worker.calls:
@@ -180,21 +181,7 @@ class Pool:
         if not name:
             worker.starting, self._failed_starts = None, 0
             return "", None
-        if worker.lost and not worker.calls:  # it ended what it had, and is one too many
-            self.workers.remove(worker)
-            ray.kill(worker.actor)
         return name, value
-
-    def _halve(self) -> None:
-        """From now on half as many at a time; those that are too many end what they have."""
-        self._short_of_memory = True
-        self.size = max(1, self.size // 2)
-        able = [worker for worker in self.workers if not worker.lost]
-        for worker in able[self.size :]:
-            worker.lost = True
-            if not worker.calls:
-                self.workers.remove(worker)
-                ray.kill(worker.actor)
 
 
 def _out_of_memory(error: BaseException) -> bool:
