@@ -160,6 +160,19 @@ class _Run:
         """Every photo to name is among the references."""
         none = np.zeros((0, self.run.candidates))
         empty = none.astype(np.int64)
+        found = self._identified(gallery, empty[:, 0], Candidates(empty, none, none[:, 0]), empty, empty)
+        found.notes, found.copies = self.notes, self.copies
+        return found
+
+    def _identified(
+        self,
+        gallery: Gallery,
+        together_q: Positions,
+        candidates: Candidates,
+        photo_qc: Positions,
+        beside_qc: Positions,
+    ) -> Identified:
+        """What was found of each query, with the photos and names that it is about."""
         return Identified(
             self.bench.materials.images,
             self.rows,
@@ -167,12 +180,10 @@ class _Run:
             gallery,
             animal_names(gallery, self.rows),
             self.method,
-            empty[:, 0],
-            Candidates(empty, none, none[:, 0]),
-            empty,
-            empty,
-            notes=self.notes,
-            copies=self.copies,
+            together_q,
+            candidates,
+            photo_qc,
+            beside_qc,
         )
 
     def _without_copies(self, queries: Positions, references: Positions) -> Positions:
@@ -263,16 +274,7 @@ class _Run:
             found = name_queries(
                 ready, worth, self.bench, together_q, most=self.run.candidates, progress=phase.at
             )
-        return Identified(
-            self.bench.materials.images,
-            self.rows,
-            pd.DataFrame(),
-            gallery,
-            animal_names(gallery, self.rows),
-            self.method,
-            together_q,
-            *found,
-        )
+        return self._identified(gallery, together_q, *found)
 
     def _group(self, found: Identified, ready: Ready, worth: Worth) -> None:
         unknown = np.flatnonzero(found.candidates.answer_q == -1)

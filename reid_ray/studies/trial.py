@@ -132,7 +132,8 @@ def run(
     result = plan.empty_result()
     predictions = learnt = None
     try:
-        encoder, validation = _train_in_parts(plan, rows, images, worker, folder, report)
+        once = partial(_train, plan, rows, images, worker, folder, report)
+        encoder, validation = _train_in_parts(once, plan.trial, worker, folder)
         if (parts := parts_of(folder)) > 1:
             result = result.but(note=f"{result.note} {_in_parts(plan.trial, parts)}".strip())
         if worker.rank == 0:
@@ -229,14 +230,9 @@ def parts_of(folder: MethodFolder) -> int:
 
 
 def _train_in_parts(
-    plan: Plan,
-    rows: pd.DataFrame,
-    images: PreparedImages,
-    worker: Worker,
-    folder: MethodFolder,
-    report: Callable[[Row], None],
+    once: Callable[[], tuple[Encoder, Row]], trial: Trial, worker: Worker, folder: MethodFolder
 ) -> tuple[Encoder, Row]:
-    """`_train`, with the batch in twice as many parts wherever memory runs out; the global batch stays.
+    """`once`, a training, with batches in twice as many parts wherever memory runs out; they stay whole.
 
     Raises:
         StartAgain: the other workers must start again, too.
@@ -244,10 +240,10 @@ def _train_in_parts(
     """
     while True:
         try:
-            return _train(plan, rows, images, worker, folder, report)
+            return once()
         except RuntimeError as error:
             parts = 2 * parts_of(folder)
-            trial, each = plan.trial, worker.world * parts * plan.trial.accumulation
+            each = worker.world * parts * trial.accumulation
             # With `sum` every part is a batch of its own, so more parts would be another training.
             if not out_of_memory(error) or trial.accumulate == "sum" or trial.batch_size % each:
                 raise
