@@ -4,6 +4,7 @@ In: uint8 images of any size, in memory or in files. Out: `PreparedImages`, whos
 memory or in memory maps, of which the system keeps in memory what is used and fits.
 """
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,11 @@ class MappedFile:
             with pa.memory_map(str(files.mapped(Path(self.path)))) as file:
                 return np.frombuffer(file.read_buffer(), np.uint8)
         except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.ENOMEM:
+                raise StorageError(
+                    f"{address(Path(self.path))}: this process may map no more files or memory; raise the "
+                    "limit (sysctl vm.max_map_count), or `ulimit -v` where one is set"
+                ) from error
             raise StorageError(
                 f"{address(Path(self.path))}: prepared photos cannot be read ({error}); the storage must be "
                 "one that all nodes share, and stay there while a study runs"

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from ray.exceptions import OutOfMemoryError
 
+from reid_ray.datasets.originals import NONE
 from reid_ray.errors import ResourceError
 from reid_ray.on_ray import photos
 
@@ -23,7 +24,7 @@ def prepared(fits: int, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         return []
 
     monkeypatch.setattr(photos, "_placed", placed)
-    photos._place(pd.DataFrame(), None, lambda _: None)  # type: ignore[arg-type]
+    photos._place(pd.DataFrame(), None, NONE, lambda _: None)  # type: ignore[arg-type]
     return tried
 
 
@@ -36,3 +37,13 @@ def test_what_never_fits_is_told_without_rays_dump(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ResourceError, match=r"one task at a time; lower data\.images\.max_pixels") as told:
         prepared(0, monkeypatch)
     assert "hunter2" not in str(told.value)
+
+
+def test_a_large_collection_has_few_files_of_a_bounded_size() -> None:
+    """A process may map 65 530 files; a task holds its file's pixels, 262 KB a photo of 4:3 at 256 px."""
+    assert photos.photos_per_file(700, 256) == photos.BATCH
+    for many in (10**6, 10**7):
+        per_file = photos.photos_per_file(many, 256)
+        assert many / per_file < 65_530 / 4
+        assert per_file * 256 * 341 * 3 <= photos.FILE_BYTES
+    assert photos.photos_per_file(10**7, 2048) == photos.BATCH
