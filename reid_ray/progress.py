@@ -78,6 +78,26 @@ class Phase:
             self.steps.popleft()
 
 
+@dataclass
+class Step:
+    """A part of a phase that is counted by itself, such as the choice of settings before photos are matched."""
+
+    name: str = ""
+    began: float = 0.0
+    first: int = 0
+
+    def text(self, name: str, done: int, total: int) -> str:
+        """`name 120 of 1000, about 0:45 left`; of another name, a new step begins."""
+        now = time.monotonic()
+        if name != self.name or done < self.first:
+            self.name, self.began, self.first = name, now, done
+        if not total:
+            return name
+        rate = (done - self.first) / (now - self.began) if now > self.began else 0.0
+        left = f", about {_clock((total - done) / rate)} left" if rate and done < total else ""
+        return f"{name} {done} of {total}{left}"
+
+
 class Display:
     """Where a run tells what it does; one phase at a time."""
 

@@ -26,6 +26,7 @@ from reid_ray.methods.bench import Request
 from reid_ray.on_ray.actors.pool import Pool, starting
 from reid_ray.on_ray.actors.resumable import finish
 from reid_ray.on_ray.retrieval.prepare import Embedded, EmbedRequest, FeaturesRequest
+from reid_ray.progress import Step
 from reid_ray.runs.methods import Status
 from reid_ray.studies.trial import Materials
 
@@ -61,6 +62,7 @@ class RayBench:
     embedded: Callable[[int], None] = lambda _: None
     _vectors: dict[Encoding, NDArray[np.float32]] = field(default_factory=dict)
     _kind: str = ""
+    _step: Step = field(default_factory=Step)
     _pool: Pool | None = None
 
     def __enter__(self) -> "RayBench":
@@ -107,7 +109,7 @@ class RayBench:
         for name, features in self.pool("matching").run(requests, self.shared):
             parts[int(name)] = features
             taken = min(len(positions), len(parts) * PHOTOS_PER_TASK)
-            self.told(f"features of {taken} of {len(positions)} photos")
+            self.tell("features of photos", taken, len(positions))
         return Features.pack(parts[int(group_n[at])].image(int(place_n[at])) for at in positions)
 
     @cached_property
@@ -178,8 +180,8 @@ class RayBench:
         for name, found in pool.run(requests, *shared):
             yield name, found, True
 
-    def tell(self, text: str) -> None:
-        self.told(text)
+    def tell(self, text: str, done: int = 0, total: int = 0) -> None:
+        self.told(self._step.text(text, done, total))
 
 
 def worst(parts: Sequence[Embedded]) -> Embedded:
