@@ -80,7 +80,7 @@ class Phase:
 
 @dataclass
 class Step:
-    """A part of a phase that is counted by itself, such as the choice of settings before photos are matched."""
+    """A part of a phase that is counted by itself, such as the choice of settings before matching."""
 
     name: str = ""
     began: float = 0.0

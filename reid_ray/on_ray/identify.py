@@ -264,8 +264,10 @@ class _Run:
     def _key(self, gallery: Gallery, how: Asked, together: Positions) -> str:
         config = self.run.model_dump(mode="json", include={"model", "local", "method", "images"})
         about = dict(self.saved.about) if self.saved else {}
+        # Of the references alone, so that it is found again whatever photos are to be named.
+        sides, groups = gallery.sides[: gallery.references], pd.factorize(together)[0]
         return method_key(
-            "learnt", config, about, vars(how), gallery.fingerprint, together.tolist(), gallery.sides.tolist()
+            "learnt", config, about, vars(how), gallery.fingerprint, groups.tolist(), sides.tolist()
         )
 
     def _named(self, ready: Ready, worth: Worth, together_q: Positions) -> Identified:
