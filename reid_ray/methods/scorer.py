@@ -142,6 +142,8 @@ class EmbeddingScorer:
         return ScoreBlock(np.stack([np.where(out, EXCLUDED, scores) for out in outs]))
 
     def rank(self, gallery: Gallery, asked: Positions, *, k: int) -> Arrays:
+        if gallery.sets.rules:
+            return rank_blocks(self, gallery, asked, k=k).arrays()
         encounters = (gallery.encounters[asked], gallery.encounters_g) if gallery.knows_encounters else None
         return cosine_knn(
             self.units[asked],

@@ -13,7 +13,7 @@ from reid_ray.config.matching import Matching
 from reid_ray.config.tune import Study
 from reid_ray.embedding.encoding import Encoding
 from reid_ray.evaluation.fusion import NEW_SHARE
-from reid_ray.methods.embedding import ANY, Embedding
+from reid_ray.methods.embedding import Embedding
 from reid_ray.methods.fusion import Fusing
 from reid_ray.methods.local_features import LocalFeatures
 from reid_ray.methods.ready import Method
@@ -72,7 +72,7 @@ def same_setting(plan: Plan, plans: Sequence[Plan], folder: StudyFolder) -> list
 def embeddings(plan: StudyPlan, selected_trial: Plan | None, folder: StudyFolder) -> dict[str, Embedding]:
     """By name, the networks that shortlists and fusions may build on."""
     found = {
-        one.name: Embedding(one.name, one.key, {ANY: one.encoding})
+        one.name: one.embedding()
         for one in plan.encoders
         if not one.missing and folder.method(one.key).done()
     }
@@ -147,7 +147,7 @@ def method_of(key: str, plan: StudyPlan, dependent: Sequence[DependentPlan], fol
     """The method with this key, as an object; KeyError if the study has none."""
     for encoder in plan.encoders:
         if encoder.key == key:
-            return Embedding(encoder.name, key, {ANY: encoder.encoding})
+            return encoder.embedding()
     for matcher in plan.matchers:
         if matcher.key == key:
             return LocalFeatures(matcher.config)

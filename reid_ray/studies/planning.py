@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reid_ray.config.base import as_written
+from reid_ray.config.candidate_sets import ALL, CandidateSets
 from reid_ray.config.fusion import Fusion
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
@@ -19,6 +20,7 @@ from reid_ray.embedding.availability import Found, find
 from reid_ray.embedding.backbones import resolve_weights
 from reid_ray.embedding.encoding import Encoding
 from reid_ray.errors import ConfigError
+from reid_ray.methods.embedding import ANY, Embedding
 from reid_ray.runs.methods import Family, MethodFolder, Result, method_key
 from reid_ray.studies.trial import Plan
 
@@ -37,6 +39,7 @@ class EncoderPlan:
 
     Attributes:
         missing: whether the weights are nowhere; `encoding.source` then says how to get them.
+        sets: which references may answer.
     """
 
     key: str
@@ -45,6 +48,11 @@ class EncoderPlan:
     encoding: Encoding
     top_k: int
     missing: bool = False
+    sets: CandidateSets = ALL
+
+    def embedding(self) -> Embedding:
+        """As a method."""
+        return Embedding(self.name, self.key, {ANY: self.encoding}, sets=self.sets)
 
     def result(self, scope: str, **fields: Any) -> Result:
         """The result with what is known beforehand."""
@@ -99,6 +107,8 @@ class StudyPlan:
 def table_digest(rows: pd.DataFrame, study: Study) -> str:
     """Changes with any photo, name, split or preparation, so that results of other data are never reused."""
     columns = ["key", "identity", "content", "split", "validation", "domain"]
+    methods: list[CandidateSets] = [*study.baselines.matching, *study.baselines.pretrained]
+    columns += sorted({column for one in methods for column in one.rules if column in rows})
     digest = hashlib.sha256(study.data.images.canonical().encode())
     digest.update(pd.util.hash_pandas_object(rows[columns], index=False).to_numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -247,11 +257,13 @@ def pretrained_plan(model: Pretrained, digest: str, *, short_px: int, seed: int,
         digest: of the photos it is applied to.
     """
     found = find(model)
+    rules = [model.alone.canonical()] if model.rules else []
     return EncoderPlan(
-        key=method_key("pretrained", model.name, model.settings, seed, found.version, top_k, digest),
+        key=method_key("pretrained", model.name, model.settings, seed, found.version, top_k, digest, *rules),
         name=model.name,
         family="untrained" if found.status == "random" else "pretrained",
         encoding=encoding_of(model, found, short_px=short_px, seed=seed),
         top_k=top_k,
         missing=found.missing,
+        sets=model.alone,
     )
