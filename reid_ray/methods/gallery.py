@@ -4,7 +4,7 @@ Legend: n photos of a gallery, g references, a asked photos.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from reid_ray.config.candidate_sets import ALL, CandidateSets
 from reid_ray.datasets.cutout import CROP
 from reid_ray.datasets.encounters import encounter_codes, same_encounter
+from reid_ray.methods.animals import Animal, animals_of
 from reid_ray.methods.candidate_sets import WORDS, Shown, left_out
 from reid_ray.splits.learnable import learnable, trained_on
 
@@ -40,6 +41,7 @@ class Gallery:
         fingerprint: hex digits that are equal for the same references with the same names.
         shown: side, location and day of each photo.
         painted: bool [n], photos of which all but the animal was painted black.
+        animals: of each photo of which only keypoints on the animal are matched, where it is.
         sets: which references answer a photo of another side, location or period.
     """
 
@@ -53,6 +55,7 @@ class Gallery:
     fingerprint: str = ""
     shown: Shown = field(default_factory=lambda: Shown.nothing(0))
     painted: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    animals: Mapping[int, Animal] = field(default_factory=dict)
     sets: CandidateSets = ALL
 
     def __post_init__(self) -> None:
@@ -86,6 +89,7 @@ class Gallery:
             _fingerprint(rows.iloc[references]),
             Shown.of(part),
             _painted(part),
+            animals_of(part),
         )
 
     @property
@@ -250,4 +254,5 @@ def _fingerprint(references: pd.DataFrame) -> str:
     lines = sorted(
         f"{c}\0{name}\0{box}" for c, name, box in zip(references["content"], names, given, strict=True)
     )
+    lines += sorted(f"{references['content'].iloc[at]}\0{one}" for at, one in animals_of(references).items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:20]

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Extractor, LightGlue, Matching
-from reid_ray.datasets.cutout import painted
 from reid_ray.matching.engine import Packed
 from reid_ray.matching.extract import check_weights
 from reid_ray.matching.features import Features
@@ -24,9 +23,11 @@ from reid_ray.matching.places import PlaceWeights, cells_of
 from reid_ray.matching.scoring import References, Setting, score_views, settings_of
 from reid_ray.matching.shortlist import score_candidates
 from reid_ray.matching.tuning import Tuned, best_of, right_per_setting
+from reid_ray.methods.animals import told
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import asked_references
+from reid_ray.methods.on_animals import on_animals
 from reid_ray.methods.places import Places, learn_places, weighed
 from reid_ray.methods.ready import Learnt, Params, Ready
 from reid_ray.methods.scorer import Arrays, Outs, ScoreBlock, rank_blocks
@@ -283,6 +284,7 @@ class LocalFeatures:
             gallery.photos.tolist(),
             sides,
             gallery.shown.plain(self.config),
+            *told(gallery.animals),
         )
 
     def _kept(
@@ -294,7 +296,11 @@ class LocalFeatures:
             return None
         plain = config.model_copy(update={"alternatives": (), "shortlist": None, "name": "any"})
         return shared_folder(folder, "scores") / method_key(
-            plain.canonical(), repr(chosen), gallery.fingerprint, gallery.photos.tolist()
+            plain.canonical(),
+            repr(chosen),
+            gallery.fingerprint,
+            gallery.photos.tolist(),
+            *told(gallery.animals),
         )
 
 
@@ -362,16 +368,6 @@ def request_size(config: Matching, references: int) -> int:
     if isinstance(config.verify, LightGlue):
         return max(1, min(size, NETWORK_PAIRS_PER_REQUEST // config.verify.candidates))
     return size
-
-
-def on_animals(features: Features, gallery: Gallery, bench: Bench) -> Features:
-    """Without the keypoints of photos' painted parts."""
-    if not gallery.painted.any():
-        return features
-    return Features.pack(
-        features.image(at).outside(painted(bench.photo(int(photo)))) if black else features.image(at)
-        for at, (photo, black) in enumerate(zip(gallery.photos, gallery.painted, strict=True))
-    )
 
 
 def chosen_params(config: Matching, tuned: tuple[Tuned, Tuned], *, several: bool) -> Params:

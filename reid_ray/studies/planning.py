@@ -16,6 +16,7 @@ from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
 from reid_ray.config.training import Trial
 from reid_ray.config.tune import Search, Study
+from reid_ray.datasets.schema import KEYPOINTS
 from reid_ray.embedding.availability import Found, find
 from reid_ray.embedding.backbones import resolve_weights
 from reid_ray.embedding.encoding import Encoding
@@ -109,6 +110,7 @@ def table_digest(rows: pd.DataFrame, study: Study) -> str:
     columns = ["key", "identity", "content", "split", "validation", "domain"]
     methods: list[CandidateSets] = [*study.baselines.matching, *study.baselines.pretrained]
     columns += sorted({column for one in methods for column in one.rules if column in rows})
+    columns += [KEYPOINTS] if KEYPOINTS in rows else []
     digest = hashlib.sha256(study.data.images.canonical().encode())
     digest.update(pd.util.hash_pandas_object(rows[columns], index=False).to_numpy().tobytes())
     return digest.hexdigest()[:16]
