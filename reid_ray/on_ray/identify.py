@@ -16,9 +16,9 @@ from reid_ray.config.identify import IdentifyRun
 from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.encounters import encounter_groups
+from reid_ray.datasets.prepared import Materials
 from reid_ray.datasets.schema import BBOX, UNKNOWN
 from reid_ray.datasets.store import PreparedStore
-from reid_ray.embedding.availability import find
 from reid_ray.errors import DatasetError, StorageError, WeightsError
 from reid_ray.methods import places
 from reid_ray.methods.embedding import ANY, Embedding
@@ -45,8 +45,6 @@ from reid_ray.runs.study import StudyFolder
 from reid_ray.splits.checkup import ALL_BUT_THE_LAST_PART, named_together
 from reid_ray.splits.leaks import same_file_pairs
 from reid_ray.splits.learnable import trained_on
-from reid_ray.studies.planning import encoding_of
-from reid_ray.studies.trial import Materials
 
 
 def identify(run: IdentifyRun, *, display: Display) -> Identified:
@@ -82,6 +80,10 @@ def method_of(run: IdentifyRun) -> Method:
     """
     network, local = None, run.matching()
     if run.model is not None:
+        # Libraries of networks take seconds to load.
+        from reid_ray.embedding.availability import find
+        from reid_ray.studies.planning import encoding_of
+
         there = find(run.model)
         if there.missing:
             raise WeightsError(f"{run.model.name}: {there.sentence}")

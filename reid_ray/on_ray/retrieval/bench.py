@@ -18,6 +18,7 @@ import ray
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Matching
+from reid_ray.datasets.prepared import Materials
 from reid_ray.embedding.encoding import Encoding
 from reid_ray.embedding.vectors import VectorStore, photo_keys
 from reid_ray.errors import ReidError, StorageError, TrialError, WeightsError
@@ -28,7 +29,6 @@ from reid_ray.on_ray.actors.resumable import finish
 from reid_ray.on_ray.retrieval.prepare import Embedded, EmbedRequest, FeaturesRequest
 from reid_ray.progress import Step
 from reid_ray.runs.methods import Status
-from reid_ray.studies.trial import Materials
 
 PHOTOS_PER_TASK = 32
 EMBEDDED_AT_ONCE = (64, 4096)
