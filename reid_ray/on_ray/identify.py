@@ -46,6 +46,9 @@ from reid_ray.splits.checkup import ALL_BUT_THE_LAST_PART, named_together
 from reid_ray.splits.leaks import same_file_pairs
 from reid_ray.splits.learnable import trained_on
 
+QUERIES_HERE, PAIRS_HERE = 16, 20_000
+"""So few are named before a worker would have started, where the gallery was asked before."""
+
 
 def identify(run: IdentifyRun, *, display: Display) -> Identified:
     """Name the animals of the query photos.
@@ -234,8 +237,11 @@ class _Run:
         )
         studied = own.get(gallery.fingerprint)
         kept = self.storage / "learnt" / f"{self._key(gallery, how, together)}.json"
-        learnt: Learnt | None = _read(kept) or studied
+        before = _read(kept)
+        learnt: Learnt | None = before or studied
         had = {} if learnt is None else {gallery.fingerprint: learnt}
+        few = len(gallery.queries) <= QUERIES_HERE and len(gallery.queries) * gallery.references <= PAIRS_HERE
+        self.bench.here = few and before is not None  # its features are kept, too
         prepared = self.method.prepare([gallery], self.bench, learnt=had)
         if not prepared:
             known = sorted(self.saved.collections.values()) if self.saved else []
@@ -251,7 +257,7 @@ class _Run:
             if usable and learnt is not None
             else learn_worth(ready, self.bench, how, together=together if several else None)
         )
-        if not usable:
+        if before is None:
             files.write_json(kept, seals.sealed({**ready.learnt, **worth.as_json()}))
         return ready, worth
 
