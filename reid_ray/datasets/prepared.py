@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -101,3 +102,11 @@ class PreparedImages:
         for image, start, end in zip(kept, starts, ends, strict=True):
             pixels[start:end] = image.reshape(-1)
         return cls((pixels,), np.zeros(len(kept), np.int32), starts, sizes_hw)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What all methods of a study share; photos are read in place, from files or Ray's object store."""
+
+    images: PreparedImages
+    rows: pd.DataFrame

@@ -150,15 +150,12 @@ class PreparedStore:
         return placed
 
     def _place(self, row: Row, index: Index, shard: "_Shard", originals: Originals) -> Placed:
-        kind = row.kind(self.images)
-        box = row.bbox if kind == "bbox" else None
-        address, stamp = address_of(row.root, row.path, box), open_root(row.root).stamp(row.path)
+        address, stamp = self._whereabouts(row)
         try:
+            if found := self.known(row, index, originals):
+                return found
             animal = animal_of(row, self.images)
-            if content := originals.content(address, stamp):
-                source = _of_animal(Source(b"", box, content), animal)
-                if found := self._found(source, index):
-                    return found
+            kind = row.kind(self.images)
             read = read_source(row.root, row.path, images=self.images, bbox=row.bbox, crop=kind)
             source = _of_animal(read, animal)
             key = self.key(source)
@@ -172,6 +169,24 @@ class PreparedStore:
             )
         except BadImage as error:
             return Placed(error=str(error) or "unreadable")
+
+    def known(self, row: Row, index: Index, originals: Originals) -> Placed | None:
+        """Where its photo is, if that can be told without reading its file; its mask is read.
+
+        Raises:
+            BadImage: the mask cannot be read, or is empty.
+        """
+        content = originals.content(*self._whereabouts(row))
+        if not content:
+            return None
+        source = Source(b"", self._box(row), content)
+        return self._found(_of_animal(source, animal_of(row, self.images)), index)
+
+    def _whereabouts(self, row: Row) -> tuple[str, str]:
+        return address_of(row.root, row.path, self._box(row)), open_root(row.root).stamp(row.path)
+
+    def _box(self, row: Row) -> Sequence[float] | None:
+        return row.bbox if row.kind(self.images) == "bbox" else None
 
     def _found(self, source: Source, index: Index) -> Placed | None:
         """Where its photo is, if it was prepared before and is whole."""

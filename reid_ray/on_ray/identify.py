@@ -17,9 +17,9 @@ from reid_ray.config.identify import IdentifyRun
 from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.encounters import encounter_groups
+from reid_ray.datasets.prepared import Materials
 from reid_ray.datasets.schema import BBOX, UNKNOWN
 from reid_ray.datasets.store import PreparedStore
-from reid_ray.embedding.availability import find
 from reid_ray.errors import DatasetError, StorageError, WeightsError
 from reid_ray.methods import places
 from reid_ray.methods.embedding import ANY, Embedding
@@ -46,8 +46,9 @@ from reid_ray.runs.study import StudyFolder
 from reid_ray.splits.checkup import ALL_BUT_THE_LAST_PART, named_together
 from reid_ray.splits.leaks import same_file_pairs
 from reid_ray.splits.learnable import trained_on
-from reid_ray.studies.planning import encoding_of
-from reid_ray.studies.trial import Materials
+
+QUERIES_HERE, PAIRS_HERE = 16, 20_000
+"""So few are named before a worker would have started, where the gallery was asked before."""
 
 _EVERY_RULE = CandidateSets(viewpoint="only", location="only", period="only")
 
@@ -85,6 +86,10 @@ def method_of(run: IdentifyRun) -> Method:
     """
     network, local = None, run.matching()
     if run.model is not None:
+        # Libraries of networks take seconds to load.
+        from reid_ray.embedding.availability import find
+        from reid_ray.studies.planning import encoding_of
+
         there = find(run.model)
         if there.missing:
             raise WeightsError(f"{run.model.name}: {there.sentence}")
@@ -235,8 +240,11 @@ class _Run:
         )
         studied = own.get(gallery.fingerprint)
         kept = self.storage / "learnt" / f"{self._key(gallery, how, together)}.json"
-        learnt: Learnt | None = _read(kept) or studied
+        before = _read(kept)
+        learnt: Learnt | None = before or studied
         had = {} if learnt is None else {gallery.fingerprint: learnt}
+        few = len(gallery.queries) <= QUERIES_HERE and len(gallery.queries) * gallery.references <= PAIRS_HERE
+        self.bench.here = few and before is not None  # its features are kept, too
         prepared = self.method.prepare([gallery], self.bench, learnt=had)
         if not prepared:
             known = sorted(self.saved.collections.values()) if self.saved else []
@@ -252,7 +260,7 @@ class _Run:
             if usable and learnt is not None
             else learn_worth(ready, self.bench, how, together=together if several else None)
         )
-        if not usable:
+        if before is None:
             files.write_json(kept, seals.sealed({**ready.learnt, **worth.as_json()}))
         return ready, worth
 

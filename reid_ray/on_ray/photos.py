@@ -5,6 +5,7 @@ the rows that could be read with their content hash, and the others with the rea
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import ray
+from numpy.typing import NDArray
 from ray.data import Dataset, TaskPoolStrategy
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from reid_ray.config.datasets import Data, Split, SyntheticDataset
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
-from reid_ray.datasets.cutout import CROP, Row
+from reid_ray.datasets.cutout import COLUMNS, CROP, Row
 from reid_ray.datasets.originals import Originals, remember
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import Index, Placed, PreparedStore
 from reid_ray.errors import DatasetError, ReidError, ResourceError
-from reid_ray.on_ray.near_duplicates import near_duplicates
 from reid_ray.progress import Display
 from reid_ray.splits.assign import assign
 from reid_ray.splits.leaks import settle_leaks
@@ -34,6 +35,10 @@ BATCH = 64
 FILE_BYTES = 1 << 28
 """A task holds so many bytes of pixels at the most, however many photos there are."""
 _MOST_TASKS = 2000
+KNOWN_HERE = 20_000
+"""Up to so many photos, the driver looks by itself which of them were prepared before."""
+Known = tuple[Index, Originals]
+"""What was prepared, and which files need not be read to know what is in them."""
 _RETRIES = 4
 """Of a task whose process is lost. Ray Data would try for ever, also where a photo kills its decoder."""
 
@@ -98,6 +103,8 @@ def _near_duplicates(
     rows: pd.DataFrame, images: PreparedImages, split: Split, folder: Path, display: Display
 ) -> list[tuple[int, int]]:
     """Queries that nearly are a reference or training photo."""
+    from reid_ray.on_ray.near_duplicates import near_duplicates  # tasks that prepare photos need no torch
+
     if split.leak_actions.near_duplicate == "off":
         return []
     queries = np.flatnonzero(rows["split"].eq("query"))
@@ -178,10 +185,52 @@ def _place(
 
     What was prepared until then is in the store.
     """
+    there = store.index()
+    placed, waiting = _known_here(rows, store, there, known)
+    progress(len(rows) - len(waiting))
+    if not len(waiting):
+        return placed
+    left = rows.iloc[waiting]
+
+    def told(done: int) -> None:
+        progress(len(rows) - len(waiting) + done)
+
     try:
-        return _placed(rows, store, known, progress, at_once=None)
+        made = _placed(left, store, (there, known), told, at_once=None)
     except OutOfMemoryError:
-        pass
+        made = _placed_one_by_one(left, store, (there, known), told)
+    for position, photo in zip(waiting.tolist(), made, strict=True):
+        placed[position] = photo
+    return placed
+
+
+def _known_here(
+    rows: pd.DataFrame, store: PreparedStore, there: Index, known: Originals
+) -> tuple[list[Placed], NDArray[np.int64]]:
+    """Where the photos are that were prepared before, and the numbers of the other rows.
+
+    Of few photos, so that a start that finds all of them need not wait for tasks.
+    """
+    placed, everything = [Placed()] * len(rows), np.arange(len(rows))
+    masks = [name for name in ("mask", "segmentation") if name in rows and rows[name].ne("").any()]
+    if masks or len(rows) > KNOWN_HERE or not len(known.addresses):
+        return placed, everything
+    with ThreadPoolExecutor() as pool:
+        found = list(
+            pool.map(
+                lambda record: store.known(Row.of(record), there, known),
+                rows.reindex(columns=[name for name in COLUMNS if name in rows]).to_dict("records"),
+            )
+        )
+    for position, photo in enumerate(found):
+        if photo is not None:
+            placed[position] = photo
+    return placed, np.array([at for at, photo in enumerate(found) if photo is None], np.int64)
+
+
+def _placed_one_by_one(
+    rows: pd.DataFrame, store: PreparedStore, known: Known, progress: Callable[[int], None]
+) -> list[Placed]:
     try:
         return _placed(rows, store, known, progress, at_once=1)
     except OutOfMemoryError:
@@ -194,7 +243,7 @@ def _place(
 def _placed(
     rows: pd.DataFrame,
     store: PreparedStore,
-    known: Originals,
+    known: Known,
     progress: Callable[[int], None],
     *,
     at_once: int | None,
@@ -204,7 +253,7 @@ def _placed(
         _prepare_batch,
         batch_format="pyarrow",
         batch_size=size,
-        fn_kwargs={"store": store, "known": [ray.put((store.index(), known))]},
+        fn_kwargs={"store": store, "known": [ray.put(known)]},
         max_retries=_RETRIES,
         compute=TaskPoolStrategy(size=at_once),
     )
@@ -251,7 +300,7 @@ _PLACED = pa.schema(
 
 
 def _prepare_batch(batch: pa.Table, *, store: PreparedStore, known: list[ray.ObjectRef]) -> pa.Table:
-    there: tuple[Index, Originals] = ray.get(known[0])
+    there: Known = ray.get(known[0])
     rows = batch.to_pylist()
     placed = store.prepare((Row.of(row) for row in rows), *there)
     records = [

@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from reid_ray.config.training import Trial
-from reid_ray.embedding.memory import Need, estimate
 from reid_ray.errors import ResourceError
+
+if TYPE_CHECKING:
+    from reid_ray.embedding.memory import Need
 
 KEPT_FREE = 200 * 2**20
 """Bytes of disk that results, logs and MLflow take besides photos and checkpoints."""
@@ -89,6 +92,8 @@ def check_trainings(
         ResourceError: the checkpoints, or the weights of one training, surely do not.
     """
     left = list(trials)
+    from reid_ray.embedding.memory import estimate  # tasks that prepare photos load this file, and no network
+
     needs = {trial.backbone: estimate(trial, workers=max(1, workers)) for trial in left}
     # Weights, momentum and the best weights so far; a new checkpoint is written beside the old one.
     disk = sum(needs[trial.backbone].state for trial in left) + KEPT_FREE
@@ -106,7 +111,7 @@ def check_trainings(
     return notes
 
 
-def _memory(room: Room, needs: dict[str, Need], *, processes: int) -> list[str]:
+def _memory(room: Room, needs: "dict[str, Need]", *, processes: int) -> list[str]:
     notes = []
     for backbone, need in needs.items():
         whole = need.state + need.activations
