@@ -111,9 +111,8 @@ class _Photos(_Dataset):
     """Instead of `images.crop`, for this collection."""
     keypoints: Literal["all", "box", "mask"] = "all"
     """Which keypoints local features match: `all`; `box`: those in the animal's box (column `bbox`); `mask`:
-    those on the animal (columns `mask` or `segmentation`, else its box), with a narrow rim. Unlike `crop` it
-    leaves the photo whole, so that what is seen at the rim keeps its surroundings. A photo without is matched
-    whole."""
+    those on the animal (columns `mask` or `segmentation`, else its box). Unlike `crop` it leaves the photo
+    whole, so that what is seen at the rim keeps its surroundings. A photo without is matched whole."""
     follow_links: bool = False
     """Enter and read what links lead to, also out of `root`; by default they are not followed."""
 

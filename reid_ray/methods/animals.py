@@ -27,7 +27,7 @@ class Animal(NamedTuple):
         """True where the photo shows none of the animal, bool [256, 256]; None where nothing tells."""
         row = self.row
         images = Images(crop="bbox" if row.crop == "bbox" else "full")
-        return read_background(row._asdict(), images, size_hw=_SIZE, boxes=True)
+        return read_background(row._asdict(), images, size_hw=_SIZE, boxes=True, margin=0)
 
 
 def animals_of(rows: pd.DataFrame) -> dict[int, Animal]:
