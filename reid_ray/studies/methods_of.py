@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from reid_ray.config.candidate_sets import ALL
 from reid_ray.config.fusion import SELECTED_TRIAL, VLAD, Fusion
 from reid_ray.config.matching import Matching
 from reid_ray.config.tune import Study
@@ -55,7 +56,8 @@ def trained_embedding(trials: Sequence[Plan], folder: StudyFolder, name: str) ->
         for plan in trials
         for collection in plan.datasets
     }
-    return Embedding(name, method_key(SELECTED_TRIAL, [one.key for one in trials]), encodings, trained=True)
+    sets = trials[0].sets if trials else ALL
+    return Embedding(name, method_key(SELECTED_TRIAL, [one.key for one in trials]), encodings, True, sets)
 
 
 def same_setting(plan: Plan, plans: Sequence[Plan], folder: StudyFolder) -> list[Plan]:

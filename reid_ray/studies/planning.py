@@ -4,7 +4,7 @@ In: the config, the decoded table. Out: plans of trials, encoders, matchers.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -108,7 +108,7 @@ class StudyPlan:
 def table_digest(rows: pd.DataFrame, study: Study) -> str:
     """Changes with any photo, name, split or preparation, so that results of other data are never reused."""
     columns = ["key", "identity", "content", "split", "validation", "domain"]
-    methods: list[CandidateSets] = [*study.baselines.matching, *study.baselines.pretrained]
+    methods: list[CandidateSets] = [study.candidates, *study.baselines.matching, *study.baselines.pretrained]
     columns += sorted({column for one in methods for column in one.rules if column in rows})
     columns += [KEYPOINTS] if KEYPOINTS in rows else []
     digest = hashlib.sha256(study.data.images.canonical().encode())
@@ -182,7 +182,7 @@ def dataset_inputs(rows: pd.DataFrame, study: Study) -> list[dict[str, str]]:
 def confirmation(plan: Plan, *, workers: int) -> Plan:
     """The same training once more, under DDP."""
     key = method_key("confirmation", plan.key, workers)
-    return Plan(key, "confirmation", plan.trial, plan.datasets, plan.weights, plan.note, plan.top_k)
+    return replace(plan, key=key, kind="confirmation")
 
 
 def scopes(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -196,11 +196,12 @@ def scopes(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
 
 def _trials(study: Study, rows: pd.DataFrame, digest: str) -> list[Plan]:
     weights = {name: resolve_weights(name, study.training.weights_of(name)) for name in study.backbones()}
+    rules = [study.candidates.canonical()] if study.candidates.rules else []
 
     def plan(trial: Trial, datasets: tuple[str, ...]) -> Plan:
         source, note = weights[trial.backbone]
-        key = method_key("trial", trial.canonical(), source, datasets, study.top_k, digest)
-        return Plan(key, "trial", trial, datasets, source, note, study.top_k)
+        key = method_key("trial", trial.canonical(), source, datasets, study.top_k, digest, *rules)
+        return Plan(key, "trial", trial, datasets, source, note, study.top_k, sets=study.candidates)
 
     return [plan(trial, scope) for trial in study.trials() for scope in scopes(study, rows)]
 
