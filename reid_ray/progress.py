@@ -22,7 +22,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-LINE_EVERY_S = 10.0
+LINE_EVERY_S, LATER_S = 10.0, 60.0
+"""Where there is no terminal: a line so often in the first minute, and so often later."""
 RATE_OVER_S = 60.0
 """Speed and time left are those of so many last seconds, so that a slow start is soon forgotten."""
 
@@ -52,7 +53,8 @@ class Phase:
             left = f"{_clock((self.total - done) / late)} left" if late else ""
             self.bar.update(self.task, completed=done, detail=detail, rate=speed, left=left)
             return
-        if now - self.told < LINE_EVERY_S or done >= self.total:
+        every = LINE_EVERY_S if now - self.started < LATER_S else LATER_S
+        if now - self.told < every or done >= self.total:
             return
         self.told = now
         rate = self.rate(now)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from reid_ray import allotted
 from reid_ray.config.training import Trial
 from reid_ray.errors import ResourceError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 KEPT_FREE = 200 * 2**20
 """Bytes of disk that results, logs and MLflow take besides photos and checkpoints."""
 _SHARED = 100 * 2**20
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _MIB, _GIB = 2**20, 2**30
 
 
@@ -30,7 +30,7 @@ class Room:
 
     Attributes:
         disk: free where the storage is.
-        memory: all there is, of the container where there is one.
+        memory: all that is ours, of the container or batch job where there is one.
         available: free of it.
         shared: size of /dev/shm; None where there is none.
     """
@@ -45,7 +45,7 @@ def look(storage: Path) -> Room:
     """What there is now; the storage need not be there yet."""
     there = next(path for path in (storage, *storage.parents) if path.exists())
     memory = psutil.virtual_memory()
-    total = min([memory.total, *_limits()])
+    total = allotted.memory()
     shm = Path("/dev/shm")
     return Room(
         disk=shutil.disk_usage(there).free,
@@ -53,11 +53,6 @@ def look(storage: Path) -> Room:
         available=min(total, memory.available),
         shared=shutil.disk_usage(shm).total if shm.is_dir() else None,
     )
-
-
-def _limits() -> list[int]:
-    texts = [path.read_text().strip() for path in _LIMITS if path.is_file()]
-    return [int(text) for text in texts if text.isdigit()]
 
 
 def refuse_full_disk(room: Room, storage: Path, *, photos: int, kept: int, short_px: int) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import psutil
 import torch
 
+from reid_ray import allotted
 from reid_ray.config.collections import present
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
@@ -137,7 +138,7 @@ def _times(study: Study, rows: pd.DataFrame) -> list[str]:
     """One line per local-feature method that needs no network; none where photos are not there yet."""
     photos = sample(rows, study.data.images) if study.baselines.matching else []
     rates = [(config, pairs_per_second(config, photos)) for config in study.baselines.matching]
-    cpus = study.scaling.matching_actors or psutil.cpu_count() or 1
+    cpus = study.scaling.matching_actors or allotted.cpus()
     lines = [cost(config, rows, rate, cpus) for config, rate in rates if rate]
     return ["Time to match, as measured on a few of these photos here:", *lines] if lines else []
 
