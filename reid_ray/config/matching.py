@@ -192,7 +192,10 @@ class Matching(CandidateSets):
     @model_validator(mode="after")
     def _places_can_be_learnt(self) -> "Matching":
         if self.place_weights == "auto" and self.shortlist is not None:
-            raise ValueError("place_weights cannot be learnt behind a shortlist; set place_weights to off")
+            raise ValueError(
+                "place_weights are learnt by asking references among all others, which a shortlist avoids; "
+                "set place_weights to off, or remove shortlist"
+            )
         return self
 
     @model_validator(mode="after")
