@@ -45,8 +45,9 @@ def run_of(arguments: argparse.Namespace) -> IdentifyRun:
     raw |= _flags(arguments)
     if not any(raw.get(name) for name in ("method", "model", "local")):
         raw["local"] = "lnbnn"
-    if raw.get("local") in LOCAL and any(one.startswith("local.") for one in arguments.set):
-        raw["local"] = LOCAL[raw["local"]].model_dump(mode="json")  # so that one of its settings can be set
+    short = raw.get("local")
+    if isinstance(short, str) and short in LOCAL and any(one.startswith("local.") for one in arguments.set):
+        raw["local"] = LOCAL[short].model_dump(mode="json")  # so that one of its settings can be set
     if raw.get("method"):
         raw = {"images": _images(raw["method"]), **raw}
     return build(IdentifyRun, raw, arguments.set, where=where)

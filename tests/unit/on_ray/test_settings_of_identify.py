@@ -18,3 +18,10 @@ def test_a_rule_of_candidates_is_set_beside_the_defaults(tmp_path: Path) -> None
     found = run_of(arguments().parse_args([*given, "--set", "local.location=only"])).matching()
     assert found == LOCAL["lnbnn"].model_copy(update={"location": "only"})
     assert run_of(arguments().parse_args(given)).local == "lnbnn"
+    config = tmp_path / "whole.yaml"
+    config.write_text("local: {score: lnbnn, period: prefer}")
+    whole = run_of(
+        arguments().parse_args([str(config), *given[:4], "--set", "local.location=only"])
+    ).matching()
+    assert whole is not None
+    assert whole.rules == {"location": "only", "date": "prefer"}
