@@ -16,7 +16,7 @@ from reid_ray.datasets.megadetector import read_boxes
 sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
 from targets import loaded
 
-MANY = int(os.environ.get("FAULT_ANNOTATIONS", "100000"))
+MANY = int(os.environ.get("FAULT_ANNOTATIONS", "30000"))
 """A million takes half a minute for COCO and ten seconds for detections."""
 EACH_BYTES = 2500
 """Of address space, the file's own bytes and what is parsed of it included."""

@@ -22,7 +22,7 @@ from faulty import mounted, write_record
 pytestmark = pytest.mark.ray
 
 SEED = int(os.environ.get("FAULT_SEED", "0"))
-STARTS = int(os.environ.get("FAULT_STARTS", "2"))
+STARTS = int(os.environ.get("FAULT_STARTS", "1"))
 HOW = "bytes of one to three of the files that it keeps, then a start"
 
 
@@ -80,6 +80,7 @@ def test_a_study_with_changed_bytes_ends_in_the_right_figures_or_in_a_sentence(d
     write_record("changed bytes in a finished study", HOW, tried=STARTS, survived=STARTS, trials=0, doubled=0)
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk")
 def test_a_study_whose_storage_becomes_read_only_says_so_and_goes_on_later(
     running_ray: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
