@@ -4,6 +4,7 @@ import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from hypothesis import settings
@@ -43,7 +44,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """Address of a real server of the S3 protocol on this machine."""
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
+
+    put, one_at_a_time = S3Response.put_object, Lock()
+
+    def put_object(self: S3Response) -> object:
+        """As S3 does, decide on a condition and write in one."""
+        with one_at_a_time:
+            return put(self)
+
+    S3Response.put_object = put_object
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

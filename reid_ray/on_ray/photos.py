@@ -274,7 +274,7 @@ def _placed(
             # Ray adds lines of its own to ours.
             raise type(failed.cause)(str(failed.cause).splitlines()[0]) from None
         raise
-    except (WorkerCrashedError, OutOfMemoryError):
+    except WorkerCrashedError:
         left = rows["path"].to_numpy(str)[waiting]
         raise DatasetError(
             f"a process that prepares photos was lost {_RETRIES + 1} times: its memory ran out, or "

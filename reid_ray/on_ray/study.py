@@ -79,7 +79,7 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         StorageError: another process is at it.
     """
     storage = results_folder(study.storage)
-    with only_one(storage / study.name):
+    with only_one(storage / study.name, say=display.say) as held:
         here = present(study)
         if fresh:
             moved_to = f"{study.name}.before-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -88,7 +88,10 @@ def run_study(study: Study, *, display: Display, fresh: bool = False) -> Outcome
         try:
             return _run_study(here, storage, display, tracking)
         except KeyboardInterrupt:
-            tracking.stop()
+            if held.lost:  # its runs are another machine's now
+                tracking.give_up(held.lost)
+            else:
+                tracking.stop()
             raise
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from reid_ray.evaluation.metrics import DOMAINS
+from reid_ray.reporting.markdown import as_text
 from reid_ray.reporting.pooled import Method, confirmations, pooled_methods, selected_method
 from reid_ray.reporting.transfer import transfer_lines
 from reid_ray.reporting.verdict import domain_verdicts
@@ -91,7 +92,7 @@ def _cell(figures: dict[str, float], domain: str) -> str:
 
 def summary_text(record: StudyRecord) -> str:
     """Markdown for the summary run in MLflow."""
-    return "\n".join(f"- {line.strip()}" for line in best_lines(record))
+    return "\n".join(f"- {as_text(line.strip())}" for line in best_lines(record))
 
 
 def best_lines(record: StudyRecord) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import mlflow.entities as entities
 
 from reid_ray.evaluation.metrics import DOMAINS
+from reid_ray.reporting.markdown import as_text
 from reid_ray.runs.methods import Result
 
 _EPOCH_NAMES = {"loss": "train/loss", "lr": "train/lr", "val/top1": "val/top1"}
@@ -73,11 +74,11 @@ def inputs(datasets: Sequence[dict[str, str]], scope: str) -> list[Any]:
 
 def description(result: Result) -> str:
     """Markdown for the run's page: what it is, how it did, what a reader must know."""
-    lines = [f"**{result.method}** ({result.family}, {result.kind}) on {result.scope}"]
+    lines = [f"**{as_text(result.method)}** ({result.family}, {result.kind}) on {as_text(result.scope)}"]
     if result.status != "finished":
         lines.append(f"Ended without a figure: {result.status.replace('_', ' ')}.")
     if result.note:
-        lines.append(result.note)
+        lines.append(as_text(result.note))
     rows = [_table_row(result, domain) for domain in DOMAINS if f"{domain}/top1" in result.metrics]
     if rows:
         head = "| photos | top-1 (%) | 95 % interval | mAP (%) | queries |\n|---|---|---|---|---|\n"

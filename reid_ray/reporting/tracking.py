@@ -85,6 +85,10 @@ class Tracking:
         self._jobs.put(None)
         self._thread.join(STOP_WITHIN_S)
 
+    def give_up(self, why: str) -> None:
+        """Copy nothing more, and leave every run as it is."""
+        self.problem = why
+
     def compare_path(self, keys: list[str]) -> str:
         """The UI's address, after its host, that compares these methods; "" if nothing was copied.
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from reid_ray.errors import StorageError
+from reid_ray.runs.object_lock import refuse_if_lost
 from reid_ray.runs.storage import Remote, address, remote
 
 _AT_ONCE = 16
@@ -55,6 +56,8 @@ def write_bytes(path: Path, *parts: bytes | memoryview, keep: bool = False) -> N
         keep: of an object, also leave a copy on this machine, where `mapped` finds it.
     """
     at = remote(path)
+    if at is not None:
+        refuse_if_lost(path)
     try:
         if at is None or keep:
             _write(path, *parts)

@@ -55,10 +55,10 @@ def ended(child: int, *, wait: bool = True) -> bool:
 
 
 @contextmanager
-def mounted(folder: Path, *, kib: int) -> Iterator[Path]:
-    """A disk of its own, of so many KiB and 64 names."""
+def mounted(folder: Path, *, kib: int, names: int = 64) -> Iterator[Path]:
+    """A disk of its own, of so many KiB and names."""
     folder.mkdir()
-    size = f"size={kib}k,nr_inodes=64"
+    size = f"size={kib}k,nr_inodes={names}"
     command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("no disk can be mounted here")

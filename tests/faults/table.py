@@ -1,7 +1,8 @@
 """Write `reports/faults.md` from the tests of faults, run several times with other seeds.
 
-`python tests/faults/table.py --times 3 --soaks 3 --fuzz-s 240` takes hours; `--records FILE` adds what other
-runs recorded there (`FAULT_RECORDS=FILE pytest tests/faults`), and with zeros it only writes the table anew.
+`python tests/faults/table.py --times 3 --starts 30 --soaks 3 --fuzz-s 600` takes hours; `--records FILE` adds
+what other runs recorded there (`FAULT_RECORDS=FILE pytest tests/faults`), and with zeros it only writes the
+table anew.
 Nothing is typed by hand.
 """
 
@@ -21,9 +22,11 @@ HERE = Path(__file__).parent
 TESTS = HERE.parent
 RECORDING = (
     HERE,
+    TESTS / "ray" / "test_spoilt_storage.py",
     TESTS / "ray" / "test_killed.py",
     TESTS / "ray" / "test_matching.py",
     TESTS / "unit" / "reporting" / "test_mlflow_server.py",
+    TESTS / "unit" / "reporting" / "test_mlflow_pages.py",
 )
 """Tests that record faults."""
 LOST = ("epochs", "pairs", "trials", "doubled")
@@ -48,10 +51,11 @@ use of them nor a sentence on them within 20 s and 4 GB. What earlier runs found
 """
 
 
-def run(seeds: int, records: Path, *, soak: bool) -> None:
+def run(seeds: int, records: Path, *, soak: bool, starts: int = 2) -> None:
     marked = ("-s", "-m", "soak") if soak else ()
     for seed in range(seeds):
         environment = os.environ | {"FAULT_SEED": str(seed), "FAULT_RECORDS": str(records)}
+        environment["FAULT_STARTS"] = str(starts)
         command = [sys.executable, "-m", "pytest", "-n", "0", "-q", *marked, *map(str, RECORDING)]
         subprocess.run(command, env=environment, check=True)
 
@@ -112,6 +116,7 @@ def fuzz_table(lines: Iterable[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--starts", type=int, default=2, help="of a study with changed bytes, each time")
     parser.add_argument("--soaks", type=int, default=0, help="whole studies, half an hour each")
     parser.add_argument("--fuzz-s", type=int, default=0, help="seconds for each target")
     parser.add_argument("--records", type=Path, action="append", default=[])
@@ -119,7 +124,7 @@ def main() -> None:
     arguments = parser.parse_args()
     records = Path(tempfile.mkdtemp()) / "records.jsonl"
     records.touch()
-    run(arguments.times, records, soak=False)
+    run(arguments.times, records, soak=False, starts=arguments.starts)
     run(arguments.soaks, records, soak=True)
     if arguments.fuzz_s:
         fuzz(arguments.fuzz_s, records)

@@ -1,5 +1,6 @@
 """Files that are made to run code when they are read: they are refused, and nothing is run."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -17,9 +18,11 @@ from faulty import Record
 from safetensors.torch import save_file
 from test_kept_files import _read_checkpoint, _write_checkpoint
 
+from reid_ray.config.matching import Aliked, Disk, XFeat
 from reid_ray.embedding import backbones
 from reid_ray.embedding.checkpoint import MANIFEST
 from reid_ray.errors import ReidError
+from reid_ray.matching import learned, lightglue, superpoint_weights
 from reid_ray.matching.features import Features
 from reid_ray.matching.weights import read_weights
 from reid_ray.on_ray.actors import resumable as chunks
@@ -78,6 +81,44 @@ def _weights(name: str) -> Callable[[Path, bytes], object]:
     return read
 
 
+NETWORKS: dict[str, Callable[[str], object]] = {
+    "LightGlue": lambda path: lightglue.load(path, "superpoint"),
+    "ALIKED": lambda path: learned.load(Aliked(kind="aliked", weights=path)),
+    "DISK": lambda path: learned.load(Disk(kind="disk", weights=path)),
+    "XFeat": lambda path: learned.load(XFeat(kind="xfeat", weights=path)),
+    "SuperPoint": superpoint_weights.load_weights,
+    "MiewID": lambda path: backbones.build("miewid", weights=path, input_px=64),
+}
+
+
+def _network(name: str, file: str) -> Callable[[Path, bytes], object]:
+    def read(folder: Path, data: bytes) -> object:
+        (folder / file).write_bytes(data)
+        return NETWORKS[name](str(folder / file))
+
+    return read
+
+
+def _among_tensors(payload: Payload) -> bytes:
+    """Beside what a real file has."""
+    buffer = io.BytesIO()
+    torch.save({"state_dict": {"conv1a.weight": torch.ones(64, 1, 3, 3), "more": payload}}, buffer)
+    return buffer.getvalue()
+
+
+def _as_torch_1_5(payload: Payload) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"w": torch.ones(2), "p": payload}, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+def _as_script(payload: Payload) -> bytes:
+    """A program of TorchScript, in which any operation of torch may be called."""
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), buffer)
+    return buffer.getvalue()
+
+
 def _features(folder: Path, data: bytes) -> object:
     (folder / "a.npz").write_bytes(seals.seal_bytes(data))
     return Features.load(folder / "a.npz")
@@ -90,6 +131,20 @@ READERS: dict[str, tuple[Callable[[Path, bytes], object], tuple[Callable[[Payloa
     "weights, .safetensors": (_weights("w.safetensors"), (_plain, _of_torch)),
     "features": (_features, (_plain, _of_numpy)),
 }
+_PAYLOADS = (_plain, _of_torch, _among_tensors, _as_torch_1_5, _as_script)
+READERS |= {
+    f"{name}, {file}": (_network(name, file), _PAYLOADS)
+    for name in NETWORKS
+    for file in ("w.pth", "w.safetensors")
+}
+
+
+def _load_without_care(data: bytes) -> None:
+    with contextlib.suppress(Exception):
+        torch.load(io.BytesIO(data), weights_only=False)
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        with contextlib.suppress(Exception):
+            pickle.loads(data)
 
 
 @pytest.mark.parametrize("what", READERS)
@@ -102,12 +157,12 @@ def test_no_file_from_outside_is_executed(what: str, tmp_path: Path, record: Rec
         with pytest.raises(ReidError):
             read(folder, data)
         assert not mark.exists()
-        if make is _plain:
-            pickle.loads(data)  # it would have
+        if make in (_plain, _as_torch_1_5, _of_torch):
+            _load_without_care(data)  # it would have
             assert mark.exists()
     record(
         "files that run code when they are read",
-        "pickles by hand, of torch and of numpy",
+        "pickles by hand, of torch and of numpy, in the files of each network",
         tried=len(makers),
         survived=len(makers),
     )

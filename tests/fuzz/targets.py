@@ -50,22 +50,27 @@ class MemoryRoot:
         return self.data
 
 
-def _load(data: bytes, dataset: dict[str, object]) -> None:
-    """Read a collection, and see that its table can be kept and is what everything builds on."""
+def loaded(data: bytes, dataset: dict[str, object]) -> catalogue.LoadedRows:
+    """A collection whose list of photos is `data`."""
     root = MemoryRoot(data)
     raw = {"datasets": [{"name": "d", "root": "/fuzz", **dataset}], "images": {"max_bad_share": 1.0}}
     with (
         patch.object(catalogue, "open_root", lambda *_, **__: root),
         patch.object(listed, "open_root", lambda *_, **__: root),
     ):
-        try:
-            loaded = catalogue.load_rows(Data.parse(raw, where="fuzz"), made=Path("/fuzz"))
-        except ReidError:
-            return
-    assert loaded.rows["key"].is_unique
-    for identity in loaded.rows["identity"]:
+        return catalogue.load_rows(Data.parse(raw, where="fuzz"), made=Path("/fuzz"))
+
+
+def _load(data: bytes, dataset: dict[str, object]) -> None:
+    """Read a collection, and see that its table can be kept and is what everything builds on."""
+    try:
+        found = loaded(data, dataset)
+    except ReidError:
+        return
+    assert found.rows["key"].is_unique
+    for identity in found.rows["identity"]:
         assert identity == unicodedata.normalize("NFC", identity).strip() != ""
-    for table in (loaded.rows, loaded.quarantine):
+    for table in (found.rows, found.quarantine):
         assert len(_kept(table)) == len(table)
 
 

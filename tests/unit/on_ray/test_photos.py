@@ -1,10 +1,13 @@
 """Photos are prepared one task at a time where memory ran out, and what to lower is told if that fails."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from ray.data import TaskPoolStrategy
 from ray.exceptions import OutOfMemoryError
 
 from reid_ray.config.datasets import Images
@@ -41,6 +44,36 @@ def test_what_never_fits_is_told_without_rays_dump(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ResourceError, match=r"one task at a time; lower data\.images\.max_pixels") as told:
         prepared(0, monkeypatch, tmp_path)
     assert "hunter2" not in str(told.value)
+
+
+class OfRay:
+    """A dataset whose tasks Ray's memory monitor ends, unless so many or fewer work at a time."""
+
+    def __init__(self, fits: int) -> None:
+        self.fits, self.tried, self.context = fits, [], SimpleNamespace()
+
+    def map_batches(self, *_: Any, compute: TaskPoolStrategy, **__: Any) -> "OfRay":
+        self.tried.append(compute.size)
+        return self
+
+    def iter_batches(self, **_: Any) -> Iterator[Any]:
+        if (self.tried[-1] or 8) > self.fits:
+            raise OutOfMemoryError(DUMP)
+        return iter(())
+
+
+def test_what_ray_data_says_of_memory_leads_to_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = OfRay(1)
+    monkeypatch.setattr(photos, "index", lambda *_: told)
+    monkeypatch.setattr(photos.ray, "put", lambda value: value)
+    rows, store = pd.DataFrame({"path": ["a.jpg"]}), PreparedStore(tmp_path, Images())
+    photos._place(rows, store, NONE, lambda _: None)
+    assert told.tried == [None, 1]
+    told.fits = 0
+    with pytest.raises(ResourceError, match="one task at a time"):
+        photos._place(rows, store, NONE, lambda _: None)
 
 
 def test_a_large_collection_has_few_files_of_a_bounded_size() -> None:

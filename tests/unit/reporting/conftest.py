@@ -311,6 +311,12 @@ def write_study(record: StudyRecord, images: PreparedImages, folder: StudyFolder
 
 
 @pytest.fixture(scope="session")
+def written_to(images):
+    """Write a record into a study's folder."""
+    return lambda record, folder: write_study(record, images, folder)
+
+
+@pytest.fixture(scope="session")
 def leave(record, images):
     """Write the made-up study with so many of its trials, the first of them chosen, and copy it."""
     from reid_ray.reporting.mlflow_store import Store
