@@ -62,4 +62,7 @@ def test_every_command_has_examples_and_its_configs_in_its_help() -> None:
     assert set(EXAMPLES) == set(COMMANDS)
     text = said("match", "--help")[1]
     assert "  reid-ray match lion" in text
-    assert "  lion         LionData in the published split (585 reference, 155 query): minutes on two cores" in text
+    assert (
+        "  lion         LionData in the published split (585 reference, 155 query): minutes on two cores"
+        in text
+    )
