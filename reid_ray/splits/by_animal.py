@@ -64,7 +64,9 @@ def plan(counts: pd.DataFrame, split: Split) -> pd.DataFrame:
         ConfigError: this split cannot be made in parts.
     """
     refuse_others(split)
-    planned = counts.assign(part="none", start=0, by_number=False)
+    planned = counts.reset_index(drop=True)
+    part_a, start_a = np.full(len(counts), "none", dtype=object), np.zeros(len(counts), np.int64)
+    by_number_a = np.zeros(len(counts), bool)
     for name, places in planned.groupby("dataset", sort=False).indices.items():
         part = planned.iloc[places]
         known = np.flatnonzero(part["identity"].ne(schema.UNKNOWN))
@@ -77,14 +79,13 @@ def plan(counts: pd.DataFrame, split: Split) -> pd.DataFrame:
         closed = closed[schema.ascending(part["identity"].iloc[closed])]
         before = np.cumsum(part["photos"].to_numpy()[closed]) - part["photos"].to_numpy()[closed]
         seeds = np.full(len(closed), split.seed & 0x7FFFFFFF, np.int64)
-        at = planned.columns.get_indexer(["part", "start", "by_number"])
-        planned.iloc[places[known], at[0]] = parts
-        planned.iloc[places[closed], at[1]] = lcg_after(seeds, before)
-        planned.iloc[places[closed], at[2]] = bool(part["integers"].iloc[closed].all())
+        part_a[places[known]] = parts
+        start_a[places[closed]] = lcg_after(seeds, before)
+        by_number_a[places[closed]] = bool(part["integers"].iloc[closed].all())
         if split.kind == "open_set" and split.ask_unknown:
             unknown = np.flatnonzero(part["identity"].eq(schema.UNKNOWN))
-            planned.iloc[places[unknown], at[0]] = "query"
-    return planned[[*ANIMAL, "part", "start", "by_number"]]
+            part_a[places[unknown]] = "query"
+    return planned[ANIMAL].assign(part=part_a, start=start_a, by_number=by_number_a)
 
 
 def _parts(sizes: NDArray[np.int64], split: Split, dataset: str) -> NDArray[np.object_]:
