@@ -37,10 +37,11 @@ def main() -> None:
     arguments = parser.parse_args()
     import ray
 
+    from reid_ray.datasets.prepared import Materials
     from reid_ray.on_ray.cluster.session import _QUIET_ENVIRONMENT, cluster
     from reid_ray.on_ray.training import tuning
     from reid_ray.reporting.tracking import Tracking
-    from reid_ray.studies.trial import Materials, Plan
+    from reid_ray.studies.trial import Plan
 
     folder = Path(tempfile.mkdtemp(prefix="cp-"))
     study = StudyFolder(folder / "runs" / "many")

@@ -70,6 +70,7 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     for _ in range(nodes):
         local.add_node(num_cpus=1)
     ray.init(address=local.address, log_to_driver=False, logging_level="ERROR")
+    from reid_ray.datasets.prepared import Materials
     from reid_ray.embedding.encoding import Encoding
     from reid_ray.methods.local_features import LocalFeatures
     from reid_ray.on_ray.cluster.session import cluster
@@ -81,7 +82,6 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     from reid_ray.progress import Display
     from reid_ray.runs.study import StudyFolder
     from reid_ray.studies.planning import EncoderPlan, pair_count, plan_study
-    from reid_ray.studies.trial import Materials
 
     ray.get(ray.remote(lambda: 0).remote())
     took = {"start_s": time.perf_counter() - began}

@@ -22,7 +22,8 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-LINE_EVERY_S = 10.0
+LINE_EVERY_S, LATER_S = 10.0, 60.0
+"""Where there is no terminal: a line so often in the first minute, and so often later."""
 RATE_OVER_S = 60.0
 """Speed and time left are those of so many last seconds, so that a slow start is soon forgotten."""
 
@@ -52,7 +53,8 @@ class Phase:
             left = f"{_clock((self.total - done) / late)} left" if late else ""
             self.bar.update(self.task, completed=done, detail=detail, rate=speed, left=left)
             return
-        if now - self.told < LINE_EVERY_S or done >= self.total:
+        every = LINE_EVERY_S if now - self.started < LATER_S else LATER_S
+        if now - self.told < every or done >= self.total:
             return
         self.told = now
         rate = self.rate(now)
@@ -76,6 +78,26 @@ class Phase:
             self.steps.append((now, done))
         while len(self.steps) > 2 and self.steps[1][0] < now - RATE_OVER_S:
             self.steps.popleft()
+
+
+@dataclass
+class Step:
+    """A part of a phase that is counted by itself, such as the choice of settings before matching."""
+
+    name: str = ""
+    began: float = 0.0
+    first: int = 0
+
+    def text(self, name: str, done: int, total: int) -> str:
+        """`name 120 of 1000, about 0:45 left`; of another name, a new step begins."""
+        now = time.monotonic()
+        if name != self.name or done < self.first:
+            self.name, self.began, self.first = name, now, done
+        if not total:
+            return name
+        rate = (done - self.first) / (now - self.began) if now > self.began else 0.0
+        left = f", about {_clock((total - done) / rate)} left" if rate and done < total else ""
+        return f"{name} {done} of {total}{left}"
 
 
 class Display:

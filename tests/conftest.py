@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ from hypothesis import settings
 settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
 
+
+# Ray starts its workers at niceness 15: beside other tests on a small machine they would hardly ever run.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 BESIDE = {
     *("test_jobs", "test_matching", "test_joined", "test_tutorial", "test_killed", "test_identify"),

@@ -219,8 +219,9 @@ class OnLeak(Config):
 
     same_file: Action = "drop"
     """A query is, byte for byte, a reference photo."""
-    near_duplicate: Action = "report"
-    """A query is a reference photo once more: scaled, encoded anew, slightly cropped, brightened."""
+    near_duplicate: Action | Literal["off"] = "report"
+    """A query is a reference photo once more: scaled, encoded anew, slightly cropped, brightened. `off`:
+    this is not looked for."""
     same_encounter: Action = "report"
     """A query was taken in an encounter that references were taken in, too (column `encounter`)."""
     no_reference: Action = "drop"

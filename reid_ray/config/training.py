@@ -77,7 +77,8 @@ class Training(Config):
     patience: PositiveInt | None = None
     """Stop after so many validations without a better one; none: train all epochs (the paper)."""
     checkpoint_every_s: NonNegativeFloat = 30.0
-    """Least time between two checkpoints; the last epoch is always kept."""
+    """Least time between two checkpoints; longer where saving takes more than a twentieth of it; 0: after
+    each epoch. The last epoch is always kept."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 autocast on GPUs that compute it (not V100, T4), else fp32."""
     compile: bool = False

@@ -4,12 +4,14 @@ In: uint8 images of any size, in memory or in files. Out: `PreparedImages`, whos
 memory or in memory maps, of which the system keeps in memory what is used and fits.
 """
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -41,6 +43,11 @@ class MappedFile:
             with pa.memory_map(str(files.mapped(Path(self.path)))) as file:
                 return np.frombuffer(file.read_buffer(), np.uint8)
         except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.ENOMEM:
+                raise StorageError(
+                    f"{address(Path(self.path))}: this process may map no more files or memory; raise the "
+                    "limit (sysctl vm.max_map_count), or `ulimit -v` where one is set"
+                ) from error
             raise StorageError(
                 f"{address(Path(self.path))}: prepared photos cannot be read ({error}); the storage must be "
                 "one that all nodes share, and stay there while a study runs"
@@ -95,3 +102,11 @@ class PreparedImages:
         for image, start, end in zip(kept, starts, ends, strict=True):
             pixels[start:end] = image.reshape(-1)
         return cls((pixels,), np.zeros(len(kept), np.int32), starts, sizes_hw)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What all methods of a study share; photos are read in place, from files or Ray's object store."""
+
+    images: PreparedImages
+    rows: pd.DataFrame

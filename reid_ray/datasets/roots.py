@@ -76,6 +76,12 @@ class Root(Protocol):
         """Why `path` cannot be a photo of this collection; None if it can."""
         ...
 
+    def stamp(self, path: str) -> str:
+        """Size and times of the last change, in nanoseconds, with `:` between; another one once the file was
+        written. "" where it cannot be told.
+        """
+        ...
+
     def read(self, path: str) -> bytes:
         """The file's bytes; OSError or ValueError with the reason if there are none."""
         ...
@@ -228,6 +234,14 @@ class LocalRoot:
             self._parents[parent] = os.path.realpath(os.path.join(self.folder, parent), strict=True)
         return self._parents[parent]
 
+    def stamp(self, path: str) -> str:
+        try:
+            found = os.stat(os.path.join(self.folder, path))
+        except (OSError, ValueError):
+            return ""
+        # What sets the time of the last write back does not set that of the last change.
+        return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
+
     def read(self, path: str) -> bytes:
         if fault := self.fault(path):
             raise ValueError(fault)
@@ -279,6 +293,14 @@ class RemoteRoot:
                 if info.type == fs.FileType.File:
                     self._sizes[info.path.removeprefix(self.base).lstrip("/")] = info.size
         return self._sizes
+
+    def stamp(self, path: str) -> str:
+        try:
+            found = self.filesystem.get_file_info(f"{self.base}/{PurePosixPath(path)}")
+        except OSError:
+            return ""
+        told = found.type == fs.FileType.File and found.mtime_ns
+        return f"{found.size}:{found.mtime_ns}" if told else ""
 
     def read(self, path: str) -> bytes:
         if fault := path_fault(path):

@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 from reid_ray.config.datasets import Images
 from reid_ray.datasets.cutout import Row, animal_of, cut_out, digest
 from reid_ray.datasets.images import BadImage, Pixels, Source, decode, prepare, prepare_source, read_source
+from reid_ray.datasets.originals import NONE, Originals, address_of, settled
 from reid_ray.datasets.prepared import MappedFile, PreparedImages
+from reid_ray.datasets.roots import open_root
 from reid_ray.errors import StorageError
 from reid_ray.runs import files, seals
 
@@ -47,6 +49,8 @@ class Placed(NamedTuple):
         shard: name of the shard.
         start: where in the shard it begins, in bytes.
         reused: it was there already.
+        address, stamp, read: of its file, and the hash of what was read, if that was done now and the file
+            will be known again; see `Originals`.
     """
 
     content: str = ""
@@ -56,6 +60,9 @@ class Placed(NamedTuple):
     height: int = 0
     width: int = 0
     reused: bool = False
+    address: str = ""
+    stamp: str = ""
+    read: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,35 +128,72 @@ class PreparedStore:
         there = files.entries(self.folder)
         return sum(entry.size for name, entry in there.items() if name.endswith(".pixels"))
 
-    def prepare(self, rows: Iterable[Row], index: Index) -> list[Placed]:
+    @property
+    def originals_path(self) -> Path:
+        """What is known of files that were read, for any way to prepare them."""
+        return self.folder.parent / "originals.parquet"
+
+    def prepare(self, rows: Iterable[Row], index: Index, originals: Originals = NONE) -> list[Placed]:
         """Find each photo in `index`, or decode it; the new ones of one call become one shard.
 
         A photo that cannot be used is told, not raised.
+
+        Args:
+            originals: files that need not be read to know what is in them.
 
         Raises:
             StorageError: nothing can be written.
         """
         shard = _Shard(self.folder / uuid.uuid4().hex[:16])
-        placed = [self._place(row, index, shard) for row in rows]
+        placed = [self._place(row, index, shard, originals) for row in rows]
         shard.write()
         return placed
 
-    def _place(self, row: Row, index: Index, shard: "_Shard") -> Placed:
+    def _place(self, row: Row, index: Index, shard: "_Shard", originals: Originals) -> Placed:
+        address, stamp = self._whereabouts(row)
         try:
-            kind = row.kind(self.images)
-            source = read_source(row.root, row.path, images=self.images, bbox=row.bbox, crop=kind)
+            if found := self.known(row, index, originals):
+                return found
             animal = animal_of(row, self.images)
-            if animal is not None:
-                source = source._replace(content=f"{source.content[:16]}{digest(animal)[:16]}")
+            kind = row.kind(self.images)
+            read = read_source(row.root, row.path, images=self.images, bbox=row.bbox, crop=kind)
+            source = _of_animal(read, animal)
             key = self.key(source)
-            found = index.find(key)
-            if found and _whole(self.folder / found[0], index.sums[found[0]]):
-                return Placed(source.content, "", *found, reused=True)
-            if not shard.has(key):
-                shard.add(key, self._prepared(source, animal))
-            return Placed(source.content, "", shard.path.name, *shard.photos[key])
+            found = self._found(source, index)
+            if found is None:
+                if not shard.has(key):
+                    shard.add(key, self._prepared(source, animal))
+                found = Placed(source.content, "", shard.path.name, *shard.photos[key])
+            return (
+                found._replace(address=address, stamp=stamp, read=read.content) if settled(stamp) else found
+            )
         except BadImage as error:
             return Placed(error=str(error) or "unreadable")
+
+    def known(self, row: Row, index: Index, originals: Originals) -> Placed | None:
+        """Where its photo is, if that can be told without reading its file; its mask is read.
+
+        Raises:
+            BadImage: the mask cannot be read, or is empty.
+        """
+        content = originals.content(*self._whereabouts(row))
+        if not content:
+            return None
+        source = Source(b"", self._box(row), content)
+        return self._found(_of_animal(source, animal_of(row, self.images)), index)
+
+    def _whereabouts(self, row: Row) -> tuple[str, str]:
+        return address_of(row.root, row.path, self._box(row)), open_root(row.root).stamp(row.path)
+
+    def _box(self, row: Row) -> Sequence[float] | None:
+        return row.bbox if row.kind(self.images) == "bbox" else None
+
+    def _found(self, source: Source, index: Index) -> Placed | None:
+        """Where its photo is, if it was prepared before and is whole."""
+        found = index.find(self.key(source))
+        if found and _whole(self.folder / found[0], index.sums[found[0]]):
+            return Placed(source.content, "", *found, reused=True)
+        return None
 
     def _prepared(self, source: Source, animal: NDArray[np.bool_] | None) -> Pixels:
         if animal is None:
@@ -184,6 +228,13 @@ class PreparedStore:
             np.array([photo.start for photo in placed], np.int64),
             np.array([(photo.height, photo.width) for photo in placed], np.int32).reshape(-1, 2),
         )
+
+
+def _of_animal(source: Source, animal: NDArray[np.bool_] | None) -> Source:
+    """Known by its mask, too, where it has one."""
+    if animal is None:
+        return source
+    return source._replace(content=f"{source.content[:16]}{digest(animal)[:16]}")
 
 
 class _Shard:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import logging
 import pickle
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,21 @@ class Training:
 
 
 def save(folder: Path, training: Training, *, epoch: int) -> None:
-    """Replace the checkpoint by the state after `epoch` epochs."""
-    state = io.BytesIO()
-    torch.save(
-        {"optimizer": training.optimizer.state_dict(), "schedule": training.schedule.state_dict()}, state
-    )
-    contents = {MODEL: _bytes(training.model.state_dict()), STATE: state.getvalue()}
-    if training.selection.weights is not None:
-        contents[CHOSEN] = _bytes(training.selection.weights)
+    """Replace the checkpoint by the state after `epoch` epochs.
+
+    After the last one only the weights that are used are kept: nothing goes on from there.
+    """
+    chosen = training.selection.weights
+    if epoch >= training.trial.epochs:
+        contents = {MODEL: _bytes(chosen or training.model.state_dict())}
+    else:
+        state = io.BytesIO()
+        torch.save(
+            {"optimizer": training.optimizer.state_dict(), "schedule": training.schedule.state_dict()}, state
+        )
+        contents = {MODEL: _bytes(training.model.state_dict()), STATE: state.getvalue()}
+        if chosen is not None:
+            contents[CHOSEN] = _bytes(chosen)
     # Names carry the epoch, so that the files of the manifest in force are never overwritten.
     names = {name: f"{epoch:04d}-{name}" for name in contents}
     for name, data in contents.items():
@@ -78,6 +86,34 @@ def save(folder: Path, training: Training, *, epoch: int) -> None:
     for name in files.entries(folder):
         if name not in {MANIFEST, *names.values()}:
             files.remove(folder / name)
+
+
+class Saver:
+    """Saves now and then, so that saving takes at most `MOST_SHARE` of the time, however slow the storage.
+
+    Args:
+        folder: None saves nowhere.
+        every_s: least time between two checkpoints; 0: every one that may be made is made.
+    """
+
+    MOST_SHARE = 0.05
+
+    def __init__(self, folder: Path | None, every_s: float) -> None:
+        self._folder, self._every_s = folder, every_s
+        self._saved_at, self._took_s = time.monotonic(), 0.0
+
+    @property
+    def due(self) -> bool:
+        least = max(self._every_s, self._took_s / self.MOST_SHARE) if self._every_s else 0.0
+        return time.monotonic() - self._saved_at >= least
+
+    def save(self, training: Training, *, epoch: int) -> None:
+        """The state after `epoch` epochs."""
+        if self._folder is not None:
+            began = time.monotonic()
+            save(self._folder, training, epoch=epoch)
+            self._saved_at = time.monotonic()
+            self._took_s = self._saved_at - began
 
 
 def resume(folder: Path, training: Training) -> int:
@@ -97,6 +133,9 @@ def resume(folder: Path, training: Training) -> int:
         raise StorageError(f"{folder}: checkpoint of another trial; use another folder or delete this one")
     try:
         training.model.load_state_dict(load(contents[MODEL]))
+        if int(manifest["epoch"]) >= training.trial.epochs:
+            training.selection.restore(manifest["selection"], None)
+            return int(manifest["epoch"])
         # Nothing in it is executed, whoever wrote it. It may have been saved on a GPU that is not here, or
         # that another rank uses; the optimizer moves its state to where the parameters are.
         state = torch.load(io.BytesIO(contents[STATE]), weights_only=True, map_location="cpu")

@@ -5,7 +5,6 @@ epoch. The same function runs alone, under plain torch.distributed and under Ray
 """
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +102,7 @@ def train(
     session = _Session.start(trial, data, worker, weights, parts)
     state, selection = session.state, session.state.selection
     first = checkpoint.resume(folder, state) if folder else 0
-    saved_at = time.monotonic()
+    saver = checkpoint.Saver(folder, trial.checkpoint_every_s)
     for epoch in range(first, trial.epochs):
         if worker.agreed(selection.stop):
             break
@@ -113,10 +112,8 @@ def train(
             if last or (epoch + 1) % trial.validate_every == 0:
                 row |= (found := validate(session.model.encoder))
                 selection.see(epoch + 1, found, session.model)
-            due = time.monotonic() - saved_at >= trial.checkpoint_every_s
-            if folder and (last or due or selection.stop):
-                checkpoint.save(folder, state, epoch=epoch + 1)
-                saved_at = time.monotonic()
+            if last or saver.due or selection.stop:
+                saver.save(state, epoch=epoch + 1)
         report(row)
     selection.apply(session.model)
     return Trained(session.model.eval(), selection.epoch, selection.validation)

@@ -10,14 +10,17 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding.model import Encoder
 from reid_ray.runs import files
+
+if TYPE_CHECKING:
+    from reid_ray.embedding.model import Encoder
 
 _VERSION = 1
 """Raised when the same encoder and pixels give other vectors."""
@@ -39,7 +42,7 @@ def photo_keys(images: PreparedImages, positions: NDArray[np.int64]) -> Keys:
     return keys
 
 
-def encoder_key(encoder: Encoder, *, px: int, interpolation: str, precision: str) -> str:
+def encoder_key(encoder: "Encoder", *, px: int, interpolation: str, precision: str) -> str:
     """20 hex digits of weights, normalisation and preparation."""
     digest = hashlib.sha256(f"{_VERSION} {px} {interpolation} {precision}".encode())
     for name, values in sorted(encoder.state_dict().items()):

@@ -9,6 +9,8 @@ Legend: q queries, g references, t thresholds; rows = the side that is searched,
 """
 
 import functools
+import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,11 +18,10 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from reid_ray.matching import fused, products, ratio, vnni
+from reid_ray.matching import fused, ratio, vnni
 from reid_ray.matching.packed import Packed
 
 __all__ = ["Packed", "count_block", "fastest_product", "nearest_images", "use_one_thread"]
@@ -36,7 +37,9 @@ def use_one_thread() -> None:
     for a while after it.
     """
     threadpool_limits(1)
-    torch.set_num_threads(1)
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # for torch, where it is loaded later
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     cv2.setNumThreads(1)
 
 
@@ -97,6 +100,8 @@ def _count(
     if product == "fused":
         counts = fused.count(rows, columns, limits, mutual=mutual)
     else:
+        from reid_ray.matching import products
+
         counts = products.count(rows, columns, limits, mutual=mutual, int8=product == "int8")
     counts[:, np.diff(columns.offsets) < least] = 0
     return counts
@@ -141,6 +146,8 @@ def nearest_images(
     if product == "fused":
         fused.nearest_images(references, part, owners, left_out_qg, distances, images)
     else:
+        from reid_ray.matching import products
+
         products.nearest_images(
             references, part, owners, left_out_qg, distances, images, int8=product == "int8"
         )
@@ -151,17 +158,23 @@ def nearest_images(
 def fastest_product() -> Product:
     """The fastest product that is right here (extremes, odd sizes), by a short measurement.
 
-    `fused` needs AVX-512 VNNI, `int8` a torch with a correct int8 product; `float32` is everywhere.
+    `fused` needs AVX-512 VNNI, `int8` a torch with a correct int8 product; `float32` is everywhere. Without
+    AMX `fused` is always the fastest, so that torch, which takes a second or two to load, is not tried.
     """
+    fused_is_right = vnni.supported() and vnni.right()
+    if fused_is_right and not vnni.has_amx():
+        return "fused"
     seconds: dict[Product, float] = {"float32": _seconds("float32")}
     if _int8_is_right():
         seconds["int8"] = _seconds("int8")
-    if vnni.supported() and vnni.right():
+    if fused_is_right:
         seconds["fused"] = _seconds("fused")
     return min(seconds, key=lambda name: seconds[name])
 
 
 def _int8_is_right() -> bool:
+    import torch
+
     rng = np.random.default_rng(0)
     for rows, columns in [(1, 1), (2, 7), (33, 65), (700, 384)]:
         left = rng.integers(-128, 128, (rows, 128), dtype=np.int8)

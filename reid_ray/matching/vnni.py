@@ -46,6 +46,11 @@ def supported() -> bool:
     return "+avx512vnni" in cpu_target.target_context.codegen()._tm_features
 
 
+def has_amx() -> bool:
+    """Whether the processor multiplies tiles of bytes (AMX), as torch does and this kernel does not."""
+    return "+amx-int8" in cpu_target.target_context.codegen()._tm_features
+
+
 class _Writer:
     """The few things that are said to LLVM here; addresses are int64."""
 

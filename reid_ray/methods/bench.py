@@ -55,8 +55,8 @@ class Bench(Protocol):
         """
         ...
 
-    def tell(self, text: str) -> None:
-        """Say in a few words what goes on."""
+    def tell(self, text: str, done: int = 0, total: int = 0) -> None:
+        """Say in a few words what goes on, and how far it is."""
         ...
 
 
@@ -96,5 +96,5 @@ class InProcess:
         for name, request in requests.items():
             yield name, request.run(*shared), True
 
-    def tell(self, text: str) -> None:
+    def tell(self, text: str, done: int = 0, total: int = 0) -> None:
         pass

@@ -276,7 +276,7 @@ class Fusing:
         found = {}
         for name, arrays, _ in bench.run(requests, *ready.shared, folder=work):
             found[name] = Pairs(**arrays)
-            bench.tell(f"{min(len(asked), len(found) * ready.size)} of {len(asked)} references asked")
+            bench.tell("references asked", min(len(asked), len(found) * ready.size), len(asked))
         return Pairs.concat([found[name] for name in sorted(found)] or [Pairs.none(len(self.parts))])
 
     def _fit(self, ready: Sequence[Ready], pairs: Sequence[Pairs]) -> list[Fitted]:

@@ -336,7 +336,7 @@ def tune(
     ended: dict[str, NDArray[np.float64]] = {}
     for which, arrays, _ in bench.run(requests, *shared, folder=work):
         ended[which] = arrays["right"]
-        bench.tell(f"settings tried on {min(len(asked), len(ended) * size)} of {len(asked)} references")
+        bench.tell("settings tried, references asked", min(len(asked), len(ended) * size), len(asked))
     right = np.concatenate([ended[which] for which in sorted(ended)], axis=1)
     chosen = [best_of(settings, one.sum(axis=0), len(asked)) for one in right[:2]]
     free = gallery.trained[asked]

@@ -282,7 +282,7 @@ def learn_places(
         ended: dict[str, Mapping[str, NDArray[Any]]] = {}
         for name, arrays, _ in bench.run(requests, *shared, folder=work):
             ended[name] = arrays
-            bench.tell(f"places of votes, {min(len(asked), len(ended) * size)} of {len(asked)} references")
+            bench.tell("places of votes, references asked", min(len(asked), len(ended) * size), len(asked))
         votes = VotesByPlace.join([ended[name] for name in sorted(ended)], gallery.references)
         found.append(decide(votes, asked, gallery, seed=config.seed))
     return found[0], found[-1]

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save as to_bytes
 
 from reid_ray.config.datasets import Images
 from reid_ray.config.fusion import Fusion
@@ -191,6 +190,10 @@ class _Writer:
     def _encoding(self, encoding: Encoding) -> dict[str, Any]:
         """The model with its weights beside; equal models share one file."""
         if encoding not in self._encodings:
+            from safetensors.torch import (
+                save as to_bytes,
+            )  # loads torch, which local features need not wait for
+
             model = encoding.build(self.folder / "unused", "cpu")
             weights = {name: value.contiguous() for name, value in model.backbone.module.state_dict().items()}
             name = f"weights/{len(self._encodings)}.safetensors"

@@ -12,9 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.evaluation.knn import cosine_knn
 from reid_ray.evaluation.ranking import Ranked, concat, rank_block, rank_in_order
-from reid_ray.evaluation.stream import unit_rows
 from reid_ray.matching.scoring import EXCLUDED
 from reid_ray.methods.gallery import Gallery, Positions
 
@@ -133,6 +131,10 @@ class EmbeddingScorer:
     @classmethod
     def of(cls, vectors: NDArray[np.float32]) -> "EmbeddingScorer":
         """From vectors of any length."""
+        from reid_ray.evaluation.stream import (
+            unit_rows,  # loads torch, which local features need not wait for
+        )
+
         return cls(unit_rows(vectors)[0])
 
     def scores(self, gallery: Gallery, asked: Positions, outs: Outs) -> ScoreBlock:
@@ -142,6 +144,8 @@ class EmbeddingScorer:
         return ScoreBlock(np.stack([np.where(out, EXCLUDED, scores) for out in outs]))
 
     def rank(self, gallery: Gallery, asked: Positions, *, k: int) -> Arrays:
+        from reid_ray.evaluation.knn import cosine_knn
+
         encounters = (gallery.encounters[asked], gallery.encounters_g) if gallery.knows_encounters else None
         return cosine_knn(
             self.units[asked],

@@ -16,9 +16,9 @@ from reid_ray.config.identify import IdentifyRun
 from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.encounters import encounter_groups
+from reid_ray.datasets.prepared import Materials
 from reid_ray.datasets.schema import BBOX, UNKNOWN
 from reid_ray.datasets.store import PreparedStore
-from reid_ray.embedding.availability import find
 from reid_ray.errors import DatasetError, StorageError, WeightsError
 from reid_ray.methods import places
 from reid_ray.methods.embedding import ANY, Embedding
@@ -45,8 +45,9 @@ from reid_ray.runs.study import StudyFolder
 from reid_ray.splits.checkup import ALL_BUT_THE_LAST_PART, named_together
 from reid_ray.splits.leaks import same_file_pairs
 from reid_ray.splits.learnable import trained_on
-from reid_ray.studies.planning import encoding_of
-from reid_ray.studies.trial import Materials
+
+QUERIES_HERE, PAIRS_HERE = 16, 20_000
+"""So few are named before a worker would have started, where the gallery was asked before."""
 
 
 def identify(run: IdentifyRun, *, display: Display) -> Identified:
@@ -82,6 +83,10 @@ def method_of(run: IdentifyRun) -> Method:
     """
     network, local = None, run.matching()
     if run.model is not None:
+        # Libraries of networks take seconds to load.
+        from reid_ray.embedding.availability import find
+        from reid_ray.studies.planning import encoding_of
+
         there = find(run.model)
         if there.missing:
             raise WeightsError(f"{run.model.name}: {there.sentence}")
@@ -232,8 +237,11 @@ class _Run:
         )
         studied = own.get(gallery.fingerprint)
         kept = self.storage / "learnt" / f"{self._key(gallery, how, together)}.json"
-        learnt: Learnt | None = _read(kept) or studied
+        before = _read(kept)
+        learnt: Learnt | None = before or studied
         had = {} if learnt is None else {gallery.fingerprint: learnt}
+        few = len(gallery.queries) <= QUERIES_HERE and len(gallery.queries) * gallery.references <= PAIRS_HERE
+        self.bench.here = few and before is not None  # its features are kept, too
         prepared = self.method.prepare([gallery], self.bench, learnt=had)
         if not prepared:
             known = sorted(self.saved.collections.values()) if self.saved else []
@@ -249,7 +257,7 @@ class _Run:
             if usable and learnt is not None
             else learn_worth(ready, self.bench, how, together=together if several else None)
         )
-        if not usable:
+        if before is None:
             files.write_json(kept, seals.sealed({**ready.learnt, **worth.as_json()}))
         return ready, worth
 
@@ -264,8 +272,10 @@ class _Run:
     def _key(self, gallery: Gallery, how: Asked, together: Positions) -> str:
         config = self.run.model_dump(mode="json", include={"model", "local", "method", "images"})
         about = dict(self.saved.about) if self.saved else {}
+        # Of the references alone, so that it is found again whatever photos are to be named.
+        sides, groups = gallery.sides[: gallery.references], pd.factorize(together)[0]
         return method_key(
-            "learnt", config, about, vars(how), gallery.fingerprint, together.tolist(), gallery.sides.tolist()
+            "learnt", config, about, vars(how), gallery.fingerprint, groups.tolist(), sides.tolist()
         )
 
     def _named(self, ready: Ready, worth: Worth, together_q: Positions) -> Identified:

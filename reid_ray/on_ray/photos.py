@@ -5,6 +5,7 @@ the rows that could be read with their content hash, and the others with the rea
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,31 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import ray
+from numpy.typing import NDArray
 from ray.data import Dataset, TaskPoolStrategy
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
-from reid_ray.config.datasets import Data, SyntheticDataset
+from reid_ray.config.datasets import Data, Split, SyntheticDataset
 from reid_ray.datasets.catalogue import load_rows, refuse_bad_share
-from reid_ray.datasets.cutout import CROP, Row
+from reid_ray.datasets.cutout import COLUMNS, CROP, Row
+from reid_ray.datasets.originals import Originals, remember
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import Index, Placed, PreparedStore
 from reid_ray.errors import DatasetError, ReidError, ResourceError
 from reid_ray.progress import Display
 from reid_ray.splits.assign import assign
 from reid_ray.splits.leaks import settle_leaks
-from reid_ray.splits.near_duplicates import find_near_duplicates
 from reid_ray.studies.capacity import look, refuse_full_disk
 
 BATCH = 64
-"""Photos of one task and one file: small enough to be held in memory by every task at once."""
+"""Photos of one task and one file, at least."""
+FILE_BYTES = 1 << 28
+"""A task holds so many bytes of pixels at the most, however many photos there are."""
 _MOST_TASKS = 2000
+KNOWN_HERE = 20_000
+"""Up to so many photos, the driver looks by itself which of them were prepared before."""
+Known = tuple[Index, Originals]
+"""What was prepared, and which files need not be read to know what is in them."""
 _RETRIES = 4
 """Of a task whose process is lost. Ray Data would try for ever, also where a photo kills its decoder."""
 
@@ -76,7 +84,8 @@ def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> 
     for name, part in rows.groupby("dataset", sort=False):
         lost = int((bad["dataset"] == name).sum())
         refuse_bad_share(str(name), bad=lost, total=len(part), images=data.images)
-    kept, more = settle_leaks(kept, data.split, _near_duplicates(kept, images))
+    near = _near_duplicates(kept, images, data.split, prepared.parent / "near_duplicates", display)
+    kept, more = settle_leaks(kept, data.split, near)
     # What was only reported before decoding is found once more after it.
     leaks = [finding for finding in findings if finding.action == "drop"]
     leaks += [finding for finding in more if finding.kind != "without_day"]
@@ -90,18 +99,33 @@ def load_photos(data: Data, *, made: Path, prepared: Path, display: Display) -> 
     return Photos(images, kept, quarantine, notes, [finding.record() for finding in leaks])
 
 
-def _near_duplicates(rows: pd.DataFrame, images: PreparedImages) -> list[tuple[int, int]]:
+def _near_duplicates(
+    rows: pd.DataFrame, images: PreparedImages, split: Split, folder: Path, display: Display
+) -> list[tuple[int, int]]:
     """Queries that nearly are a reference or training photo."""
+    from reid_ray.on_ray.near_duplicates import near_duplicates  # tasks that prepare photos need no torch
+
+    if split.leak_actions.near_duplicate == "off":
+        return []
     queries = np.flatnonzero(rows["split"].eq("query"))
     others = np.flatnonzero(rows["split"].isin(["reference", "train"]))
-    return find_near_duplicates(images, queries, others)
+    return near_duplicates(images, queries, others, folder=folder, display=display)
 
 
-def index(rows: pd.DataFrame) -> Dataset:
+def photos_per_file(photos: int, short_px: int) -> int:
+    """Photos of one task and one file.
+
+    A small collection has many, so that all CPUs have work to the end. A large one has few: a process may
+    map but 65 530 files (`vm.max_map_count`), and each task has its overhead.
+    """
+    most = max(1, FILE_BYTES // (BATCH * 4 * short_px**2))  # of 4:3, in colour
+    return BATCH * min(most, max(1, round(photos / BATCH / _MOST_TASKS)))
+
+
+def index(rows: pd.DataFrame, size: int = BATCH) -> Dataset:
     """What preparing needs of each row, as a Ray Dataset; `position` is the row's number.
 
-    Each block is one task, so there are many, that all CPUs have work to the end; but not so many
-    that a large collection is all overhead.
+    Each block of `size` rows is one task.
     """
     columns = pa.table(
         {
@@ -112,7 +136,6 @@ def index(rows: pd.DataFrame) -> Dataset:
             **{name: _texts(rows, name) for name in ("mask", "segmentation", CROP)},
         }
     )
-    size = BATCH * max(1, round(len(rows) / BATCH / _MOST_TASKS))
     return ray.data.from_arrow([columns.slice(at, size) for at in range(0, max(1, len(rows)), size)])
 
 
@@ -142,7 +165,9 @@ def prepare_images(
         DatasetError: a photo kills the process that decodes it again and again.
         ResourceError: memory ran out, also with one task at a time.
     """
-    placed = _place(rows, store, progress)
+    known = Originals.read(store.originals_path)
+    placed = _place(rows, store, known, progress)
+    remember(store.originals_path, known, [(one.address, one.stamp, one.read) for one in placed if one.stamp])
     error = [photo.error for photo in placed]
     good = np.array([not reason for reason in error])
     content = [photo.content for photo in placed]
@@ -153,17 +178,61 @@ def prepare_images(
     return store.open(photos), kept, quarantine.reset_index(drop=True), reused
 
 
-def _place(rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], None]) -> list[Placed]:
+def _place(
+    rows: pd.DataFrame, store: PreparedStore, known: Originals, progress: Callable[[int], None]
+) -> list[Placed]:
     """Where each row's photo is, as the tasks tell it; one after another where memory ran out.
 
     What was prepared until then is in the store.
     """
+    there = store.index()
+    placed, waiting = _known_here(rows, store, there, known)
+    progress(len(rows) - len(waiting))
+    if not len(waiting):
+        return placed
+    left = rows.iloc[waiting]
+
+    def told(done: int) -> None:
+        progress(len(rows) - len(waiting) + done)
+
     try:
-        return _placed(rows, store, progress, at_once=None)
+        made = _placed(left, store, (there, known), told, at_once=None)
     except OutOfMemoryError:
-        pass
+        made = _placed_one_by_one(left, store, (there, known), told)
+    for position, photo in zip(waiting.tolist(), made, strict=True):
+        placed[position] = photo
+    return placed
+
+
+def _known_here(
+    rows: pd.DataFrame, store: PreparedStore, there: Index, known: Originals
+) -> tuple[list[Placed], NDArray[np.int64]]:
+    """Where the photos are that were prepared before, and the numbers of the other rows.
+
+    Of few photos, so that a start that finds all of them need not wait for tasks.
+    """
+    placed, everything = [Placed()] * len(rows), np.arange(len(rows))
+    masks = [name for name in ("mask", "segmentation") if name in rows and rows[name].ne("").any()]
+    if masks or len(rows) > KNOWN_HERE or not len(known.addresses):
+        return placed, everything
+    with ThreadPoolExecutor() as pool:
+        found = list(
+            pool.map(
+                lambda record: store.known(Row.of(record), there, known),
+                rows.reindex(columns=[name for name in COLUMNS if name in rows]).to_dict("records"),
+            )
+        )
+    for position, photo in enumerate(found):
+        if photo is not None:
+            placed[position] = photo
+    return placed, np.array([at for at, photo in enumerate(found) if photo is None], np.int64)
+
+
+def _placed_one_by_one(
+    rows: pd.DataFrame, store: PreparedStore, known: Known, progress: Callable[[int], None]
+) -> list[Placed]:
     try:
-        return _placed(rows, store, progress, at_once=1)
+        return _placed(rows, store, known, progress, at_once=1)
     except OutOfMemoryError:
         raise ResourceError(
             "memory ran out while photos were prepared, also one task at a time; lower "
@@ -172,13 +241,19 @@ def _place(rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], N
 
 
 def _placed(
-    rows: pd.DataFrame, store: PreparedStore, progress: Callable[[int], None], *, at_once: int | None
+    rows: pd.DataFrame,
+    store: PreparedStore,
+    known: Known,
+    progress: Callable[[int], None],
+    *,
+    at_once: int | None,
 ) -> list[Placed]:
-    told = index(rows).map_batches(
+    size = photos_per_file(len(rows), store.images.short_px)
+    told = index(rows, size).map_batches(
         _prepare_batch,
         batch_format="pyarrow",
-        batch_size=BATCH,
-        fn_kwargs={"store": store, "known": [ray.put(store.index())]},
+        batch_size=size,
+        fn_kwargs={"store": store, "known": [ray.put(known)]},
         max_retries=_RETRIES,
         compute=TaskPoolStrategy(size=at_once),
     )
@@ -219,14 +294,15 @@ _PLACED = pa.schema(
         "height": pa.int32(),
         "width": pa.int32(),
         "reused": pa.bool_(),
+        **dict.fromkeys(("address", "stamp", "read"), pa.string()),
     }
 )
 
 
 def _prepare_batch(batch: pa.Table, *, store: PreparedStore, known: list[ray.ObjectRef]) -> pa.Table:
-    there: Index = ray.get(known[0])
+    there: Known = ray.get(known[0])
     rows = batch.to_pylist()
-    placed = store.prepare((Row.of(row) for row in rows), there)
+    placed = store.prepare((Row.of(row) for row in rows), *there)
     records = [
         {"position": row["position"]} | photo._asdict() for row, photo in zip(rows, placed, strict=True)
     ]

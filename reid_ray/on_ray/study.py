@@ -14,7 +14,7 @@ from reid_ray.config.base import as_written
 from reid_ray.config.collections import Present, present
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
-from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.prepared import Materials, PreparedImages
 from reid_ray.datasets.schema import shared_columns
 from reid_ray.errors import ReidError
 from reid_ray.methods.selection import select, selected_by_queries
@@ -48,7 +48,7 @@ from reid_ray.studies.export import export_selected, export_trial
 from reid_ray.studies.methods_of import DependentPlan, method_of
 from reid_ray.studies.planning import StudyPlan, dataset_inputs, plan_study
 from reid_ray.studies.transfer import refuse_empty
-from reid_ray.studies.trial import Materials, Plan
+from reid_ray.studies.trial import Plan
 from reid_ray.studies.wanted import look_for_weights
 
 

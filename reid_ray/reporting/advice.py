@@ -20,11 +20,17 @@ grid:
   backbones: [efficientnet_b3.ra2_in1k]
   lrs: [0.01]
 training: {epochs: 30}
+"""
+_MATCHED = """\
 baselines:
   matching:
-    - {name: SIFT}
-    - {name: LNBNN, extractor: {kind: sift, root: true}, score: lnbnn}
+    - {name: SIFT%s}
+    - {name: LNBNN, extractor: {kind: sift, root: true}, score: lnbnn%s}
 """
+_SHORTLIST = ", shortlist: {by: vlad, size: 100}"
+MOST_PAIRS = 20_000_000
+"""Up to so many, every query is matched with every reference: minutes to an hour of a laptop, about 11 000
+photos of one collection. Beyond, time grows with the square."""
 _ON_CPU = """\
 grid:                                       # what a computer without a GPU carries;
   backbones: [test_resnet.r160_in1k]        # with one: [efficientnet_b3.ra2_in1k]
@@ -32,10 +38,6 @@ grid:                                       # what a computer without a GPU carr
   arcface: {margins_rad: [0.1, 0.25], scales: [16.0]}     # leave out, for the paper's margins
   triplet: {minings: [semi, all], margins: [0.2]}         # leave out
 training: {epochs: 20, input_px: 96, batch_size: 32, augment: {magnitude: 9}}     # {epochs: 30}
-baselines:
-  matching:
-    - {name: SIFT}
-    - {name: LNBNN, extractor: {kind: sift, root: true}, score: lnbnn}
 """
 _WIDTH = 110
 _EVERY_S = 0.5
@@ -63,7 +65,7 @@ def advise(path: str, *, most_photos: int | None, write: str | None, said: Said 
     found.problems = [*(understood.problems if understood else []), *found.problems]
     print(_text(path, [*reasons, *found.facts], found))
     if understood is not None:
-        _next_steps(understood, write)
+        _next_steps(understood, write, pairs=found.pairs)
     return 2 if found.problems else 0
 
 
@@ -108,8 +110,14 @@ def _listed(sentences: list[str]) -> str:
     )
 
 
-def _next_steps(understood: Understood, write: str | None) -> None:
-    text = starter(understood)
+def _next_steps(understood: Understood, write: str | None, *, pairs: int) -> None:
+    text = starter(understood, pairs=pairs)
+    if pairs > MOST_PAIRS:
+        print(
+            f"\nMatching all {pairs:,} pairs would take a method hours to days, so the config matches each\n"
+            "query with the 100 references that are most alike as a whole (`shortlist`); the dry run says\n"
+            "how long that takes."
+        )
     if write is None:
         print("\nA config to start from (--write FILE puts it into a file):\n")
         print(textwrap.indent(text, "  "))
@@ -121,12 +129,12 @@ def _next_steps(understood: Understood, write: str | None) -> None:
     print(f"\nWrote {file}. Next: uv run python -m reid_ray.tune {file} --dry-run")
 
 
-def starter(understood: Understood) -> str:
+def starter(understood: Understood, *, pairs: int = 0) -> str:
     """A study of these photos, in YAML: the least that is needed."""
     crop = "  images: {crop: bbox}\n" if understood.boxes else ""
-    return f"name: {understood.dataset.name}\ndata:\n  datasets:\n    - {understood.yaml()}\n{crop}" + (
-        _ON_GPU if shutil.which("nvidia-smi") else _ON_CPU
-    )
+    head = f"name: {understood.dataset.name}\ndata:\n  datasets:\n    - {understood.yaml()}\n{crop}"
+    shortlist = _SHORTLIST if pairs > MOST_PAIRS else ""
+    return head + (_ON_GPU if shutil.which("nvidia-smi") else _ON_CPU) + _MATCHED % (shortlist, shortlist)
 
 
 def _progress() -> Callable[[int, int], None]:

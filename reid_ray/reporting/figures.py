@@ -27,6 +27,8 @@ from reid_ray.reporting.svg import (
 )
 from reid_ray.reporting.text import percent, shorten, visible
 
+EACH_ANIMAL = 200
+"""Up to so many animals of a collection have a bar each: 10 000 of them were a page of 5 MB."""
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.8)), (0, (6, 2, 1.5, 2)))
 _DOMAIN_OFFSET = {"seen": 0.07, "unseen": 0.28}
 _GUESS_DASHES = {"seen": (0, (3, 2)), "unseen": (0, (1, 2))}
@@ -226,7 +228,9 @@ def _epochs(history: pd.DataFrame, column: str) -> tuple[NDArray[np.float64], ND
 
 
 def identity_bars(method: Method, *, name: str = "animals", width_px: float = WIDE_PX, most: int = 8) -> str:
-    """Top-1 of each animal, worst to best, a panel per dataset; dots on the floor are at 0 %."""
+    """Top-1 of each animal, worst to best, a panel per dataset; dots on the floor are at 0 %. Of more than
+    `EACH_ANIMAL` animals, how many have which top-1.
+    """
     if method.predictions is None:
         return ""
     table = identity_accuracy(method.predictions).sort_values(["top1", "queries"], kind="stable")
@@ -237,13 +241,24 @@ def identity_bars(method: Method, *, name: str = "animals", width_px: float = WI
         for number, dataset in enumerate(datasets):
             axes = _panel(figure, 190 * number + 34, 96)
             of_dataset = table[table["dataset"] == dataset]
-            named = len(of_dataset) <= width_px / 24
-            _identity_panel(axes, of_dataset, FAMILY_COLOURS[method.family], named=named)
+            colour = FAMILY_COLOURS[method.family]
+            if len(of_dataset) > EACH_ANIMAL:
+                _binned_panel(axes, of_dataset, colour)
+            else:
+                _identity_panel(axes, of_dataset, colour, named=len(of_dataset) <= width_px / 24)
             animals = int((table["dataset"] == dataset).sum())
             mean = percent(table.loc[table["dataset"] == dataset, "top1"].mean())
             axes.set_title(f"{visible(dataset)}: {animals} animals, on average {mean} %", pad=9)
         title = f"Accuracy per animal of {visible(method.name)}"
         return to_svg(figure, name=name, title=title)
+
+
+def _binned_panel(axes: Axes, table: pd.DataFrame, colour: str) -> None:
+    """Animals by their top-1, in steps of 5 %."""
+    axes.hist(100 * table["top1"], bins=list(range(0, 101, 5)), color=colour, alpha=0.6, rwidth=0.88)
+    axes.set(xlim=(-1, 101), xticks=range(0, 101, 25), xlabel="top-1 of an animal, %")
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axes.grid(axis="x", visible=False)
 
 
 def _identity_panel(axes: Axes, table: pd.DataFrame, colour: str, *, named: bool) -> None:

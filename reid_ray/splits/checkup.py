@@ -45,11 +45,13 @@ class Checkup:
         facts: sentences on what there is.
         problems: what spoils results, each with what to do.
         notes: what is worth knowing.
+        pairs: of queries and references, over all collections.
     """
 
     facts: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def check_up(
     if not rows["split"].eq("query").any():
         found.problems.append(no_question(rows, data.split))
     for name, part in rows.groupby("dataset", sort=False):
+        found.pairs += int(part["split"].eq("query").sum()) * int(part["split"].eq("reference").sum())
         found.problems += oddities(rows, str(name))
         _facts(str(name), part, found)
         _names(str(name), part, found)

@@ -7,17 +7,20 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
+from reid_ray import allotted
 from reid_ray.config.training import Trial
-from reid_ray.embedding.memory import Need, estimate
 from reid_ray.errors import ResourceError
+
+if TYPE_CHECKING:
+    from reid_ray.embedding.memory import Need
 
 KEPT_FREE = 200 * 2**20
 """Bytes of disk that results, logs and MLflow take besides photos and checkpoints."""
 _SHARED = 100 * 2**20
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _MIB, _GIB = 2**20, 2**30
 
 
@@ -27,7 +30,7 @@ class Room:
 
     Attributes:
         disk: free where the storage is.
-        memory: all there is, of the container where there is one.
+        memory: all that is ours, of the container or batch job where there is one.
         available: free of it.
         shared: size of /dev/shm; None where there is none.
     """
@@ -42,7 +45,7 @@ def look(storage: Path) -> Room:
     """What there is now; the storage need not be there yet."""
     there = next(path for path in (storage, *storage.parents) if path.exists())
     memory = psutil.virtual_memory()
-    total = min([memory.total, *_limits()])
+    total = allotted.memory()
     shm = Path("/dev/shm")
     return Room(
         disk=shutil.disk_usage(there).free,
@@ -50,11 +53,6 @@ def look(storage: Path) -> Room:
         available=min(total, memory.available),
         shared=shutil.disk_usage(shm).total if shm.is_dir() else None,
     )
-
-
-def _limits() -> list[int]:
-    texts = [path.read_text().strip() for path in _LIMITS if path.is_file()]
-    return [int(text) for text in texts if text.isdigit()]
 
 
 def refuse_full_disk(room: Room, storage: Path, *, photos: int, kept: int, short_px: int) -> None:
@@ -89,6 +87,8 @@ def check_trainings(
         ResourceError: the checkpoints, or the weights of one training, surely do not.
     """
     left = list(trials)
+    from reid_ray.embedding.memory import estimate  # tasks that prepare photos load this file, and no network
+
     needs = {trial.backbone: estimate(trial, workers=max(1, workers)) for trial in left}
     # Weights, momentum and the best weights so far; a new checkpoint is written beside the old one.
     disk = sum(needs[trial.backbone].state for trial in left) + KEPT_FREE
@@ -106,7 +106,7 @@ def check_trainings(
     return notes
 
 
-def _memory(room: Room, needs: dict[str, Need], *, processes: int) -> list[str]:
+def _memory(room: Room, needs: "dict[str, Need]", *, processes: int) -> list[str]:
     notes = []
     for backbone, need in needs.items():
         whole = need.state + need.activations

@@ -1,4 +1,4 @@
-"""Say what a study would do: photos, trials, pairs, memory; no cluster, no photo decoded.
+"""Say what a study would do: photos, trials, pairs, memory, time. No cluster; a few photos are timed.
 
 In: the config. Out: text.
 """
@@ -7,6 +7,7 @@ import pandas as pd
 import psutil
 import torch
 
+from reid_ray import allotted
 from reid_ray.config.collections import present
 from reid_ray.config.named import results_folder
 from reid_ray.config.tune import Study
@@ -15,6 +16,7 @@ from reid_ray.embedding.memory import Need, estimate
 from reid_ray.splits.domains import variant_rows
 from reid_ray.splits.learnable import trained_on
 from reid_ray.splits.plausibility import plausible
+from reid_ray.studies.pace import cost, pairs_per_second, sample
 from reid_ray.studies.planning import enlarged, matched_most, pair_count, scopes
 from reid_ray.studies.transfer import refuse_empty
 from reid_ray.studies.wanted import look_for_weights
@@ -129,7 +131,16 @@ def _matching(study: Study, rows: pd.DataFrame) -> list[str]:
     for fusion in study.fusion:
         pairs = pair_count(rows, most=fusion.shortlist.size if fusion.shortlist else None)
         lines.append(f"Fusion: {fusion.name} of {' + '.join(fusion.parts)}; {pairs} pairs")
-    return lines
+    return lines + _times(study, rows)
+
+
+def _times(study: Study, rows: pd.DataFrame) -> list[str]:
+    """One line per local-feature method that needs no network; none where photos are not there yet."""
+    photos = sample(rows, study.data.images) if study.baselines.matching else []
+    rates = [(config, pairs_per_second(config, photos)) for config in study.baselines.matching]
+    cpus = study.scaling.matching_actors or allotted.cpus()
+    lines = [cost(config, rows, rate, cpus) for config, rate in rates if rate]
+    return ["Time to match, as measured on a few of these photos here:", *lines] if lines else []
 
 
 def _memory(study: Study, rows: pd.DataFrame) -> list[str]:

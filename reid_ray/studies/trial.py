@@ -18,7 +18,7 @@ import torch
 
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.config.transfer import Variant
-from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.prepared import Materials, PreparedImages
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.embed import embed
 from reid_ray.embedding.loop import Diverged, Row, TrainSet, train
@@ -50,14 +50,6 @@ BUGS = (
     ValueError,
 )
 """What would happen again in every retry. A lost peer, GPU or disk raises RuntimeError or OSError."""
-
-
-@dataclass(frozen=True)
-class Materials:
-    """What all methods of a study share; photos are read in place, from files or Ray's object store."""
-
-    images: PreparedImages
-    rows: pd.DataFrame
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pandas as pd
 import ray
 
 from reid_ray.config.matching import Matching
-from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.prepared import Materials, PreparedImages
 from reid_ray.methods.answer import Answered, answer
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.embedding import Embedding
@@ -20,7 +20,6 @@ from reid_ray.methods.ready import Method
 from reid_ray.methods.scorer import EmbeddingScorer
 from reid_ray.on_ray.retrieval.bench import RayBench
 from reid_ray.on_ray.retrieval.methods import _Pairs, params_of
-from reid_ray.studies.trial import Materials
 
 
 @dataclass(frozen=True, eq=False)

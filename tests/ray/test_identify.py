@@ -16,6 +16,7 @@ from reid_ray.datasets.synthetic import make_synthetic
 from reid_ray.identify import act, arguments
 from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.on_ray.identify import identify
+from reid_ray.on_ray.retrieval import bench
 from reid_ray.progress import Display
 from reid_ray.reporting.answers import encounters_of
 
@@ -107,7 +108,10 @@ def test_known_animals_are_found_by_encounter_and_strangers_are_grouped(
 
 
 def test_a_photo_that_is_a_reference_is_called_the_same_file_and_not_named(
-    folders: tuple[Path, Path, dict[str, str]], running_ray: Cluster, tmp_path: Path
+    folders: tuple[Path, Path, dict[str, str]],
+    running_ray: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reference, query, _ = folders
     known, new = sorted(reference.rglob("*.jpg"))[0], sorted(query.rglob("*.jpg"))[0]
@@ -130,6 +134,10 @@ def test_a_photo_that_is_a_reference_is_called_the_same_file_and_not_named(
         assert [(path.iloc[c.row], path.iloc[c.reference]) for c in answers.copies] == [("0.jpg", same)]
         assert f"1 of {len(photos)} photos to name are reference photos" in answers.notes[0]
         assert f"0.jpg is the same file as {same}" in answers.notes[0]
+    # The gallery is known now: the same is answered, and no worker is started.
+    monkeypatch.setattr(bench, "starting", lambda **_: lambda: pytest.fail("a worker was started"))
+    again = identify(IdentifyRun.parse(raw, where="test"), display=Display()).answers("test")
+    assert (again.answers, again.copies) == (answers.answers, answers.copies)
 
 
 def test_the_readme_names_photos(

@@ -2,8 +2,9 @@
 
 import json
 import os
-import secrets
+import re
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,20 @@ def free_ports(count: int) -> list[int]:
         return ports
 
 
+def make_token(environment: dict[str, str], home: Path) -> dict[str, str]:
+    """What README's first two lines for one machine leave behind, in an empty home folder."""
+    text = (ROOT / "README.md").read_text()
+    [settings, token] = re.findall(r"^(export RAY_AUTH_MODE.*|.*get-auth-token.*)$", text, re.M)
+    lines = f"{settings}\n{token.replace('uv run ', '')}\nenv | grep ^RAY_AUTH"
+    ran = subprocess.run(
+        ["bash", "-ec", lines], cwd=home, env=environment, capture_output=True, text=True, check=True
+    )
+    made = home / ".ray" / "auth_token"
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert len(made.read_text().strip()) >= 32
+    return dict(line.split("=", 1) for line in ran.stdout.split())
+
+
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[Head]:
     """`ray start --head` on ports of its own, its home folder in a temporary place."""
@@ -64,13 +79,12 @@ def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[H
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(home),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "AWS_ENDPOINT_URL": s3_server,
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
+    environment |= make_token(environment, home)
     # A short path, as socket names in it may have no more than 107 characters.
     with tempfile.TemporaryDirectory(prefix="rj") as folder:
         command = [

@@ -35,8 +35,8 @@ def test_speed_and_time_left_are_told_without_what_an_earlier_start_had_done(clo
 
 
 def test_the_speed_is_that_of_the_last_minute(clock: list[float]) -> None:
-    steps = [(10.0 * i, i) for i in range(1, 20)] + [(190.0 + i, 19 + 5 * i) for i in range(1, 81)]
-    assert told_at(clock, steps, 1000)[-1].startswith("  SIFT: 419/1000 pairs matched, 5.0/s, about")
+    steps = [(10.0 * i, i) for i in range(1, 20)] + [(190.0 + i, 19 + 5 * i) for i in range(1, 121)]
+    assert told_at(clock, steps, 1000)[-1].startswith("  SIFT: 519/1000 pairs matched, 5.0/s, about")
 
 
 def test_nothing_is_foretold_before_two_steps_and_a_standstill_slows_down(clock: list[float]) -> None:
@@ -68,3 +68,16 @@ def test_count_and_time_left_are_whole_at_every_width(clock: list[float], width:
         shown = out.getvalue().splitlines()[-1]
     assert "3000/12000 epochs 100/s 1:30 left" in shown
     assert len(shown.split("\r")[-1]) < width + 20  # control codes; one line
+
+
+def test_a_step_says_how_far_it_is_and_how_long_it_takes_yet(clock: list[float]) -> None:
+    """200 in 20 s, so the other 700 take 70 s; what was done before the step began does not count."""
+    clock[0] = 100.0
+    step = progress.Step()
+    assert step.text("asked", 100, 1000) == "asked 100 of 1000"
+    clock[0] = 120.0
+    assert step.text("asked", 300, 1000) == "asked 300 of 1000, about 1:10 left"
+    clock[0] = 190.0
+    assert step.text("asked", 1000, 1000) == "asked 1000 of 1000"
+    assert step.text("tried", 0, 50) == "tried 0 of 50"
+    assert step.text("weights are looked for", 0, 0) == "weights are looked for"

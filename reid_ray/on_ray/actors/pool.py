@@ -184,6 +184,19 @@ class Pool:
         return name, value
 
 
+class Here:
+    """Does requests in this process, for work that is done before a worker would have started."""
+
+    def release(self) -> None:
+        pass
+
+    def run(self, requests: Mapping[str, Request], *shared: Any) -> Iterator[tuple[str, Any]]:
+        """As `Pool.run`."""
+        values = [ray.get(one) if isinstance(one, ray.ObjectRef) else one for one in shared]
+        for name, request in requests.items():
+            yield name, request.run(*values)
+
+
 def _out_of_memory(error: BaseException) -> bool:
     """Whether Ray's memory monitor ended the process; of an actor it only says so in words."""
     return isinstance(error, OutOfMemoryError) or any(

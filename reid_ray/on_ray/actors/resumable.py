@@ -11,12 +11,12 @@ import numpy as np
 from reid_ray.errors import StorageError
 from reid_ray.methods.bench import Request
 from reid_ray.methods.scorer import Arrays
-from reid_ray.on_ray.actors.pool import Pool
+from reid_ray.on_ray.actors.pool import Here, Pool
 from reid_ray.runs import files, seals
 
 
 def finish(
-    pool: Pool, requests: Mapping[str, Request], folder: Path, *shared: Any
+    pool: Pool | Here, requests: Mapping[str, Request], folder: Path, *shared: Any
 ) -> Iterator[tuple[str, Arrays, bool]]:
     """(name, arrays, made now) of each request: those in the folder first, then the others as they end."""
     left: dict[str, Request] = {}

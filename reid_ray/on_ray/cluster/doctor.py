@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from reid_ray import allotted
 from reid_ray.errors import ReidError
 from reid_ray.runs import files
 from reid_ray.runs.storage import address, remote
@@ -94,7 +95,8 @@ def _machine(storage: Path) -> Iterator[Check]:
     yield Check(
         "memory",
         "ok" if memory.available > 2 * _GIB else "note",
-        f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free, {os.cpu_count()} CPUs",
+        f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free, {allotted.cpus()} of "
+        f"{os.cpu_count()} CPUs",
     )
     shared = shutil.disk_usage("/dev/shm") if Path("/dev/shm").is_dir() else None
     if shared is not None:

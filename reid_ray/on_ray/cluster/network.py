@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import ray
 from ray.train.torch import TorchConfig
-from ray.train.torch.config import _TorchBackend
 
 
 @dataclass
@@ -21,7 +20,7 @@ class NodeAddresses(TorchConfig):  # type: ignore[misc]
         return _OnNodeAddresses
 
 
-class _OnNodeAddresses(_TorchBackend):  # type: ignore[misc]
+class _OnNodeAddresses(TorchConfig().backend_cls):  # type: ignore[misc]
     def on_start(self, worker_group: object, backend_config: TorchConfig) -> None:
         worker_group.execute(_use_node_address)  # type: ignore[attr-defined]
         super().on_start(worker_group, backend_config)

@@ -16,9 +16,15 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
+import psutil
+
+from reid_ray import allotted
+
 _LONGEST = 40
 """Of the temporary folder's name: Ray adds some 60 characters, and sockets may have 107."""
 _REMOVED_WITHIN_S = 10.0
+_STORE, _WORK = 0.3, 0.9
+"""Shares of memory for shared objects, and for these and processes together, as Ray divides it."""
 
 
 @contextmanager
@@ -41,6 +47,7 @@ def private_ray() -> Iterator[None]:
     try:
         ray.init(
             address="local",
+            **_allotted(),
             dashboard_port=port,
             include_dashboard=True,  # without it, a stopped nested trial keeps its reserved resources
             log_to_driver=False,
@@ -51,6 +58,18 @@ def private_ray() -> Iterator[None]:
     finally:
         _set_environment(before)
         _remove(folder)
+
+
+def _allotted() -> dict[str, int]:
+    """What Ray is told of this machine where we may not use all of it, as in a batch job; Ray looks at
+    containers alone.
+    """
+    found: dict[str, int] = {"num_cpus": allotted.cpus()}
+    memory = allotted.memory()
+    if memory < psutil.virtual_memory().total:
+        store = int(memory * _STORE)
+        found |= {"object_store_memory": store, "_memory": int(memory * _WORK) - store}
+    return found
 
 
 def guard_token_file() -> None:

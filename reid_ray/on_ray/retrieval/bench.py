@@ -18,16 +18,17 @@ import ray
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Matching
+from reid_ray.datasets.prepared import Materials
 from reid_ray.embedding.encoding import Encoding
 from reid_ray.embedding.vectors import VectorStore, photo_keys
 from reid_ray.errors import ReidError, StorageError, TrialError, WeightsError
 from reid_ray.matching.features import Features
 from reid_ray.methods.bench import Request
-from reid_ray.on_ray.actors.pool import Pool, starting
+from reid_ray.on_ray.actors.pool import Here, Pool, starting
 from reid_ray.on_ray.actors.resumable import finish
 from reid_ray.on_ray.retrieval.prepare import Embedded, EmbedRequest, FeaturesRequest
+from reid_ray.progress import Step
 from reid_ray.runs.methods import Status
-from reid_ray.studies.trial import Materials
 
 PHOTOS_PER_TASK = 32
 EMBEDDED_AT_ONCE = (64, 4096)
@@ -48,6 +49,7 @@ class RayBench:
         gpus: of a worker that embeds.
         told: called with a few words whenever something went on.
         embedded: called with the photos embedded so far, of all models.
+        here: little is left to do, so it is done in this process.
     """
 
     materials: Materials
@@ -61,7 +63,9 @@ class RayBench:
     embedded: Callable[[int], None] = lambda _: None
     _vectors: dict[Encoding, NDArray[np.float32]] = field(default_factory=dict)
     _kind: str = ""
-    _pool: Pool | None = None
+    _step: Step = field(default_factory=Step)
+    here: bool = False
+    _pool: Pool | Here | None = None
 
     def __enter__(self) -> "RayBench":
         return self
@@ -77,8 +81,10 @@ class RayBench:
             self._pool.release()
         self._pool, self._kind = None, ""
 
-    def pool(self, kind: str) -> Pool:
+    def pool(self, kind: str) -> Pool | Here:
         """Workers that match or embed."""
+        if self.here:
+            return Here()
         if self._pool is None or self._kind != kind:
             self.release()
             match = kind == "matching"
@@ -107,7 +113,7 @@ class RayBench:
         for name, features in self.pool("matching").run(requests, self.shared):
             parts[int(name)] = features
             taken = min(len(positions), len(parts) * PHOTOS_PER_TASK)
-            self.told(f"features of {taken} of {len(positions)} photos")
+            self.tell("features of photos", taken, len(positions))
         return Features.pack(parts[int(group_n[at])].image(int(place_n[at])) for at in positions)
 
     @cached_property
@@ -178,8 +184,8 @@ class RayBench:
         for name, found in pool.run(requests, *shared):
             yield name, found, True
 
-    def tell(self, text: str) -> None:
-        self.told(text)
+    def tell(self, text: str, done: int = 0, total: int = 0) -> None:
+        self.told(self._step.text(text, done, total))
 
 
 def worst(parts: Sequence[Embedded]) -> Embedded:

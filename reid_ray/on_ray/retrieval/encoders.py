@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from reid_ray.datasets.prepared import Materials
 from reid_ray.methods.answer import answer
 from reid_ray.methods.bench import InProcess
 from reid_ray.methods.embedding import ANY, Embedding
@@ -16,7 +17,6 @@ from reid_ray.on_ray.retrieval.prepare import Embedded
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
 from reid_ray.studies.planning import EncoderPlan
-from reid_ray.studies.trial import Materials
 
 
 def score_encoders(plans: Sequence[EncoderPlan], bench: RayBench, study: StudyFolder) -> None:

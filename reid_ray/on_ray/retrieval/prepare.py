@@ -6,16 +6,19 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Matching
-from reid_ray.embedding.encoding import Encoding, Model
+from reid_ray.datasets.prepared import Materials
+from reid_ray.embedding.encoding import Encoding
 from reid_ray.errors import ReidError, WeightsError
 from reid_ray.runs.methods import Status
-from reid_ray.studies.trial import OUT_OF_MEMORY, Materials, out_of_memory
+
+if TYPE_CHECKING:
+    from reid_ray.embedding.loaded import Model
 
 Positions = NDArray[np.int64]
 
@@ -60,6 +63,9 @@ class EmbedRequest:
     store: Path
 
     def run(self, materials: Materials) -> Embedded:
+        # A worker that matches never comes here, and starts the sooner without networks.
+        from reid_ray.studies.trial import OUT_OF_MEMORY, out_of_memory
+
         began = time.monotonic()
         try:
             model = loaded(self.encoding, self.store)
@@ -76,7 +82,7 @@ class EmbedRequest:
 
 
 @lru_cache(maxsize=1)  # a worker keeps its model from one request to the next
-def loaded(encoding: Encoding, store: Path) -> Model:
+def loaded(encoding: Encoding, store: Path) -> "Model":
     """The model on this worker's device."""
     from reid_ray.on_ray.cluster.device import own_device
 

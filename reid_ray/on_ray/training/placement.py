@@ -11,6 +11,7 @@ import torch
 from ray.train.torch import TorchTrainer
 
 from reid_ray.config.tune import Scaling
+from reid_ray.datasets.prepared import Materials
 from reid_ray.embedding.context import Worker
 from reid_ray.errors import ResourceError, TrialError
 from reid_ray.on_ray.cluster.device import own_device
@@ -18,7 +19,7 @@ from reid_ray.on_ray.cluster.network import NodeAddresses
 from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.on_ray.cluster.shares import closest
 from reid_ray.runs.methods import MethodFolder
-from reid_ray.studies.trial import Materials, Plan, run
+from reid_ray.studies.trial import Plan, run
 
 PROCESS_GROUP_TIMEOUT_S = 300
 HOLDER_CPUS = 0.01

@@ -168,7 +168,10 @@ def test_a_run_killed_after_its_last_epoch_trains_no_more(tmp_path: Path) -> Non
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "missing"])
 @pytest.mark.parametrize("file", [checkpoint.MODEL, checkpoint.STATE])
 def test_a_damaged_checkpoint_is_not_used(file: str, damage: str, tmp_path: Path) -> None:
-    whole, _ = run(trial(), tmp_path)
+    setting = trial(epochs=3)
+    whole, _ = run(setting)
+    with pytest.raises(Killed):
+        run(setting, tmp_path, killed_after=2)
     (path,) = tmp_path.glob(f"*-{file}")
     data = bytearray(path.read_bytes())
     if damage == "missing":
@@ -178,8 +181,8 @@ def test_a_damaged_checkpoint_is_not_used(file: str, damage: str, tmp_path: Path
         path.write_bytes({"flipped": data, "truncated": data[:-9], "empty": b""}[damage])
     with pytest.raises(StorageError, match=r"damaged|cannot be read"):
         checkpoint.load_weights(tmp_path, whole.model)
-    again, rows = run(trial(), tmp_path)
-    assert len(rows) == 2
+    again, rows = run(setting, tmp_path)
+    assert len(rows) == 3
     assert weights(again) == weights(whole)
 
 
@@ -205,11 +208,41 @@ def test_weights_for_another_architecture_are_refused(tmp_path: Path) -> None:
 
 def test_an_old_checkpoint_leaves_no_files_behind(tmp_path: Path) -> None:
     run(trial(epochs=3, select="best"), tmp_path, validate=scores(0.1, 0.2, 0.1))
-    names = {checkpoint.MODEL, checkpoint.STATE, checkpoint.CHOSEN}
-    assert {path.name for path in tmp_path.iterdir()} == {
-        checkpoint.MANIFEST,
-        *(f"0003-{name}" for name in names),
-    }
+    assert {path.name for path in tmp_path.iterdir()} == {checkpoint.MANIFEST, f"0003-{checkpoint.MODEL}"}
+
+
+def test_a_training_that_goes_on_keeps_all_it_needs_and_an_ended_one_its_weights(tmp_path: Path) -> None:
+    setting = trial(epochs=3, select="best")
+    with pytest.raises(Killed):
+        run(setting, tmp_path, killed_after=2, validate=scores(0.1, 0.2))
+    files = [f"0002-{name}" for name in (checkpoint.CHOSEN, checkpoint.MODEL, checkpoint.STATE)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*files, checkpoint.MANIFEST]
+    before = sum(path.stat().st_size for path in tmp_path.iterdir())
+    done, _ = run(setting, tmp_path, validate=scores(0.1))
+    assert done.epoch == 2
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < before / 2
+    again, rows = run(setting, tmp_path)
+    assert (rows, weights(again)) == ([], weights(done))
+
+
+def test_saving_takes_a_twentieth_of_the_time_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saving takes 6 s, so the next is due 120 s later, though 30 s were asked for."""
+    now = [0.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint, "save", lambda *_, **__: now.__setitem__(0, now[0] + 6))
+    saver = checkpoint.Saver(tmp_path, 30.0)
+    dues = []
+    for now[0] in (29.0, 30.0):
+        dues.append(saver.due)
+    saver.save(None, epoch=1)  # type: ignore[arg-type]
+    for now[0] in (66.0, 155.0, 156.0):
+        dues.append(saver.due)
+    assert dues == [False, True, False, False, True]
+    each = checkpoint.Saver(tmp_path, 0.0)
+    each.save(None, epoch=1)  # type: ignore[arg-type]
+    assert each.due
 
 
 def test_by_default_the_last_weights_are_kept() -> None:

@@ -11,7 +11,8 @@ from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding import embed as embedding
 from reid_ray.embedding.backbones import build
 from reid_ray.embedding.embed import _resize_bicubic, batch_size, embed
-from reid_ray.embedding.encoding import Encoding, Model
+from reid_ray.embedding.encoding import Encoding
+from reid_ray.embedding.loaded import Model
 from reid_ray.embedding.model import Encoder
 from reid_ray.embedding.vectors import VectorStore, photo_keys
 
@@ -33,7 +34,7 @@ def make(store: Path, **changes: object) -> Model:
 
 def count_photos(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many photos each call of `embed` gets from now on."""
-    from reid_ray.embedding import encoding
+    from reid_ray.embedding import loaded
 
     counts: list[int] = []
 
@@ -41,7 +42,7 @@ def count_photos(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(positions))
         return embed(encoder, images, positions, **options)
 
-    monkeypatch.setattr(encoding, "embed", counting)
+    monkeypatch.setattr(loaded, "embed", counting)
     return counts
 
 

@@ -1,11 +1,15 @@
 """The engine against OpenCV's brute-force matcher and plain loops."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import threadpoolctl
+import torch
 from feature_images import byte_images, image_of
 from numpy.typing import NDArray
 
@@ -198,7 +202,7 @@ def test_nearest_images_are_those_of_a_plain_sort(product: engine.Product) -> No
 
 
 def test_wrong_or_missing_products_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    right, fold = engine.torch._int_mm, vnni.fold
+    right, fold = torch._int_mm, vnni.fold
 
     def wrong_fold(*arguments: Any) -> None:
         fold(*arguments)
@@ -211,7 +215,7 @@ def test_wrong_or_missing_products_are_noticed(monkeypatch: pytest.MonkeyPatch) 
     assert not (vnni.supported() and vnni.right.__wrapped__())
     monkeypatch.setattr(vnni, "right", lambda: False)
     for product in (lambda a, b: right(a, b) + 1, missing):
-        monkeypatch.setattr(engine.torch, "_int_mm", product)
+        monkeypatch.setattr(torch, "_int_mm", product)
         assert engine.fastest_product.__wrapped__() == "float32"
 
 
@@ -232,3 +236,28 @@ def test_without_vnni_the_kernel_is_never_compiled(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(vnni, "supported", lambda: False)
     monkeypatch.setattr(vnni, "right", compiled)
     assert engine.fastest_product.__wrapped__() in ("int8", "float32")
+
+
+def test_with_amx_all_products_are_timed_and_the_fastest_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vnni, "supported", lambda: True)
+    monkeypatch.setattr(vnni, "right", lambda: True)
+    monkeypatch.setattr(vnni, "has_amx", lambda: False)
+    monkeypatch.setattr(engine, "_int8_is_right", lambda: True)
+    monkeypatch.setattr(
+        engine, "_seconds", lambda product: {"float32": 3.0, "fused": 2.0, "int8": 1.0}[product]
+    )
+    assert engine.fastest_product.__wrapped__() == "fused"
+    monkeypatch.setattr(vnni, "has_amx", lambda: True)
+    assert engine.fastest_product.__wrapped__() == "int8"
+
+
+def test_one_thread_is_also_what_libraries_take_that_are_loaded_later() -> None:
+    code = (
+        "from reid_ray.matching import engine; import sys; assert 'torch' not in sys.modules; "
+        "engine.use_one_thread(); import torch; print(torch.get_num_threads())"
+    )
+    environment = {name: value for name, value in os.environ.items() if "NUM_THREADS" not in name}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "1"

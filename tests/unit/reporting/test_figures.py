@@ -2,8 +2,11 @@
 
 import re
 from functools import partial
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from reid_ray.reporting import boxes, figures, over_collections, tables
@@ -135,3 +138,22 @@ def test_numbers_are_written_as_people_read_them():
     assert percent(0.12345) == "12.3"
     assert percent(float("nan")) == "–"
     assert [duration(s) for s in (8.44, 125, 12_000)] == ["8.4 s", "2 min 05 s", "3 h 20 min"]
+
+
+@pytest.mark.parametrize("animals", [200, 201, 10_000])
+def test_of_many_animals_a_figure_shows_how_many_have_which_accuracy(animals: int) -> None:
+    """Bars of twenty steps, however many animals; their heights add up to all of them."""
+    share = np.random.default_rng(0).integers(0, 3, animals)
+    answers = pd.DataFrame(
+        {
+            "dataset": "many",
+            "domain": "seen",
+            "identity": [f"animal {number}" for number in range(animals) for _ in range(2)],
+            "correct": [place < right for right in share for place in range(2)],
+        }
+    )
+    method = SimpleNamespace(predictions=answers, family="local features", name="SIFT")
+    svg = figures.identity_bars(method)
+    assert f"many: {animals} animals" in svg
+    assert len(svg) < 100_000
+    assert ("top-1 of an animal" in svg) == (animals > 200)

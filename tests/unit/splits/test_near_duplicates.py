@@ -14,7 +14,7 @@ from reid_ray.datasets.synthetic.census import plan_shots
 from reid_ray.datasets.synthetic.make import render
 from reid_ray.splits import near_duplicates
 from reid_ray.splits.leaks import settle_leaks
-from reid_ray.splits.near_duplicates import agreement, find_near_duplicates, looks_of
+from reid_ray.splits.near_duplicates import agreement, find_near_duplicates
 
 Photo = NDArray[np.uint8]
 DATASET = SyntheticDataset(
@@ -75,9 +75,30 @@ def test_without_the_first_steps_the_last_one_says_the_same(
     assert len(fast) == 4
 
 
+def test_among_many_photos_a_query_meets_a_few_cells_and_finds_the_same(
+    synthetic: list[Photo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = [np.ascontiguousarray(change(photo)) for change in CHANGES for photo in synthetic[:4]]
+    images = PreparedImages.pack(synthetic + copies)
+    queries, others = np.arange(len(synthetic), len(images)), np.arange(len(synthetic))
+    met = []
+    near = near_duplicates.Known.near
+    monkeypatch.setattr(
+        near_duplicates.Known, "near", lambda *given: (met.append(one) or one for one in near(*given))
+    )
+    with_all = find_near_duplicates(images, queries, others)
+    assert sum(len(asked) * (cell.stop - cell.start) for asked, cell in met) == len(queries) * len(others)
+    met.clear()
+    monkeypatch.setattr(near_duplicates, "COMPARED_WITH_ALL", 0)
+    monkeypatch.setattr(near_duplicates, "CELLS_LOOKED_INTO", 3)
+    assert find_near_duplicates(images, queries, others) == with_all
+    compared = sum(len(asked) * (cell.stop - cell.start) for asked, cell in met)
+    assert 0 < compared < len(queries) * len(others)
+
+
 def test_agreement_is_of_two_pictures_whichever_comes_first(synthetic: list[Photo]) -> None:
     images = PreparedImages.pack([synthetic[0], cut(synthetic[0]), synthetic[1]])
-    small = looks_of(images, np.arange(3)).small
+    small = [near_duplicates._small(image) for image in (images[0], images[1], images[2])]
     assert agreement(small[0], small[0]) == pytest.approx((1, 1), abs=1e-5)
     assert agreement(small[0], small[1]) == pytest.approx(agreement(small[1], small[0]), abs=1e-5)
     limits = near_duplicates.AGREEMENT, near_duplicates.FINE_AGREEMENT

@@ -9,11 +9,11 @@ import pytest
 
 from reid_ray.config.datasets import Split
 from reid_ray.config.training import ArcFace, Trial
-from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.prepared import Materials, PreparedImages
 from reid_ray.embedding.context import Worker
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.splits.assign import assign
-from reid_ray.studies.trial import Materials, Plan, run, training_set
+from reid_ray.studies.trial import Plan, run, training_set
 
 TRIAL = Trial(
     backbone="test_resnet",

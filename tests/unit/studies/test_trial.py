@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from reid_ray.config.training import ArcFace, Trial
-from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.prepared import Materials, PreparedImages
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.loop import Diverged
 from reid_ray.errors import DatasetError, TrialError
 from reid_ray.runs import files, seals
 from reid_ray.runs.methods import MethodFolder, Result
 from reid_ray.studies import trial as module
-from reid_ray.studies.trial import PARTS, Materials, Plan, StartAgain, parts_of, run
+from reid_ray.studies.trial import PARTS, Plan, StartAgain, parts_of, run
 
 TRIAL = Trial(backbone="test_resnet", loss=ArcFace(name="arcface", margin_rad=0.2, scale=8), lr=0.1)
 PLAN = Plan("0" * 16, "trial", TRIAL, ("zebra",), "random", "random weights", 5)
