@@ -33,7 +33,7 @@ def collection(root: Path) -> pd.DataFrame:
     tables = []
     for seed, (dataset, species) in enumerate(SPECIES.items()):
         source = SyntheticDataset(
-            source="synthetic", name=dataset, species=species, identities=8, photos=6, size_px=128, seed=seed
+            source="synthetic", name=dataset, species=species, identities=7, photos=5, size_px=128, seed=seed
         )
         made = make_synthetic(root / "made" / dataset, source)
         rows = pd.read_csv(made / "metadata.csv", dtype=str).sort_values(["identity", "image_id"])
@@ -62,7 +62,8 @@ def test_photos_become_a_submission(
     asked = truth["split"].eq("test")
     truth.assign(identity=truth["identity"].mask(asked, "")).to_csv(root / "metadata.csv", index=False)
     monkeypatch.setenv("COLLECTIONS", str(tmp_path))
-    small = ["model=null", "local=rootsift", "images.short_px=128", f"storage={tmp_path / 'runs'}"]
+    small = ["model=null", "local=rootsift", "images.short_px=96", "leave_one_out_queries=40"]
+    small += [f"storage={tmp_path / 'runs'}"]
     run = load(IdentifyRun, find("identify", "animalclef_2026"), small)
     out = tmp_path / "found"
     write_answers(identify(run, display=Display()).answers(run.name), out)
