@@ -44,7 +44,7 @@ def split_file(source: str, to: str, split: Split, *, name: str) -> dict[str, in
     names = table.schema().names
     if missing := [column for column in NEEDED if column not in names]:
         raise DatasetError(f"{source}: no column {missing}; found {names}; rename them")
-    split_table(table.map_batches(_prepared(name)), split).write_parquet(to)
+    split_table(table.map_batches(_prepared(name), batch_format="pyarrow"), split).write_parquet(to)
     parts = ray.data.read_parquet(to, columns=["split"]).groupby("split").count().take_all()
     return {row["split"]: row["count()"] for row in parts}
 
