@@ -27,7 +27,7 @@ def table(rows: int) -> pd.DataFrame:
 def test_rows_are_those_in_memory(
     running_ray: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of an open set, which has all that other kinds have; these are in tests/unit/splits/test_by_animal.py."""
+    """Of an open set, which has what other kinds have; tests/unit/splits/test_by_animal.py has all."""
     monkeypatch.setattr(splitting, "ROWS_AT_ONCE", 500)
     rows = table(2000)
     (tmp_path / "in").mkdir()
