@@ -22,6 +22,7 @@ from reid_ray.config.datasets import Images, SyntheticDataset
 from reid_ray.config.matching import Matching
 from reid_ray.datasets.cutout import CROP, Row, painted
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.schema import KEYPOINTS
 from reid_ray.datasets.store import PreparedStore
 from reid_ray.datasets.synthetic import make_synthetic
 from reid_ray.matching.engine import use_one_thread
@@ -38,10 +39,11 @@ LNBNN = {
 }
 PX = 192
 WAYS = {
-    "whole photo": ("full", "off"),
-    "whole photo, votes by place": ("full", "auto"),
-    "mask": ("mask", "off"),
-    "mask, votes by place": ("mask", "auto"),
+    "whole photo": ("full", "all", "off"),
+    "whole photo, votes by place": ("full", "all", "auto"),
+    "whole photo, keypoints on the animal": ("full", "mask", "off"),
+    "mask": ("mask", "all", "off"),
+    "mask, votes by place": ("mask", "all", "auto"),
 }
 
 
@@ -70,7 +72,7 @@ def outside(photo: NDArray[np.uint8], mask: Path, crop: str) -> NDArray[np.bool_
     return np.asarray(cv2.resize(animal, size, interpolation=cv2.INTER_NEAREST) < 128)
 
 
-def measured(rows: pd.DataFrame, folder: Path, crop: str, places: str) -> list[float]:
+def measured(rows: pd.DataFrame, folder: Path, crop: str, keypoints: str, places: str) -> list[float]:
     """Shares (0..1): named rightly, rightly among other encounters, of votes for the answer from outside."""
     store = PreparedStore(folder / "prepared", Images(short_px=PX, crop=crop))
     placed = store.prepare([Row.of({**one, CROP: crop}) for one in rows.to_dict("records")], store.index())
@@ -78,7 +80,7 @@ def measured(rows: pd.DataFrame, folder: Path, crop: str, places: str) -> list[f
     here = InProcess(images, folder)
     asked = rows.groupby("encounter").cumcount().to_numpy() % 2 == 1
     known, new = np.flatnonzero(~asked), np.flatnonzero(asked)
-    gallery = Gallery.of(rows.assign(**{CROP: crop}), known, new, name="synthetic")
+    gallery = Gallery.of(rows.assign(**{CROP: crop, KEYPOINTS: keypoints}), known, new, name="synthetic")
     config = Matching.parse({**LNBNN, "place_weights": places}, where="benchmark")
     ready = LocalFeatures(config).prepare([gallery], here)[0]
     scorer = ready.scorer
@@ -120,8 +122,8 @@ def main() -> None:
         rows = pd.read_csv(home / "metadata.csv", dtype=str, keep_default_na=False)
         rows = rows.assign(root=str(home), dataset="zebra")
         repaint(rows, home)
-        for name, (crop, places) in WAYS.items():
-            cells = [f"{100 * one:.1f}" for one in measured(rows, Path(folder), crop, places)]
+        for name, way in WAYS.items():
+            cells = [f"{100 * one:.1f}" for one in measured(rows, Path(folder), *way)]
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

@@ -41,19 +41,28 @@ def right(
     out: Right,
     voters: int,
     weights: PlaceWeights | None,
+    silent: Right,
 ) -> Right:
-    """Whether the best photo of the whole collection is of the right animal."""
+    """Whether the best photo of the whole collection, but for the silent, is of the right animal."""
     every = np.arange(len(identities))
     scores = votes.scores(asked, every, voters, out[asked], weights)
+    scores = np.where(silent[asked], -np.inf, scores)
     return np.asarray(identities[scores.argmax(axis=1)] == identities[asked])
 
 
-def judged(votes: Votes, identities: NDArray[np.int64], out: Right, *, places: bool) -> Right:
-    """Each photo by what other animals' photos have chosen."""
+def judged(
+    votes: Votes, identities: NDArray[np.int64], out: Right, *, places: bool, silent: Right | None = None
+) -> Right:
+    """Each photo by what other animals' photos have chosen.
+
+    Args:
+        silent: photos that get votes, and are no answer; None: none.
+    """
+    silent = np.zeros_like(out) if silent is None else silent
     found = np.zeros(len(identities), bool)
     animals = np.random.default_rng(0).permutation(np.unique(identities))
     every = np.arange(len(identities))
-    plain = {voters: right(votes, identities, every, out, voters, None) for voters in VOTERS}
+    plain = {voters: right(votes, identities, every, out, voters, None, silent) for voters in VOTERS}
     for fold in np.array_split(animals, FOLDS):
         inside = np.isin(identities, fold)
         voters = max(VOTERS, key=lambda one: plain[one][~inside].mean())
@@ -63,7 +72,7 @@ def judged(votes: Votes, identities: NDArray[np.int64], out: Right, *, places: b
         taught = np.flatnonzero(~inside)
         weights = votes.places(taught, voters, out[np.ix_(taught, taught)], identities).weights
         asked = np.flatnonzero(inside)
-        found[asked] = right(votes, identities, asked, out, voters, weights)
+        found[asked] = right(votes, identities, asked, out, voters, weights, silent)
     return found
 
 
@@ -83,15 +92,18 @@ def main() -> None:
         encounters = encounters_of(name, votes.table)
         met = encounters[:, None] == encounters[None]
         flank = votes.sides[:, None] != votes.sides[None]
-        kinds = {"plain": (met, False), "by place": (met, True)}
+        none = np.zeros_like(met)
+        kinds = {"plain": (met, none, False), "by place": (met, none, True)}
         if flank.any():
             kinds |= {
-                "of the same flank": (met | flank, False),
-                "of the same flank, by place": (met | flank, True),
+                "of the same flank": (met | flank, none, False),
+                "of the same flank, by place": (met | flank, none, True),
+                "of both flanks, answers of the same": (met, flank, False),
+                "of both flanks, answers of the same, by place": (met, flank, True),
             }
         today = None
-        for kind, (out, places) in kinds.items():
-            found = judged(votes, identities, out, places=places).astype(float)
+        for kind, (out, silent, places) in kinds.items():
+            found = judged(votes, identities, out, places=places, silent=silent).astype(float)
             today = found if today is None else today
             cells = []
             for values, sign in ((found, ""), (found - today, "+")):

@@ -8,7 +8,6 @@ NyalaDev, LNBNN (3 votes, plain distances), RootSIFT, all keypoints, one process
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -57,7 +56,7 @@ def main() -> None:
             began = time.perf_counter()
             ranked, _ = ready.rank(here, gallery.queries, k=1)
             seconds = time.perf_counter() - began
-            pairs = replace(gallery, viewpoint=config.viewpoint).pairs(gallery.queries)
+            pairs = gallery.under(config).pairs(gallery.queries)
             right = float((ranked.first_correct == 1).mean())
             print(
                 f"| {viewpoint} | {pairs} | {seconds:.1f} | {100 * right:.1f} % of {len(new)} |", flush=True

@@ -5,6 +5,7 @@ collection is compared once for any number of divisions.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from reid_ray.datasets.images import read_prepared
 from reid_ray.matching.engine import Packed, nearest_images, use_one_thread
 from reid_ray.matching.extract import extract
 from reid_ray.matching.places import CELLS, LEFT, RIGHT, PlaceWeights, cells_of
+from reid_ray.methods.candidate_sets import Shown
 from reid_ray.methods.gallery import Gallery
 from reid_ray.methods.places import Places, VotesByPlace, decide
 
@@ -106,9 +108,8 @@ class Votes:
     ) -> Places:
         """What references teach of places, as a local-feature method learns it."""
         none = np.full(len(among), -1)
-        gallery = Gallery(
-            "", among, len(among), identities[among], none, none, none < -1, sides=self.sides[among]
-        )
+        shown = replace(Shown.nothing(len(among)), sides=self.sides[among])
+        gallery = Gallery("", among, len(among), identities[among], none, none, none < -1, shown=shown)
         found = self.by_place(among, among, voters, out_gg)
         return decide(found, np.arange(len(among)), gallery, seed=0)
 

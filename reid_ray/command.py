@@ -6,13 +6,14 @@
 import argparse
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
 from reid_ray.config.addresses import refuse_userinfo
 from reid_ray.config.base import Config, load
-from reid_ray.config.named import find
+from reid_ray.config.named import described, find
 from reid_ray.config.tune import Study
 from reid_ray.errors import ReidError, explained
 from reid_ray.stopping import SIGTERM_EXIT_CODE, heed_sigterm, sigterm_came
@@ -78,9 +79,40 @@ def _refuse_passwords(arguments: argparse.Namespace) -> None:
                 refuse_userinfo(text, f"--{name.replace('_', '-')}")
 
 
+EXAMPLES = {
+    "tune": ("", "mine.yaml --dry-run", "mine.yaml --set training.epochs=50", "paper --dry-run"),
+    "train": ("", "mine.yaml --set training.epochs=20"),
+    "match": ("", "lion --set storage=/data/runs"),
+    "evaluate": ("", "pretrained --dry-run"),
+    "identify": (
+        "--reference known --query new",
+        "--reference known --query photo.jpg --model runs/mine",
+        "--reference known.csv --query new.csv --local lnbnn --cluster-unknown",
+    ),
+    "review": ("--reference known --model runs/mine",),
+    "validate": ("photos", "photos --write mine.yaml", "photos.csv --identity-column Name"),
+    "report": ("mine",),
+    "doctor": ("", "--storage /shared/runs"),
+    "weights": ("list", "get NAME", "check"),
+}
+"""Arguments that people begin with, by command."""
+
+
 def parser(command: str, description: str) -> argparse.ArgumentParser:
-    """What every command has."""
-    made = argparse.ArgumentParser(prog=f"python -m reid_ray.{command}", description=description)
+    """What every command has, with examples and the configs that come along for it."""
+    examples = [f"  reid-ray {command} {arguments}".rstrip() for arguments in EXAMPLES[command]]
+    configs = [
+        textwrap.fill(f"{name:<12} {about}", 100, initial_indent="  ", subsequent_indent=" " * 15)
+        for name, about in described(command).items()
+    ]
+    made = argparse.ArgumentParser(
+        prog=f"python -m reid_ray.{command}",
+        description=description[0].upper() + description[1:],
+        epilog="\n".join(
+            ["examples:", *examples, *(["", "configs that come along:"] if configs else []), *configs]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     made.add_argument("--debug", action="store_true", help="show tracebacks")
     return made
 

@@ -33,7 +33,7 @@ def act(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def arguments() -> argparse.ArgumentParser:
     parser = command.parser("report", __doc__.split(": ", 1)[1])
     parser.add_argument(
         "study", nargs="?", help="its name, or the path of its folder; not needed if there is one"
@@ -48,6 +48,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    given = _parser().parse_args()
+    given = arguments().parse_args()
     given.study = given.study or given.named
     sys.exit(command.guarded(given, act))

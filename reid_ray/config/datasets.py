@@ -109,6 +109,10 @@ class _Photos(_Dataset):
     detections: Detections | None = None
     crop: Crop | None = None
     """Instead of `images.crop`, for this collection."""
+    keypoints: Literal["all", "box", "mask"] = "all"
+    """Which keypoints local features match: `all`; `box`: those in the animal's box (column `bbox`); `mask`:
+    those on the animal (columns `mask` or `segmentation`, else its box). Unlike `crop` it leaves the photo
+    whole, so that what is seen at the rim keeps its surroundings. A photo without is matched whole."""
     follow_links: bool = False
     """Enter and read what links lead to, also out of `root`; by default they are not followed."""
 
@@ -375,10 +379,15 @@ class Data(Config):
         boxed = [
             d.name
             for d in self.datasets
-            if isinstance(d, _Photos) and d.detections and (d.crop or self.images.crop) != "bbox"
+            if isinstance(d, _Photos)
+            and d.detections
+            and (d.crop or self.images.crop) != "bbox"
+            and d.keypoints == "all"
         ]
         if boxed:
-            raise ValueError(f"detections of {boxed} would have no effect: set images.crop to bbox")
+            raise ValueError(
+                f"detections of {boxed} would have no effect: set images.crop to bbox, or keypoints to box"
+            )
         if groups == set(self.unseen):
             raise ValueError(f"every group is unseen ({sorted(groups)}), so there is nothing to train on")
         return self

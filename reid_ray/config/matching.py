@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag, model_validator
 
 from reid_ray.config.base import Config
+from reid_ray.config.candidate_sets import CandidateSets
 from reid_ray.config.datasets import Name
 
 
@@ -66,7 +67,6 @@ class XFeat(Config):
 
 Extractor = Annotated[Sift | SuperPoint | Disk | Aliked | XFeat, Field(discriminator="kind")]
 Distance = Literal["squared", "plain"]
-Viewpoint = Literal["off", "prefer", "only"]
 
 
 class Verify(Config):
@@ -126,7 +126,7 @@ class MatchedShortlist(Shortlist):
     `verify`) are made anew for each length, about twice the work."""
 
 
-class Matching(Config):
+class Matching(CandidateSets):
     """Compare local features of photos; the reference photo with the highest score names the
     animal.
     """
@@ -187,16 +187,15 @@ class Matching(Config):
     """`auto`: votes count by the place in the photo that they come from, as it is learnt on the references
     alone, where that names more of them, asked among other encounters; otherwise all count alike, and it is
     said why. Right flanks are mirrored where the side is known (column `orientation`)."""
-    viewpoint: Viewpoint = "off"
-    """Which references are matched with a query, by the side that they show (column `orientation`): `off`:
-    all; `only`: those of the same side; `prefer`: also those of animals that have none of it. What is left
-    out costs nothing. A photo whose side is not known is matched with all."""
     seed: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _places_can_be_learnt(self) -> "Matching":
         if self.place_weights == "auto" and self.shortlist is not None:
-            raise ValueError("place_weights cannot be learnt behind a shortlist; set place_weights to off")
+            raise ValueError(
+                "place_weights are learnt by asking references among all others, which a shortlist avoids; "
+                "set place_weights to off, or remove shortlist"
+            )
         return self
 
     @model_validator(mode="after")

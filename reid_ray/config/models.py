@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from reid_ray.config.base import Config, read_yaml
+from reid_ray.config.base import read_yaml
+from reid_ray.config.candidate_sets import CandidateSets
 from reid_ray.config.datasets import Name
 from reid_ray.errors import ConfigError
 
@@ -17,7 +18,7 @@ MORE = "REID_RAY_MODELS"
 Three = tuple[float, float, float]
 
 
-class Pretrained(Config):
+class Pretrained(CandidateSets):
     """A pretrained model, scored without fine-tuning, by cosine 1-NN. The name of a known one alone will do.
 
     What is given beside a known name takes the place of what is known (`weights: DIR`, most often).
@@ -64,7 +65,8 @@ class Pretrained(Config):
     @property
     def settings(self) -> dict[str, Any]:
         """What decides its vectors."""
-        return self.model_dump(mode="json", exclude={"name", "licence", "remark"})
+        told = {"name", "licence", "remark", *CandidateSets.model_fields}
+        return self.model_dump(mode="json", exclude=told)
 
 
 def published() -> dict[str, dict[str, Any]]:

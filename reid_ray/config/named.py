@@ -1,5 +1,6 @@
 """Find files: a command's config by path or name, and the folder that results go to."""
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -36,6 +37,18 @@ def find(command: str, name: str) -> Path:
     raise ConfigError(
         f"no config named {name!r} for {command}; there are {_names(command)}, or give a .yaml file"
     )
+
+
+def described(command: str) -> dict[str, str]:
+    """The configs that come along for a command, each with the first sentence of its comment."""
+    found = {}
+    for name in _names(command):
+        lines = find(command, name).read_text(encoding="utf-8").splitlines()
+        comment = " ".join(
+            line[2:] for line in itertools.takewhile(lambda line: line.startswith("# "), lines)
+        )
+        found[name] = re.split(r"(?<=[.?])\s|;\s", comment, maxsplit=1)[0].rstrip(".")
+    return found
 
 
 def _names(command: str) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from reid_ray.config.base import Config
+from reid_ray.config.candidate_sets import ALL, CandidateSets
 from reid_ray.config.fusion import Fusion, check_names
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
@@ -131,6 +132,8 @@ class Study(Run):
     training: Training = Training()
     transfer: Transfer | None = None
     """Also train with some species withheld, to see what is lost; omit to disable."""
+    candidates: CandidateSets = ALL
+    """Who may answer where a network of the grid is asked; other methods have these settings themselves."""
     baselines: Baselines = Baselines()
     fusion: tuple[Fusion, ...] = ()
     """Methods that join others of this study."""

@@ -153,9 +153,12 @@ def _load_one(dataset: Dataset, images: Images, *, made: Path) -> _One:
         raise DatasetError(f"{dataset.name}: no photo found in {dataset.root}; check root and its files")
     checked |= {path: root.fault(path) for path in raw["path"].unique() if path not in checked}
     kind = dataset.crop or images.crop
-    rows, bad = _check(raw, dataset, root.text, checked, crop=kind == "bbox", own_ids=own_ids)
-    if dataset.crop is not None:
-        rows[CROP] = dataset.crop
+    cut = kind == "bbox" or dataset.keypoints != "all"
+    rows, bad = _check(raw, dataset, root.text, checked, crop=cut, own_ids=own_ids)
+    if dataset.crop is not None or dataset.keypoints != "all":
+        rows[CROP] = kind
+    if dataset.keypoints != "all":
+        rows[schema.KEYPOINTS] = dataset.keypoints
     faults = faults + bad
     if not len(rows):
         reasons = sorted({reason for *_, reason in faults})[:3]

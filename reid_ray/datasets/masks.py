@@ -44,6 +44,7 @@ def read_background(
     *,
     size_hw: tuple[int, int],
     boxes: bool,
+    margin: float = MARGIN,
     told: Callable[[str], None] = lambda _: None,
 ) -> Mask | None:
     """True where the prepared photo of `size_hw` shows background; None where nothing tells.
@@ -51,6 +52,7 @@ def read_background(
     Args:
         row: with `root`, `path` and any of `mask`, `segmentation`, `bbox`.
         boxes: take the box for the animal where there is no mask; not of photos cut to the box.
+        margin: the animal is taken larger by this share of the shorter side.
         told: called with a sentence on a mask that cannot be read.
     """
     try:
@@ -70,7 +72,7 @@ def read_background(
     if not animal.size:
         return None
     small = cv2.resize(animal.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    reach = 2 * round(MARGIN * min(size_hw)) + 1
+    reach = 2 * round(margin * min(size_hw)) + 1
     background = cv2.dilate(small, np.ones((reach, reach), np.uint8)) == 0
     return np.asarray(background) if background.any() else None
 

@@ -21,9 +21,11 @@ KEY, IMAGE_ID, IDENTITY, PATH = "key", "image_id", "identity", "path"
 ROOT, DATASET, GROUP, DOMAIN = "root", "dataset", "group", "domain"
 BBOX, DATE, ORIENTATION, SPECIES = "bbox", "date", "orientation", "species"
 LOCATION = "location"
+KEYPOINTS = "keypoints"
+"""Which keypoints of a photo are matched, where not all are."""
 SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT = "split_given", "split", "validation", "content"
 
-OURS = (KEY, ROOT, DATASET, GROUP, DOMAIN, SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT)
+OURS = (KEY, ROOT, DATASET, GROUP, DOMAIN, SPLIT_GIVEN, SPLIT, VALIDATION, CONTENT, KEYPOINTS)
 """Columns this package writes; a source's column of such a name is kept as `table_<name>`."""
 
 _SHARED: tuple[str, ...] = (

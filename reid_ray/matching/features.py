@@ -36,11 +36,15 @@ class ImageFeatures:
 
     def outside(self, black: NDArray[np.bool_]) -> "ImageFeatures":
         """Those keypoints that are not where `black` is, a mask [H, W] of the same photo at any size."""
-        size = np.maximum(self.size_px, 1)
-        at = (self.points_xy / size * black.shape[::-1]).astype(np.int64)
-        x, y = np.clip(at, 0, np.array(black.shape[::-1]) - 1).T
-        kept = np.flatnonzero(~black[y, x])
+        kept = np.flatnonzero(~self.within(black))
         return replace(self, **{name: getattr(self, name)[kept] for name in _PER_KEYPOINT})
+
+    def within(self, area: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which keypoints are where `area` is, a mask [H, W] of the same photo at any size."""
+        size = np.maximum(self.size_px, 1)
+        at = (self.points_xy / size * area.shape[::-1]).astype(np.int64)
+        x, y = np.clip(at, 0, np.array(area.shape[::-1]) - 1).T
+        return np.asarray(area[y, x])
 
     def strongest(self, count: int | None) -> "ImageFeatures":
         """At most `count` keypoints of the highest response, in their old order; ties: earlier

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reid_ray.config.candidate_sets import ALL, CandidateSets
 from reid_ray.embedding.encoding import Encoding
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery
@@ -24,12 +25,14 @@ class Embedding:
         key: of everything that decides its vectors.
         encodings: a model by collection; `ANY` stands for every other one.
         trained: whether it has seen the reference photos of seen domains that do not validate.
+        sets: which references may answer.
     """
 
     name: str
     key: str
     encodings: Mapping[str, Encoding]
     trained: bool = False
+    sets: CandidateSets = ALL
 
     def encoding(self, collection: str) -> Encoding | None:
         """The model for a collection; None where it has none."""
@@ -48,7 +51,7 @@ class Embedding:
     ) -> list[Ready]:
         """Vectors of all photos; nothing is fitted."""
         return [
-            embedding_ready(self, one, scorer, bench)
+            embedding_ready(self, one.under(self.sets), scorer, bench)
             for one in galleries
             if (scorer := self.scorer(one, bench)) is not None
         ]
@@ -70,7 +73,8 @@ def embedding_ready(method: Method, gallery: Gallery, scorer: EmbeddingScorer, b
         shared=(bench.share(scorer), bench.share(gallery)),
         learnt={},
         size=max(PHOTOS_PER_REQUEST, len(gallery.queries)),
-        matched=gallery.references,
+        matched=gallery.matched(),
+        params=gallery.params(),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from reid_ray.config.candidate_sets import CandidateSets
 from reid_ray.config.fusion import VLAD, Fusion
 from reid_ray.errors import DatasetError
 from reid_ray.evaluation.fusion import FOLDS, Fitted, Fused, Pairs, fit, sample_pairs
@@ -230,8 +231,7 @@ class Fusing:
             size,
             excludes_encounter=any(one.scorer.excludes_encounter for one in parts),
         )
-        rules = [one.gallery.viewpoint for one in parts if one.gallery.viewpoint != "off"]
-        gallery = replace(gallery, viewpoint=rules[0]) if rules else gallery
+        gallery = gallery.under(CandidateSets.joined(one.gallery.sets for one in parts))
         return Ready(
             method=self,
             gallery=gallery,

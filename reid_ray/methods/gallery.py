@@ -4,17 +4,18 @@ Legend: n photos of a gallery, g references, a asked photos.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Viewpoint
+from reid_ray.config.candidate_sets import ALL, CandidateSets
 from reid_ray.datasets.cutout import CROP
 from reid_ray.datasets.encounters import encounter_codes, same_encounter
-from reid_ray.datasets.schema import ORIENTATION, SIDES
+from reid_ray.methods.animals import Animal, animals_of
+from reid_ray.methods.candidate_sets import WORDS, Shown, left_out
 from reid_ray.splits.learnable import learnable, trained_on
 
 Positions = NDArray[np.int64]
@@ -38,9 +39,10 @@ class Gallery:
         contents: int64 [n], equal for copies of one file, -1 where unknown.
         trained: bool [g], references that a model of this study was trained on.
         fingerprint: hex digits that are equal for the same references with the same names.
-        sides: int64 [n], the side that is seen, a place in `SIDES`; -1 where unknown.
+        shown: side, location and day of each photo.
         painted: bool [n], photos of which all but the animal was painted black.
-        viewpoint: which references answer a photo of another side, as `Matching.viewpoint` has it.
+        animals: of each photo of which only keypoints on the animal are matched, where it is.
+        sets: which references answer a photo of another side, location or period.
     """
 
     name: str
@@ -51,13 +53,14 @@ class Gallery:
     contents: Positions
     trained: NDArray[np.bool_]
     fingerprint: str = ""
-    sides: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+    shown: Shown = field(default_factory=lambda: Shown.nothing(0))
     painted: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
-    viewpoint: Viewpoint = "off"
+    animals: Mapping[int, Animal] = field(default_factory=dict)
+    sets: CandidateSets = ALL
 
     def __post_init__(self) -> None:
-        if len(self.sides) != len(self.photos):
-            object.__setattr__(self, "sides", np.full(len(self.photos), -1, np.int64))
+        if len(self.shown.sides) != len(self.photos):
+            object.__setattr__(self, "shown", Shown.nothing(len(self.photos)))
         if len(self.painted) != len(self.photos):
             object.__setattr__(self, "painted", np.zeros(len(self.photos), bool))
 
@@ -84,8 +87,9 @@ class Gallery:
             _codes(part, "content"),
             trained_on(rows)[references] if set(rows) >= _SPLIT else np.zeros(len(references), bool),
             _fingerprint(rows.iloc[references]),
-            _sides(part),
+            Shown.of(part),
             _painted(part),
+            animals_of(part),
         )
 
     @property
@@ -102,6 +106,15 @@ class Gallery:
         return self.encounters[: self.references]
 
     @property
+    def sides(self) -> Positions:
+        """The side that each photo shows, a place in `SIDES`; -1 where unknown."""
+        return self.shown.sides
+
+    def under(self, sets: CandidateSets) -> "Gallery":
+        """The same with these rules of who may answer."""
+        return replace(self, sets=sets.alone)
+
+    @property
     def knows_encounters(self) -> bool:
         """Whether the encounter of any reference is known."""
         return bool((self.encounters_g >= 0).any())
@@ -116,8 +129,8 @@ class Gallery:
     ) -> NDArray[np.bool_]:
         """References that must not answer, bool [a, g]: they are as if they were not there.
 
-        A leave-one-out query is never answered by itself or by a copy of its file. What `viewpoint` leaves
-        out, is left out of all answers.
+        A leave-one-out query is never answered by itself or by a copy of its file. What `sets` leave out, is
+        left out of all answers.
 
         Args:
             encounter: leave out references of the asked photo's own encounter.
@@ -134,33 +147,66 @@ class Gallery:
             out |= hidden_g
         if withheld:
             out |= self.labels[asked][:, None] == self.labels_g
-        if self.viewpoint != "off":
-            out |= self._other_side(asked, out)
+        if self.sets.rules:
+            return left_out(self.shown.compare(self.sets, asked, self.references), self.labels_g, out)
         return np.asarray(out)
 
-    def _other_side(self, asked: Positions, out: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """References of another side than the asked photo's, where both are known; with `prefer`, only of
-        animals of which one of its side may answer.
-        """
-        sides, sides_g = self.sides[asked][:, None], self.sides[: self.references]
-        other = (sides >= 0) & (sides_g >= 0) & (sides != sides_g)
-        if self.viewpoint == "only" or not self.references:
-            return np.asarray(other)
-        order = np.argsort(self.labels_g, kind="stable")
-        names, first = np.unique(self.labels_g[order], return_index=True)
-        seen = np.logical_or.reduceat((~out & (sides == sides_g))[:, order], first, axis=1)
-        return np.asarray(other & seen[:, np.searchsorted(names, self.labels_g)])
-
-    def same_side(self, asked: Positions) -> Iterator[Positions]:
+    def alike(self, asked: Positions) -> Iterator[Positions]:
         """The rows of `asked` in parts that the same references may answer, but for single ones."""
-        sides = self.sides[asked] if self.viewpoint != "off" else np.zeros(len(asked), np.int64)
-        for side in np.unique(sides):
-            yield np.flatnonzero(sides == side)
+        return self.shown.alike(self.sets, asked)
 
     def pairs(self, asked: Positions) -> int:
         """References that may answer, of all asked photos together."""
-        each = range(0, len(asked), _AT_ONCE)
-        return sum(int((~self.excluded(asked[at : at + _AT_ONCE], encounter=False)).sum()) for at in each)
+        return int(self._left(asked).sum())
+
+    def _left(self, asked: Positions) -> Positions:
+        """References that may answer each photo, int64 [a]."""
+        each = (asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE))
+        found = [(~self.excluded(some, encounter=False)).sum(axis=1) for some in each]
+        return np.concatenate([np.zeros(0, np.int64), *found])
+
+    def matched(self) -> int:
+        """References that a query is compared with, on average."""
+        if not self.sets.rules or not len(self.queries):
+            return self.references
+        return round(self.pairs(self.queries) / len(self.queries))
+
+    def rules(self) -> str:
+        """The rules in words."""
+        return ", ".join(f"{WORDS[column]}: {rule}" for column, rule in self.sets.rules.items())
+
+    def params(self) -> dict[str, str | int | float | bool]:
+        """What the rules leave out, as flat scalars; nothing where there are none."""
+        if not self.sets.rules:
+            return {}
+        every = np.arange(len(self.photos))
+        unknown = {f"photos_without_{WORDS[one]}": self.shown.unknown(one, every) for one in self.sets.rules}
+        left_q = self._left(self.queries)
+        return {
+            "candidate_sets": self.rules(),
+            "references": self.references,
+            "references_matched": self.matched(),
+            "queries_without_candidates": int((left_q == 0).sum()),
+            **unknown,
+        }
+
+    def told(self) -> str:
+        """For people: how many references the rules leave, and of how many photos nothing is known."""
+        found = self.params()
+        if not found or not len(self.queries):
+            return ""
+        parts = [
+            f"candidates by {self.rules()}: a photo is matched with {found['references_matched']} of "
+            f"{self.references} references on average"
+        ]
+        if none := found["queries_without_candidates"]:
+            parts.append(f"{none} of {len(self.queries)} photos have none left, and so no candidate")
+        parts += [
+            f"{count} of {len(self.photos)} photos have no {WORDS[column]} and are matched with all"
+            for column in self.sets.rules
+            if (count := found[f"photos_without_{WORDS[column]}"])
+        ]
+        return "; ".join(parts)
 
 
 def galleries(rows: pd.DataFrame, *, validation: bool = False) -> Iterator[Gallery]:
@@ -189,14 +235,6 @@ def _codes(rows: pd.DataFrame, column: str) -> Positions:
     return pd.factorize(rows[column].where(rows[column].fillna("").ne("")))[0].astype(np.int64)
 
 
-def _sides(rows: pd.DataFrame) -> Positions:
-    """Places in `SIDES`; other words for a side are as good as none."""
-    if ORIENTATION not in rows:
-        return np.full(len(rows), -1, np.int64)
-    places = {side: place for place, side in enumerate(SIDES)}
-    return np.array([places.get(side, -1) for side in rows[ORIENTATION]], np.int64)
-
-
 def _painted(rows: pd.DataFrame) -> NDArray[np.bool_]:
     if CROP not in rows:
         return np.zeros(len(rows), bool)
@@ -216,4 +254,5 @@ def _fingerprint(references: pd.DataFrame) -> str:
     lines = sorted(
         f"{c}\0{name}\0{box}" for c, name, box in zip(references["content"], names, given, strict=True)
     )
+    lines += sorted(f"{references['content'].iloc[at]}\0{one}" for at, one in animals_of(references).items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:20]

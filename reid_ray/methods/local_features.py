@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.matching import Extractor, LightGlue, Matching
-from reid_ray.datasets.cutout import painted
 from reid_ray.matching.engine import Packed
 from reid_ray.matching.extract import check_weights
 from reid_ray.matching.features import Features
@@ -24,9 +23,11 @@ from reid_ray.matching.places import PlaceWeights, cells_of
 from reid_ray.matching.scoring import References, Setting, score_views, settings_of
 from reid_ray.matching.shortlist import score_candidates
 from reid_ray.matching.tuning import Tuned, best_of, right_per_setting
+from reid_ray.methods.animals import told
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import asked_references
+from reid_ray.methods.on_animals import on_animals
 from reid_ray.methods.places import Places, learn_places, weighed
 from reid_ray.methods.ready import Learnt, Params, Ready
 from reid_ray.methods.scorer import Arrays, Outs, ScoreBlock, rank_blocks
@@ -107,7 +108,7 @@ class LocalScorer:
         self, gallery: Gallery, asked: Positions, pairs: Sequence[tuple[Setting, NDArray[np.bool_]]]
     ) -> NDArray[np.float32]:
         scores = np.empty((len(pairs), len(asked), gallery.references), np.float32)
-        for rows in gallery.same_side(asked):
+        for rows in gallery.alike(asked):
             packed, features = self.of(gallery, asked[rows])
             some = [(setting, out[rows]) for setting, out in pairs]
             scores[:, rows] = score_views(packed, features, self.references, self.config, some)
@@ -153,7 +154,7 @@ class TuneRequest:
         if gallery.trained.any():
             outs.append(gallery.excluded(self.asked, encounter=first, hidden_g=~gallery.trained))
         right = np.empty((len(outs), len(self.asked), len(settings_of(self.config))))
-        for rows in gallery.same_side(self.asked):
+        for rows in gallery.alike(self.asked):
             some = [out[rows] for out in outs]
             right[:, rows] = right_per_setting(
                 references, self.config, self.asked[rows], some, units_gd=units
@@ -198,7 +199,7 @@ class LocalFeatures:
         return [self._prepare(one, bench, (learnt or {}).get(one.fingerprint), folder) for one in galleries]
 
     def _prepare(self, gallery: Gallery, bench: Bench, learnt: Learnt | None, folder: Path | None) -> Ready:
-        gallery = replace(gallery, viewpoint=self.config.viewpoint)
+        gallery = gallery.under(self.config)
         work = None if folder is None else folder / "chunks" / self.work_key(gallery)
         if learnt is None:
             number, (references, queries), tuned = self._choose(gallery, bench, work)
@@ -223,10 +224,12 @@ class LocalFeatures:
             shared=(bench.share(scorer), bench.share(gallery)),
             learnt=self.plain(number, tuned[0], placed[0]),
             unvalidated=self.plain(number, tuned[1], placed[1]),
-            params=chosen_params(config, tuned[0], several=len(self.extractors) > 1) | placed[0].params(),
+            params=chosen_params(config, tuned[0], several=len(self.extractors) > 1)
+            | placed[0].params()
+            | gallery.params(),
             keypoints=np.concatenate([np.diff(references.packed.offsets), queries.keypoints]),
             size=request_size(config, gallery.references),
-            matched=_matched(gallery),
+            matched=gallery.matched(),
             work=work,
         )
 
@@ -273,10 +276,15 @@ class LocalFeatures:
 
     def work_key(self, gallery: Gallery) -> str:
         """Names finished work on these very photos."""
-        plain = self.config.place_weights == "off" and self.config.viewpoint == "off"
-        sides = [] if plain else gallery.sides.tolist()
+        sides = [] if self.config.place_weights == "off" else gallery.sides.tolist()
         return method_key(
-            "work", self.config.canonical(), gallery.fingerprint, gallery.photos.tolist(), sides
+            "work",
+            self.config.canonical(),
+            gallery.fingerprint,
+            gallery.photos.tolist(),
+            sides,
+            gallery.shown.plain(self.config),
+            *told(gallery.animals),
         )
 
     def _kept(
@@ -288,7 +296,11 @@ class LocalFeatures:
             return None
         plain = config.model_copy(update={"alternatives": (), "shortlist": None, "name": "any"})
         return shared_folder(folder, "scores") / method_key(
-            plain.canonical(), repr(chosen), gallery.fingerprint, gallery.photos.tolist()
+            plain.canonical(),
+            repr(chosen),
+            gallery.fingerprint,
+            gallery.photos.tolist(),
+            *told(gallery.animals),
         )
 
 
@@ -356,23 +368,6 @@ def request_size(config: Matching, references: int) -> int:
     if isinstance(config.verify, LightGlue):
         return max(1, min(size, NETWORK_PAIRS_PER_REQUEST // config.verify.candidates))
     return size
-
-
-def on_animals(features: Features, gallery: Gallery, bench: Bench) -> Features:
-    """Without the keypoints of photos' painted parts."""
-    if not gallery.painted.any():
-        return features
-    return Features.pack(
-        features.image(at).outside(painted(bench.photo(int(photo)))) if black else features.image(at)
-        for at, (photo, black) in enumerate(zip(gallery.photos, gallery.painted, strict=True))
-    )
-
-
-def _matched(gallery: Gallery) -> int:
-    """References that a query is compared with, on average."""
-    if gallery.viewpoint == "off" or not len(gallery.queries):
-        return gallery.references
-    return round(gallery.pairs(gallery.queries) / len(gallery.queries))
 
 
 def chosen_params(config: Matching, tuned: tuple[Tuned, Tuned], *, several: bool) -> Params:

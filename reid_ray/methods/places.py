@@ -122,7 +122,7 @@ class PlacesRequest:
         for few in blocks(self.asked, int(np.clip(_VOTES // gallery.references, 1, AT_ONCE))):
             out = gallery.excluded(few, encounter=True, hidden_g=self.hidden_g)
             found = np.zeros((len(few), CELLS, gallery.references), np.float32)
-            for rows in gallery.same_side(few):
+            for rows in gallery.alike(few):
                 cells = np.concatenate([references.cells[offsets[i] : offsets[i + 1]] for i in few[rows]])
                 packed = references.packed.take(few[rows])
                 found[rows] = votes_by_part(

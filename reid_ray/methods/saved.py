@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reid_ray.config.candidate_sets import CandidateSets
 from reid_ray.config.datasets import Images
 from reid_ray.config.fusion import Fusion
 from reid_ray.config.matching import Matching, Sift
@@ -170,6 +171,7 @@ class _Writer:
                 "name": method.name,
                 "key": method.key,
                 "trained": method.trained,
+                "sets": method.sets.model_dump(mode="json"),
                 "encodings": parts,
             }
         if isinstance(method, LocalFeatures):
@@ -254,7 +256,8 @@ class _Reader:
 
     def _embedding(self, raw: Any) -> Embedding:
         encodings = {name: self._encoding(one) for name, one in raw["encodings"].items()}
-        return Embedding(raw["name"], raw["key"], encodings, trained=bool(raw["trained"]))
+        sets = CandidateSets.parse(raw.get("sets", {}), where=FILE)
+        return Embedding(raw["name"], raw["key"], encodings, trained=bool(raw["trained"]), sets=sets)
 
     def _encoding(self, raw: Any) -> Encoding:
         three = {name: tuple(map(float, raw[name])) for name in ("mean", "std")}

@@ -21,6 +21,8 @@ Outs = Sequence[NDArray[np.bool_]]
 """Per view, the references that must not answer, bool [a, g]."""
 AT_ONCE = 8
 """Photos that are asked at once; their scores [v, 8, g] are all that a process holds beside one tile."""
+_PAIRS = 2**22
+"""Of vectors that are compared at once: some 100 MiB."""
 
 
 class ScoreBlock(NamedTuple):
@@ -82,10 +84,12 @@ def views(scorer: Scorer, gallery: Gallery, asked: Positions) -> list[NDArray[np
     return outs
 
 
-def rank_blocks(scorer: Scorer, gallery: Gallery, asked: Positions, *, k: int) -> Ranked:
+def rank_blocks(
+    scorer: Scorer, gallery: Gallery, asked: Positions, *, k: int, at_once: int = AT_ONCE
+) -> Ranked:
     """Rank the references for each asked photo, a few at a time."""
     found = []
-    for few in blocks(asked):
+    for few in blocks(asked, at_once):
         outs = views(scorer, gallery, few)
         block = scorer.scores(gallery, few, outs)
         answers = [
@@ -144,6 +148,10 @@ class EmbeddingScorer:
         return ScoreBlock(np.stack([np.where(out, EXCLUDED, scores) for out in outs]))
 
     def rank(self, gallery: Gallery, asked: Positions, *, k: int) -> Arrays:
+        if gallery.sets.rules:
+            # References are made float64 for each block, so it is not too small.
+            many = max(AT_ONCE, _PAIRS // gallery.references)
+            return rank_blocks(self, gallery, asked, k=k, at_once=many).arrays()
         from reid_ray.evaluation.knn import cosine_knn
 
         encounters = (gallery.encounters[asked], gallery.encounters_g) if gallery.knows_encounters else None

@@ -150,7 +150,7 @@ class Shortlisted:
     ) -> Ready:
         config = self.local.config
         assert config.shortlist is not None
-        gallery = replace(gallery, viewpoint=config.viewpoint)
+        gallery = gallery.under(config)
         if learnt is None:
             learnt, unvalidated = self._choose(gallery, bench, near, folder)
         else:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import ray
 
+from reid_ray.config.candidate_sets import CandidateSets
 from reid_ray.config.fusion import Fusion
 from reid_ray.config.identify import IdentifyRun
 from reid_ray.config.named import results_folder
@@ -48,6 +49,8 @@ from reid_ray.splits.learnable import trained_on
 
 QUERIES_HERE, PAIRS_HERE = 16, 20_000
 """So few are named before a worker would have started, where the gallery was asked before."""
+
+_EVERY_RULE = CandidateSets(viewpoint="only", location="only", period="only")
 
 
 def identify(run: IdentifyRun, *, display: Display) -> Identified:
@@ -92,7 +95,7 @@ def method_of(run: IdentifyRun) -> Method:
             raise WeightsError(f"{run.model.name}: {there.sentence}")
         encoding = encoding_of(run.model, there, short_px=run.images.short_px)
         key = method_key("pretrained", run.model.settings, there.version)
-        network = Embedding(run.model.name, key, {ANY: encoding}, trained=bool(_trained_on(run)))
+        network = Embedding(run.model.name, key, {ANY: encoding}, bool(_trained_on(run)), run.model.alone)
     if local is None:
         assert network is not None
         return network
@@ -145,7 +148,7 @@ class _Run:
         found = self._named(ready, worth, together[gallery.references :])
         found.learnt = {**worth.facts, "looked_by": [self.method.name], "method": describe(self.method)}
         found.places = places.weights_of(ready.learnt)
-        self.notes += places.told(ready.learnt)
+        self.notes += places.told(ready.learnt) + [told for told in [ready.gallery.told()] if told]
         if worth.note:
             self.notes.append(worth.note)
         if worth.model is not None and (found.candidates.answer_q == -1).all():
@@ -273,10 +276,9 @@ class _Run:
         config = self.run.model_dump(mode="json", include={"model", "local", "method", "images"})
         about = dict(self.saved.about) if self.saved else {}
         # Of the references alone, so that it is found again whatever photos are to be named.
-        sides, groups = gallery.sides[: gallery.references], pd.factorize(together)[0]
-        return method_key(
-            "learnt", config, about, vars(how), gallery.fingerprint, groups.tolist(), sides.tolist()
-        )
+        shown = gallery.shown.plain(_EVERY_RULE, gallery.references)
+        groups = pd.factorize(together)[0].tolist()
+        return method_key("learnt", config, about, vars(how), gallery.fingerprint, groups, shown)
 
     def _named(self, ready: Ready, worth: Worth, together_q: Positions) -> Identified:
         gallery = ready.gallery

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reid_ray.config.base import build, read_yaml
-from reid_ray.config.identify import IdentifyRun
+from reid_ray.config.identify import LOCAL, IdentifyRun
 from reid_ray.config.models import published
 from reid_ray.config.named import find, results_folder
 from reid_ray.datasets.understand import Said, understand
@@ -45,6 +45,9 @@ def run_of(arguments: argparse.Namespace) -> IdentifyRun:
     raw |= _flags(arguments)
     if not any(raw.get(name) for name in ("method", "model", "local")):
         raw["local"] = "lnbnn"
+    short = raw.get("local")
+    if isinstance(short, str) and short in LOCAL and any(one.startswith("local.") for one in arguments.set):
+        raw["local"] = LOCAL[short].model_dump(mode="json")  # so that one of its settings can be set
     if raw.get("method"):
         raw = {"images": _images(raw["method"]), **raw}
     return build(IdentifyRun, raw, arguments.set, where=where)

@@ -56,6 +56,8 @@ def evidence(
     places: PlaceWeights | None = None,
     side: int = -1,
     cut: bool = False,
+    away_q: NDArray[np.bool_] | None = None,
+    away_r: NDArray[np.bool_] | None = None,
 ) -> Evidence:
     """The matches of a query with one reference.
 
@@ -65,6 +67,8 @@ def evidence(
         places: what votes count by where they come from in the query; None: all alike.
         side: that the query shows, a place in `SIDES`.
         cut: the query was painted black but for the animal.
+        away_q, away_r: where the query, and the reference, show none of it, bool [H, W] at any size; None:
+            it is not known, or does not matter.
     """
     features, pairs = matches(query_rgb, reference_rgb, ratio, config)
     query, reference = features.image(0), features.image(1)
@@ -75,10 +79,14 @@ def evidence(
     if cut:
         x, y = query.points_xy.astype(np.int64).T
         away |= painted(query_rgb)[y.clip(0, query_rgb.shape[0] - 1), x.clip(0, query_rgb.shape[1] - 1)]
-    kept = pairs[~away[pairs[:, 0]]]
+    if away_q is not None:
+        away |= query.within(away_q)
+    not_there = np.zeros(len(reference), bool) if away_r is None else reference.within(away_r)
+    beside = away[pairs[:, 0]] | not_there[pairs[:, 1]]
+    kept = pairs[~beside]
     kept = kept[inlier_mask(query, reference, kept, Verify())]
     return Evidence(
-        query.points_xy[kept[:, 0]], reference.points_xy[kept[:, 1]], len(pairs), int(away[pairs[:, 0]].sum())
+        query.points_xy[kept[:, 0]], reference.points_xy[kept[:, 1]], len(pairs), int(beside.sum())
     )
 
 

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from numpy.typing import NDArray
 from PIL import Image
 
 from reid_ray.config.matching import Matching
@@ -20,6 +22,7 @@ from reid_ray.datasets.cutout import CROP
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.schema import ORIENTATION, SIDES
 from reid_ray.matching.places import PlaceWeights
+from reid_ray.methods.animals import animals_of
 from reid_ray.reporting.answers import Answer, Answers, Candidate, encounters_of, finite, sections
 from reid_ray.reporting.evidence import evidence
 from reid_ray.reporting.gallery import MOST_LINES, draw_pair, jpeg
@@ -247,10 +250,17 @@ class Drawer(NamedTuple):
             places=self.places,
             side=SIDES.index(side) if side in SIDES else -1,
             cut=bool(CROP in self.rows and self.rows[CROP].iloc[query] == "mask"),
+            away_q=self._background(query),
+            away_r=self._background(reference),
         )
         lines = found.query[:MOST_LINES], found.reference[:MOST_LINES]
         pair = draw_pair(self.images[query], self.images[reference], *lines)
         return {"pair": _uri(jpeg(pair)), "matches": len(found.query), "note": found.note}
+
+    def _background(self, row: int) -> NDArray[np.bool_] | None:
+        """Where keypoints are not matched, as the collection asks for it."""
+        found = animals_of(self.rows.iloc[[row]])
+        return found[0].background() if found else None
 
 
 def _thumbnail(images: PreparedImages, row: int, px: int) -> str:

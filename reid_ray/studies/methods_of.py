@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from reid_ray.config.candidate_sets import ALL
 from reid_ray.config.fusion import SELECTED_TRIAL, VLAD, Fusion
 from reid_ray.config.matching import Matching
 from reid_ray.config.tune import Study
 from reid_ray.embedding.encoding import Encoding
 from reid_ray.evaluation.fusion import NEW_SHARE
-from reid_ray.methods.embedding import ANY, Embedding
+from reid_ray.methods.embedding import Embedding
 from reid_ray.methods.fusion import Fusing
 from reid_ray.methods.local_features import LocalFeatures
 from reid_ray.methods.ready import Method
@@ -55,7 +56,8 @@ def trained_embedding(trials: Sequence[Plan], folder: StudyFolder, name: str) ->
         for plan in trials
         for collection in plan.datasets
     }
-    return Embedding(name, method_key(SELECTED_TRIAL, [one.key for one in trials]), encodings, trained=True)
+    sets = trials[0].sets if trials else ALL
+    return Embedding(name, method_key(SELECTED_TRIAL, [one.key for one in trials]), encodings, True, sets)
 
 
 def same_setting(plan: Plan, plans: Sequence[Plan], folder: StudyFolder) -> list[Plan]:
@@ -72,7 +74,7 @@ def same_setting(plan: Plan, plans: Sequence[Plan], folder: StudyFolder) -> list
 def embeddings(plan: StudyPlan, selected_trial: Plan | None, folder: StudyFolder) -> dict[str, Embedding]:
     """By name, the networks that shortlists and fusions may build on."""
     found = {
-        one.name: Embedding(one.name, one.key, {ANY: one.encoding})
+        one.name: one.embedding()
         for one in plan.encoders
         if not one.missing and folder.method(one.key).done()
     }
@@ -147,7 +149,7 @@ def method_of(key: str, plan: StudyPlan, dependent: Sequence[DependentPlan], fol
     """The method with this key, as an object; KeyError if the study has none."""
     for encoder in plan.encoders:
         if encoder.key == key:
-            return Embedding(encoder.name, key, {ANY: encoder.encoding})
+            return encoder.embedding()
     for matcher in plan.matchers:
         if matcher.key == key:
             return LocalFeatures(matcher.config)

@@ -4,21 +4,24 @@ In: the config, the decoded table. Out: plans of trials, encoders, matchers.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from reid_ray.config.base import as_written
+from reid_ray.config.candidate_sets import ALL, CandidateSets
 from reid_ray.config.fusion import Fusion
 from reid_ray.config.matching import Matching
 from reid_ray.config.models import Pretrained
 from reid_ray.config.training import Trial
 from reid_ray.config.tune import Search, Study
+from reid_ray.datasets.schema import KEYPOINTS
 from reid_ray.embedding.availability import Found, find
 from reid_ray.embedding.backbones import resolve_weights
 from reid_ray.embedding.encoding import Encoding
 from reid_ray.errors import ConfigError
+from reid_ray.methods.embedding import ANY, Embedding
 from reid_ray.runs.methods import Family, MethodFolder, Result, method_key
 from reid_ray.studies.trial import Plan
 
@@ -37,6 +40,7 @@ class EncoderPlan:
 
     Attributes:
         missing: whether the weights are nowhere; `encoding.source` then says how to get them.
+        sets: which references may answer.
     """
 
     key: str
@@ -45,6 +49,11 @@ class EncoderPlan:
     encoding: Encoding
     top_k: int
     missing: bool = False
+    sets: CandidateSets = ALL
+
+    def embedding(self) -> Embedding:
+        """As a method."""
+        return Embedding(self.name, self.key, {ANY: self.encoding}, sets=self.sets)
 
     def result(self, scope: str, **fields: Any) -> Result:
         """The result with what is known beforehand."""
@@ -99,6 +108,9 @@ class StudyPlan:
 def table_digest(rows: pd.DataFrame, study: Study) -> str:
     """Changes with any photo, name, split or preparation, so that results of other data are never reused."""
     columns = ["key", "identity", "content", "split", "validation", "domain"]
+    methods: list[CandidateSets] = [study.candidates, *study.baselines.matching, *study.baselines.pretrained]
+    columns += sorted({column for one in methods for column in one.rules if column in rows})
+    columns += [KEYPOINTS] if KEYPOINTS in rows else []
     digest = hashlib.sha256(study.data.images.canonical().encode())
     digest.update(pd.util.hash_pandas_object(rows[columns], index=False).to_numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -170,7 +182,7 @@ def dataset_inputs(rows: pd.DataFrame, study: Study) -> list[dict[str, str]]:
 def confirmation(plan: Plan, *, workers: int) -> Plan:
     """The same training once more, under DDP."""
     key = method_key("confirmation", plan.key, workers)
-    return Plan(key, "confirmation", plan.trial, plan.datasets, plan.weights, plan.note, plan.top_k)
+    return replace(plan, key=key, kind="confirmation")
 
 
 def scopes(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -184,11 +196,12 @@ def scopes(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
 
 def _trials(study: Study, rows: pd.DataFrame, digest: str) -> list[Plan]:
     weights = {name: resolve_weights(name, study.training.weights_of(name)) for name in study.backbones()}
+    rules = [study.candidates.canonical()] if study.candidates.rules else []
 
     def plan(trial: Trial, datasets: tuple[str, ...]) -> Plan:
         source, note = weights[trial.backbone]
-        key = method_key("trial", trial.canonical(), source, datasets, study.top_k, digest)
-        return Plan(key, "trial", trial, datasets, source, note, study.top_k)
+        key = method_key("trial", trial.canonical(), source, datasets, study.top_k, digest, *rules)
+        return Plan(key, "trial", trial, datasets, source, note, study.top_k, sets=study.candidates)
 
     return [plan(trial, scope) for trial in study.trials() for scope in scopes(study, rows)]
 
@@ -247,11 +260,13 @@ def pretrained_plan(model: Pretrained, digest: str, *, short_px: int, seed: int,
         digest: of the photos it is applied to.
     """
     found = find(model)
+    rules = [model.alone.canonical()] if model.rules else []
     return EncoderPlan(
-        key=method_key("pretrained", model.name, model.settings, seed, found.version, top_k, digest),
+        key=method_key("pretrained", model.name, model.settings, seed, found.version, top_k, digest, *rules),
         name=model.name,
         family="untrained" if found.status == "random" else "pretrained",
         encoding=encoding_of(model, found, short_px=short_px, seed=seed),
         top_k=top_k,
         missing=found.missing,
+        sets=model.alone,
     )

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from reid_ray.config.candidate_sets import ALL, CandidateSets
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.config.transfer import Variant
 from reid_ray.datasets.prepared import Materials, PreparedImages
@@ -62,6 +63,7 @@ class Plan:
         note: a sentence on these weights.
         variant: what is withheld from the training; then `datasets` are only those whose queries are
             asked, and it learns from `trained_on`. None: as `datasets` says.
+        sets: which references may answer.
     """
 
     key: str
@@ -73,6 +75,7 @@ class Plan:
     top_k: int
     variant: Variant | None = None
     trained_on: tuple[str, ...] = ()
+    sets: CandidateSets = ALL
 
     def within(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The whole table, so that row numbers stay photo numbers, as this training sees it."""
@@ -129,7 +132,7 @@ def run(
         if (parts := parts_of(folder)) > 1:
             result = result.but(note=f"{result.note} {_in_parts(plan.trial, parts)}".strip())
         if worker.rank == 0:
-            method = Trained(encoder, images, plan.trial.input_px, worker.device)
+            method = Trained(encoder, images, plan.trial.input_px, worker.device, plan.sets)
             bench = InProcess(images, folder.path)
             found = answer(method, rows, bench, k=plan.top_k, validate=False)
             predictions, learnt = found.predictions, found.learnt
@@ -170,6 +173,7 @@ class Trained:
     images: PreparedImages
     px: int
     device: torch.device
+    sets: CandidateSets = ALL
     name = "trained"
     trained = True
 
@@ -190,11 +194,12 @@ class Trained:
         folder: Path | None = None,
     ) -> list[Ready]:
         """Vectors of all photos; nothing is fitted."""
-        return [embedding_ready(self, one, self.scorer(one), bench) for one in galleries]
+        return [embedding_ready(self, one.under(self.sets), self.scorer(one), bench) for one in galleries]
 
     def rank(self, gallery: Gallery, *, k: int) -> Ranked:
         """The k best references of each query."""
-        return Ranked.of_arrays(self.scorer(gallery).rank(gallery, gallery.queries, k=k))
+        found = self.scorer(gallery).rank(gallery.under(self.sets), gallery.queries, k=k)
+        return Ranked.of_arrays(found)
 
 
 def within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
@@ -265,7 +270,7 @@ def _train(
     """The trained encoder and its validation figures; the history goes to the method's folder."""
 
     def validate(encoder: Encoder) -> Row:
-        method = Trained(encoder, images, plan.trial.input_px, worker.device)
+        method = Trained(encoder, images, plan.trial.input_px, worker.device, plan.sets)
         answers = ranked_answers(rows, partial(method.rank, k=1), validation=True)
         return {"val/top1": float(answers["correct"].mean())} if len(answers) else {}
 

@@ -18,6 +18,7 @@ from reid_ray.methods.gallery import Gallery
 from reid_ray.methods.local_features import LocalFeatures
 from reid_ray.methods.ready import Method
 from reid_ray.methods.scorer import EmbeddingScorer
+from reid_ray.on_ray.actors.pool import Pool
 from reid_ray.on_ray.retrieval.bench import RayBench
 from reid_ray.on_ray.retrieval.methods import _Pairs, params_of
 
@@ -34,6 +35,16 @@ class Given(Embedding):
 
     def scorer(self, gallery: Gallery, bench: Bench) -> EmbeddingScorer:
         return EmbeddingScorer.of(self.vectors[gallery.photos])
+
+
+POOLS: dict[int, Pool] = {}
+"""Workers that several tests use one after another, by their number; they hold CPUs until `release`."""
+
+
+def release() -> None:
+    """Give all workers back, as what else runs on Ray waits for their CPUs."""
+    while POOLS:
+        POOLS.popitem()[1].release()
 
 
 def run_one(
@@ -54,7 +65,18 @@ def run_one(
     pairs = _Pairs(progress)
     stores = {"features_store": study / "features", "vectors_store": study / "vectors"}
     workers = {"matching": actors, "embedding": 1, "gpus": 0.0}
-    with RayBench(materials, ray.put(materials), **stores, **workers, told=pairs.tell) as bench:
+    bench = RayBench(materials, ray.put(materials), **stores, **workers, told=pairs.tell)
+    if actors not in POOLS:
+        release()  # together they would want more CPUs than there are
+    else:
+        bench._pool, bench._kind = POOLS[actors], "matching"
+    try:
         folder = study / "methods" / name
         found = answer(method, rows, bench, k=k, folder=folder, validate=False, progress=pairs.add)
+    except BaseException:
+        POOLS.pop(actors, None)
+        bench.release()
+        raise
+    assert isinstance(bench._pool, Pool)
+    POOLS[actors] = bench._pool
     return found, params_of(method, found) | pairs.params()

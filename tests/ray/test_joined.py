@@ -1,6 +1,7 @@
 """Fusions and shortlists on Ray: a second start repeats nothing, and what is fitted is on references."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import ray
-from matched import Given, run_one
+from matched import Given, release, run_one
 from test_matching import CONFIG, photos
 
 from reid_ray.config.fusion import Fusion
@@ -30,11 +31,9 @@ BOTH = Fusion(parts=("SIFT", "vectors"))
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[None]:
-    if ray.is_initialized():
+    with nullcontext() if ray.is_initialized() else cluster():
         yield
-        return
-    with cluster():
-        yield
+        release()
 
 
 def table() -> pd.DataFrame:

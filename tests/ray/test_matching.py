@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import ray
-from matched import run_one
+from matched import release, run_one
 
 from reid_ray.config.matching import Disk, LightGlue, Matching, Sift, SuperPoint, Verify
 from reid_ray.datasets.prepared import PreparedImages
@@ -36,11 +37,9 @@ CONFIG = Matching(extractor=Sift(max_keypoints=60), thresholds=(0.5, 0.7, 0.9))
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[None]:
-    if ray.is_initialized():
+    with nullcontext() if ray.is_initialized() else cluster():
         yield
-        return
-    with cluster():
-        yield
+        release()
 
 
 def photos(noise: float = 25) -> tuple[PreparedImages, pd.DataFrame]:

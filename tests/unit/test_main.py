@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import reid_ray
+from reid_ray import command
 from reid_ray.__main__ import COMMANDS
+from reid_ray.command import EXAMPLES
+from reid_ray.config.named import find
 
 
 def said(*words: str) -> tuple[int, str]:
@@ -41,3 +45,21 @@ def test_words_after_a_command_are_its_own(name: str) -> None:
     code, text = said(name, "--help")
     assert code == 0
     assert f"usage: python -m reid_ray.{name}" in text
+
+
+@pytest.mark.parametrize(("name", "words"), [(name, one) for name in EXAMPLES for one in EXAMPLES[name]])
+def test_examples_of_help_are_understood(name: str, words: str) -> None:
+    module = import_module(f"reid_ray.{name}")
+    if hasattr(module, "arguments"):
+        module.arguments().parse_args(words.split())
+        return
+    given = command._config_parser(name, "quickstart", "some words").parse_args(words.split())
+    if given.config != "mine.yaml":
+        find(name, given.config)
+
+
+def test_every_command_has_examples_and_its_configs_in_its_help() -> None:
+    assert set(EXAMPLES) == set(COMMANDS)
+    text = said("match", "--help")[1]
+    assert "  reid-ray match lion" in text
+    assert "  lion         LionData in the published split (585 reference, 155 query): minutes on two cores" in text

@@ -11,7 +11,6 @@ import pandas as pd
 from reid_ray.datasets.prepared import Materials
 from reid_ray.methods.answer import answer
 from reid_ray.methods.bench import InProcess
-from reid_ray.methods.embedding import ANY, Embedding
 from reid_ray.on_ray.retrieval.bench import RayBench, worst
 from reid_ray.on_ray.retrieval.prepare import Embedded
 from reid_ray.runs.methods import MethodFolder
@@ -61,8 +60,8 @@ class AnswerRequest:
 
     def run(self, materials: Materials) -> str:
         began, started_at = time.monotonic(), time.time() - self.embedded.seconds
-        method = Embedding(self.plan.name, self.plan.key, {ANY: self.plan.encoding})
-        found = answer(method, materials.rows, InProcess(materials.images, self.store), k=self.plan.top_k)
+        here = InProcess(materials.images, self.store)
+        found = answer(self.plan.embedding(), materials.rows, here, k=self.plan.top_k)
         result = self.plan.result(
             "+".join(pd.unique(materials.rows["dataset"])),
             metrics=found.metrics,
@@ -70,6 +69,7 @@ class AnswerRequest:
             started_at=started_at,
             note=self.embedded.note,
         )
+        result = result.but(params={**result.params, **found.params})
         MethodFolder(self.folder).finish(result, found.predictions, learnt=found.learnt)
         return self.plan.key
 

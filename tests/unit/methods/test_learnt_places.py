@@ -13,6 +13,7 @@ from reid_ray.config.matching import Matching
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.matching.places import CELLS
 from reid_ray.methods.bench import InProcess
+from reid_ray.methods.candidate_sets import Shown
 from reid_ray.methods.gallery import Gallery
 from reid_ray.methods.local_features import LocalFeatures, LocalScorer
 from reid_ray.methods.places import Places, VotesByPlace, decide
@@ -36,7 +37,7 @@ def gallery(animals: int = ANIMALS, *, sides: np.ndarray | None = None) -> Galle
         none,
         none,
         np.zeros(count, bool),
-        sides=none if sides is None else sides,
+        shown=replace(Shown.nothing(count), sides=none if sides is None else sides),
     )
 
 

@@ -1,13 +1,13 @@
 """References of another side are left out, and then they are not matched at all."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from collection import bench, gallery_of, table
 
-from reid_ray.config.matching import Matching, Viewpoint
+from reid_ray.config.candidate_sets import CandidateSets, Choice
+from reid_ray.config.matching import Matching
 from reid_ray.datasets.schema import SIDES
 from reid_ray.matching import scoring
 from reid_ray.methods.gallery import Gallery
@@ -18,7 +18,12 @@ def sided(seed: int, share_unknown: float = 0.2) -> Gallery:
     rng = np.random.default_rng(seed)
     sides = rng.choice(["left", "right", "front"], 30)
     words = np.where(rng.random(30) < share_unknown, rng.choice(["", "odd"], 30), sides)
-    return gallery_of(table(orientation=words))
+    places = np.where(
+        rng.random(30) < share_unknown, "", rng.choice(["north ", "North", "south", "west", "east"], 30)
+    )
+    days = np.datetime64("2021-01-01") + rng.integers(0, 365, 30)
+    dates = np.where(rng.random(30) < share_unknown, "2021", days.astype(str))
+    return gallery_of(table(orientation=words, location=places, date=dates))
 
 
 def test_words_for_sides_are_places_and_others_are_unknown() -> None:
@@ -31,8 +36,8 @@ def test_words_for_sides_are_places_and_others_are_unknown() -> None:
 
 @pytest.mark.parametrize("rule", ["off", "only", "prefer"])
 @pytest.mark.parametrize("seed", range(5))
-def test_who_may_answer_is_that_of_a_plain_loop(rule: Viewpoint, seed: int) -> None:
-    gallery = replace(sided(seed), viewpoint=rule)
+def test_who_may_answer_is_that_of_a_plain_loop(rule: Choice, seed: int) -> None:
+    gallery = sided(seed).under(CandidateSets(viewpoint=rule))
     asked = np.arange(30)
     out = gallery.excluded(asked, encounter=False)
     for a in asked:
@@ -51,12 +56,21 @@ def test_who_may_answer_is_that_of_a_plain_loop(rule: Viewpoint, seed: int) -> N
 
 
 @pytest.mark.parametrize("score", ["count", "lnbnn"])
-@pytest.mark.parametrize("rule", ["only", "prefer"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"viewpoint": "only"},
+        {"viewpoint": "prefer"},
+        {"location": "only"},
+        {"location": "prefer", "viewpoint": "prefer"},
+        {"period": "only", "period_days": 50},
+    ],
+)
 def test_answers_are_those_of_all_pairs_with_the_others_left_out(
-    score: str, rule: Viewpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    score: str, rules: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery = sided(1)
-    raw = {"score": score, "viewpoint": rule, "thresholds": [0.7], "neighbours": [2], "distances": ["plain"]}
+    raw = {"score": score, **rules, "thresholds": [0.7], "neighbours": [2], "distances": ["plain"]}
     raw["extractor"] = {"kind": "sift", "max_keypoints": 30}
     config = Matching.parse(raw, where="test")
     here = bench(tmp_path)

@@ -58,6 +58,18 @@ def test_a_painted_background_does_not_count(pair: tuple[np.ndarray, np.ndarray]
     assert evidence(left, pair[1], 0.6, SIFT, cut=False).background == 0
 
 
+@pytest.mark.parametrize("side", ["away_q", "away_r"])
+def test_keypoints_that_were_not_matched_are_not_drawn(
+    pair: tuple[np.ndarray, np.ndarray], side: str
+) -> None:
+    below = np.repeat([[False], [True]], 7, axis=0)  # 14 rows, one column
+    found = evidence(*pair, 0.6, SIFT, **{side: below})  # type: ignore[arg-type]
+    points = found.query if side == "away_q" else found.reference
+    assert len(points) > 0
+    assert points[:, 1].max() < 112
+    assert 0 < found.background < found.found
+
+
 def test_most_on_the_background_is_said_and_fewer_are_not() -> None:
     none = np.zeros((0, 2))
     assert Evidence(none, none, 10, 6).note.startswith("6 of 10 matched keypoints lie outside the animal")

@@ -1,0 +1,27 @@
+"""One setting of a method that is named in short can be set, the others stay."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from reid_ray.config.identify import LOCAL
+from reid_ray.identify import arguments
+from reid_ray.on_ray.naming import run_of
+
+
+def test_a_rule_of_candidates_is_set_beside_the_defaults(tmp_path: Path) -> None:
+    for name in ("known/leo", "known/lea", "new"):
+        (tmp_path / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name / "1.png"), np.full((64, 64, 3), 9, np.uint8))
+    given = ["--reference", str(tmp_path / "known"), "--query", str(tmp_path / "new"), "--local", "lnbnn"]
+    found = run_of(arguments().parse_args([*given, "--set", "local.location=only"])).matching()
+    assert found == LOCAL["lnbnn"].model_copy(update={"location": "only"})
+    assert run_of(arguments().parse_args(given)).local == "lnbnn"
+    config = tmp_path / "whole.yaml"
+    config.write_text("local: {score: lnbnn, period: prefer}")
+    whole = run_of(
+        arguments().parse_args([str(config), *given[:4], "--set", "local.location=only"])
+    ).matching()
+    assert whole is not None
+    assert whole.rules == {"location": "only", "date": "prefer"}
