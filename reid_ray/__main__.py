@@ -13,6 +13,7 @@ COMMANDS = {
     "match": "a study of local features alone",
     "evaluate": "how good a method is on a collection",
     "report": "write a study's report again",
+    "split": "split a table of photos that is too large for one process",
     "weights": "published models: which are known and where they are found",
     "doctor": "what this machine can do",
 }

@@ -92,6 +92,7 @@ EXAMPLES = {
     "review": ("--reference known --model runs/mine",),
     "validate": ("photos", "photos --write mine.yaml", "photos.csv --identity-column Name"),
     "report": ("mine",),
+    "split": ("photos.parquet --to split", "photos.parquet --to split --set kind=open_set"),
     "doctor": ("", "--storage /shared/runs"),
     "weights": ("list", "get NAME", "check"),
 }

@@ -166,6 +166,8 @@ class TableDataset(_Photos):
     sheet: str | None = None
     """Of a spreadsheet; default: the first."""
     columns: ColumnNames = ColumnNames()
+    where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Column -> cells; only rows that have one of them in each such column are read (`{split: [train]}`)."""
     group_by: str | None = None
     """Column with each photo's species group, for a collection of several (`species`, say); where it is
     empty, `group`. Characters that a name cannot have become `_`."""

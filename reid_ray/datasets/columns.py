@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from reid_ray.config.datasets import TableDataset
 from reid_ray.datasets import schema
@@ -59,7 +60,9 @@ def rename(cells: pa.Table, dataset: TableDataset, where: str) -> pd.DataFrame:
         else (f"table_{name}" if name in taken else name)
         for name in names
     ]
-    rows: pd.DataFrame = cells.rename_columns(new).to_pandas().fillna("").astype("str")
+    rows: pd.DataFrame = (
+        _wanted(cells, dataset, where).rename_columns(new).to_pandas().fillna("").astype("str")
+    )
     place = dict(zip(names, new, strict=True))
     if dataset.group_by:
         rows["group"] = rows[place[dataset.group_by]]
@@ -74,6 +77,23 @@ def rename(cells: pa.Table, dataset: TableDataset, where: str) -> pd.DataFrame:
     elif columns.bbox_kind == "xyxy" and "bbox" in rows:
         rows["bbox"] = rows["bbox"].map(to_xywh).astype("str")
     return rows
+
+
+def _wanted(cells: pa.Table, dataset: TableDataset, where: str) -> pa.Table:
+    """The rows that `dataset.where` asks for.
+
+    Raises:
+        DatasetError: there are none; says what the column has.
+    """
+    for name, texts in dataset.where.items():
+        kept = cells.filter(pc.is_in(cells[name], value_set=pa.array(texts, cells[name].type)))
+        if not len(kept):
+            found = cells[name].unique().to_pylist()[:10]
+            raise DatasetError(
+                f"{where}: column '{name}' has none of {list(texts)}; found {found}; correct where"
+            )
+        cells = kept
+    return cells
 
 
 def _cells(rows: pd.DataFrame, name: str) -> pd.Series:
@@ -95,7 +115,7 @@ def columns_read(dataset: TableDataset, names: Sequence[str]) -> tuple[tuple[str
     """
     columns = dataset.columns
     theirs = {("split_given" if ours == "split" else ours): name for ours, name in columns.single.items()}
-    parts = {columns.folder, dataset.group_by, *(columns.bbox_sides or ())}
+    parts = {columns.folder, dataset.group_by, *dataset.where, *(columns.bbox_sides or ())}
     made = {"identity", "bbox", "group"} - {ours for ours, name in columns.single.items() if name != ours}
     if columns.bbox_sides:
         theirs.pop("bbox", None)  # it was made of four
@@ -115,6 +135,8 @@ def _refuse_missing(names: Sequence[str], dataset: TableDataset, where: str) -> 
     for theirs in (columns.folder, *(columns.bbox_sides or ())):
         if theirs and theirs not in names:
             raise DatasetError(f"{where}: no column '{theirs}'; found {names}; correct columns")
+    if absent := [name for name in dataset.where if name not in names]:
+        raise DatasetError(f"{where}: no column {absent} (where); found {names}; correct where")
     if dataset.group_by and dataset.group_by not in names:
         raise DatasetError(
             f"{where}: no column '{dataset.group_by}' (group_by); found {names}; correct group_by"

@@ -177,15 +177,17 @@ def _box(axes: Axes, y: float, row: Row, best: float | None, labels_px: float) -
         )
     if points.size:
         spread = np.linspace(-5, 5, points.size) if points.size > 1 else np.zeros(1)
-        axes.plot(
-            points,
-            y + spread[np.argsort(np.argsort(points * 7919 % 13))],
-            "o",
-            ms=5,
-            color=colour,
-            mec=PAPER,
-            mew=0.7,
-            zorder=3,
-        )
+        places = y + spread[np.argsort(np.argsort(points * 7919 % 13))]
+        axes.plot(points, places, "o", ms=5, color=colour, mec=PAPER, mew=0.7, zorder=3, clip_on=False)
         if best is not None and max(row.points) == best:
-            axes.plot(100 * best, y, "o", ms=13, mfc="none", mec=INK, mew=1.4, zorder=4, clip_on=False)
+            axes.plot(
+                100 * best,
+                places[np.argmax(points)],
+                "o",
+                ms=13,
+                mfc="none",
+                mec=INK,
+                mew=1.4,
+                zorder=4,
+                clip_on=False,
+            )

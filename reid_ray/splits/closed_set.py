@@ -64,3 +64,14 @@ def lcg(seed: int, count: int) -> NDArray[np.int64]:
         multiplier = (multiplier * multiplier) & _MASK
         have += fresh
     return states[1:]
+
+
+def lcg_after(states: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each state's successor after so many steps, without those between: steps are taken by powers of two."""
+    multiplier, increment, left = _MULTIPLIER, _INCREMENT, steps.copy()
+    while left.any():
+        states = np.where(left & 1, (states * multiplier + increment) & _MASK, states)
+        increment = (multiplier * increment + increment) & _MASK
+        multiplier = (multiplier * multiplier) & _MASK
+        left >>= 1
+    return states

@@ -100,6 +100,34 @@ def draw_animals(
     """
     known = rows["identity"].ne(schema.UNKNOWN).to_numpy()
     animals, total = schema.ranks(rows["identity"][known])
+    _, first_row = np.unique(animals, return_index=True)
+    sizes = np.bincount(animals, minlength=total)
+    chosen = choose_animals(sizes, first_row, seed=seed, share=share, count=count, dataset=dataset, draw=draw)
+    drawn = np.zeros(len(rows), bool)
+    drawn[known] = chosen[animals]
+    return drawn
+
+
+def choose_animals(
+    sizes: NDArray[np.int64],
+    first_row: NDArray[np.int64],
+    *,
+    seed: int,
+    share: float,
+    count: int | None,
+    dataset: str,
+    draw: Draw = "own",
+) -> NDArray[np.bool_]:
+    """Which animals `draw_animals` draws.
+
+    Args:
+        sizes: photos of each known animal, in ascending order of animals.
+        first_row: of each; `wildlife_datasets` needs it.
+
+    Raises:
+        DatasetError: as `draw_animals`.
+    """
+    total = len(sizes)
     if total < 2:
         raise DatasetError(
             f"{dataset}: {total} animals cannot be divided into those asked for and others; "
@@ -111,20 +139,16 @@ def draw_animals(
             f"set split.unknown_identities or test_identities to {total - 1} at most"
         )
     order = np.argsort(lcg(seed, total), kind="stable")
-    sizes = np.bincount(animals, minlength=total)
     if draw == "wildlife_datasets":
-        _, first_row = np.unique(animals, return_index=True)
         order = np.lexsort((first_row, -sizes))[order]
     if count is None:
         taken = np.cumsum(sizes[order])
         if draw == "wildlife_datasets":
-            count = int(np.searchsorted(taken, np.round(len(animals) * share))) + 1
+            count = int(np.searchsorted(taken, np.round(taken[-1] * share))) + 1
         else:
             count = int(np.argmin(np.abs(taken[:-1] / taken[-1] - share))) + 1
     if count >= total:
         raise DatasetError(f"{dataset}: a share of {share} takes all {total} animals; lower it")
     chosen = np.zeros(total, bool)
     chosen[order[:count]] = True
-    drawn = np.zeros(len(rows), bool)
-    drawn[known] = chosen[animals]
-    return drawn
+    return chosen

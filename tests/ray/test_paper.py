@@ -17,6 +17,9 @@ from reid_ray.runs.study import StudyRecord
 pytestmark = pytest.mark.ray
 
 FIGURES = (
+    "backbone and loss over all collections",
+    "best setting with median and quartiles",
+    "seen and unseen domains",
     "comparison of pretrained models and local features",
     "the ablation of one collection",
     "performance of all setting combinations",

@@ -118,7 +118,7 @@ def test_every_command_works(
 
 def test_the_identify_command_is_understood(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as the run it asks for; tests/ray/test_identify.py runs such a one."""
-    (block,) = [b for b in blocks(README) if "reid_ray.identify " in b.text]
+    (block,) = [b for b in blocks(README) if "reid_ray.identify --" in b.text]
     (words,) = block.commands
     (place / "runs/mine/selected_trial").mkdir(parents=True)
     (place / "runs/mine/selected_trial/config.json").write_text("{}")
