@@ -25,9 +25,14 @@ def select(results: Sequence[Result], *, per_collection: bool = False) -> Result
     scores: dict[str, list[float]] = defaultdict(list)
     first: dict[str, Result] = {}
     by_queries = selected_by_queries(results)
+    collections = list(dict.fromkeys(one.scope for one in results if one.kind == "trial"))
     for result in results:
         if result.status == "finished" and result.family != "chance":
-            scores[result.method] += _scores(result, per_collection=per_collection, by_queries=by_queries)
+            scores[result.method] += (
+                _by_queries(result, collections if per_collection else ())
+                if by_queries
+                else _by_validation(result, per_collection=per_collection)
+            )
             first.setdefault(result.method, result)
     if not any(scores.values()):
         return None
@@ -41,12 +46,15 @@ def selected_by_queries(results: Sequence[Result]) -> bool:
     return not any("val/top1" in result.metrics for result in results if result.status == "finished")
 
 
-def _scores(result: Result, *, per_collection: bool, by_queries: bool) -> list[float]:
+def _by_queries(result: Result, collections: Sequence[str]) -> list[float]:
+    """One figure, or one per collection that a network was trained on by itself."""
+    each = [result.metrics.get(f"test/{name}/top1") for name in collections]
+    found = [one for one in each if one is not None]
+    return found or [result.metrics[name] for name in ("seen/top1",) if name in result.metrics]
+
+
+def _by_validation(result: Result, *, per_collection: bool) -> list[float]:
     """One figure, or one per collection."""
-    if by_queries:
-        return [result.metrics["seen/top1"]] if "seen/top1" in result.metrics else []
-    if per_collection:
-        names = [name for name in result.metrics if name.startswith("val/") and name.count("/") == 2]
-        if names:
-            return [result.metrics[name] for name in names]
-    return [result.metrics["val/top1"]] if "val/top1" in result.metrics else []
+    each = [name for name in result.metrics if name.startswith("val/") and name.count("/") == 2]
+    names = each if per_collection and each else ["val/top1"]
+    return [result.metrics[name] for name in names if name in result.metrics]

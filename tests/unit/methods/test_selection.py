@@ -63,3 +63,25 @@ def test_per_collection_the_median_decides_and_all_collections_are_needed() -> N
     selected = select([*nets, *easy, *sift], per_collection=True)
     assert selected is not None
     assert selected.method == "net"  # 0.6 against 0.55
+
+
+def test_without_validation_photos_networks_of_each_collection_meet_methods_of_all() -> None:
+    """Medians over collections a, b, c: 0.4 of the networks, 0.5 of SIFT; e is another, unseen one."""
+    each = {"a": 0.9, "b": 0.4, "c": 0.1}
+    nets = [
+        result(
+            "net",
+            None,
+            top1,
+            key=name,
+            kind="trial",
+            scope=name,
+            metrics={"seen/top1": top1, f"test/{name}/top1": top1, "test/e/top1": 0.99},
+        )
+        for name, top1 in each.items()
+    ]
+    asked = {"test/a/top1": 0.5, "test/b/top1": 0.6, "test/c/top1": 0.4, "test/e/top1": 0.0}
+    sift = result("sift", None, 0.5, scope="a+b+c+e", metrics={"seen/top1": 0.5, **asked})
+    selected = select([*nets, sift], per_collection=True)
+    assert selected is not None
+    assert selected.method == "sift"
