@@ -32,14 +32,6 @@ EPOCHS = 30
 PATIENCE_S = 240.0
 
 
-@pytest.fixture(autouse=True)
-def interrupts() -> Iterator[None]:
-    """Ctrl-C is heard also where these tests were started in the background, by a shell that ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @dataclass
 class Started:
     """`python -m reid_ray.tune` in a process group of its own, as a terminal starts it."""
