@@ -15,7 +15,7 @@ settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
 
 
-# A shell that starts tests in the background has them ignore Ctrl-C, and what they start; some of them press it.
+# A shell that starts tests in the background has them ignore Ctrl-C; some of them press it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Ray starts its workers at niceness 15: beside other tests on a small machine they would hardly ever run.
