@@ -44,8 +44,9 @@ def _same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
 
 
 def spoilt(folder: Path, rng: np.random.Generator) -> Iterator[tuple[Path, bytes]]:
-    """Some files that were changed, with what was in them."""
-    there = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+    """Some files that were changed, with what was in them; not photos, as a changed photo is another one."""
+    kept = (path for path in folder.rglob("*") if "synthetic" not in path.relative_to(folder).parts)
+    there = sorted(path for path in kept if path.is_file() and path.stat().st_size)
     for place in rng.choice(len(there), size=int(rng.integers(1, 4)), replace=False):
         whole = there[place].read_bytes()
         data = bytearray(whole)
