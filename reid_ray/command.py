@@ -108,7 +108,7 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
     ]
     made = argparse.ArgumentParser(
         prog=f"python -m reid_ray.{command}",
-        description=description[0].upper() + description[1:],
+        description=description[:1].upper() + description[1:],
         epilog="\n".join(
             ["examples:", *examples, *(["", "configs that come along:"] if configs else []), *configs]
         ),

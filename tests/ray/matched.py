@@ -31,7 +31,7 @@ class Given(Embedding):
 
     @classmethod
     def of(cls, vectors: np.ndarray, *, trained: bool = False) -> "Given":
-        return cls("vectors", "key", {}, trained, vectors)
+        return cls("vectors", "key", {}, trained, vectors=vectors)
 
     def scorer(self, gallery: Gallery, bench: Bench) -> EmbeddingScorer:
         return EmbeddingScorer.of(self.vectors[gallery.photos])
