@@ -21,10 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Ray starts its workers at niceness 15: beside other tests on a small machine they would hardly ever run.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-BESIDE = {
-    *("test_jobs", "test_matching", "test_joined", "test_tutorial", "test_killed", "test_identify"),
-    *("test_intake_on_ray", "test_stopped"),
-}
+BESIDE = {*("test_jobs", "test_matching", "test_joined", "test_killed", "test_intake_on_ray", "test_stopped")}
 """Files on Ray that take about as long as the others on Ray, so that two processes end together."""
 
 
