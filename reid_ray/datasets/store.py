@@ -152,7 +152,7 @@ class PreparedStore:
     def _place(self, row: Row, index: Index, shard: "_Shard", originals: Originals) -> Placed:
         address, stamp = self._whereabouts(row)
         try:
-            if found := self.known(row, index, originals):
+            if found := self._known(row, originals.content(address, stamp), index):
                 return found
             animal = animal_of(row, self.images)
             kind = row.kind(self.images)
@@ -176,7 +176,9 @@ class PreparedStore:
         Raises:
             BadImage: the mask cannot be read, or is empty.
         """
-        content = originals.content(*self._whereabouts(row))
+        return self._known(row, originals.content(*self._whereabouts(row)), index)
+
+    def _known(self, row: Row, content: str | None, index: Index) -> Placed | None:
         if not content:
             return None
         source = Source(b"", self._box(row), content)

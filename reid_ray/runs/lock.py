@@ -5,7 +5,6 @@ On disk it is a file that the system locks; in object storage there is also an o
 
 import fcntl
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -57,11 +56,8 @@ def only_one(
         ) from error
     try:
         if not _taken(handle):
-            holder = os.pread(handle, 200, 0).decode("utf-8", "replace") or "another process"
-            raise StorageError(
-                f"{busy.format(study.name)}, by {holder}; wait for it or end it, or give "
-                "this one another name"
-            )
+            holder = os.pread(handle, 200, 0).decode("utf-8", "replace")
+            raise StorageError(object_lock.refusal(busy, study.name, holder))
         taken = object_lock.take(study, busy=busy, say=say, pace=pace)
         try:
             yield Held(taken)
@@ -96,5 +92,5 @@ def _taken(handle: int) -> bool:
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     with suppress(OSError):
         os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode(), 0)
+        os.pwrite(handle, f"{object_lock.me()} since {now}".encode(), 0)
     return True

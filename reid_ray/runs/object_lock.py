@@ -75,7 +75,7 @@ class ObjectLock:
         """
         try:
             if not (self._create() or self._take_over(say)):
-                raise StorageError(_refusal(busy, self.study.name, self._seen()[1]))
+                raise StorageError(refusal(busy, self.study.name, self._seen()[1]))
             if not self._conditions_are_known():
                 obstore.delete(self._store, self._key)
                 return False
@@ -110,7 +110,7 @@ class ObjectLock:
 
     def _create(self) -> bool:
         try:
-            self._put(_me(), "create")
+            self._put(me(), "create")
         except AlreadyExistsError:
             return self._is_mine()
         return True
@@ -133,14 +133,14 @@ class ObjectLock:
                     tag = changed
                     break
         try:
-            self._put(_me(), {"e_tag": tag})
+            self._put(me(), {"e_tag": tag})
         except PreconditionError:
             return self._is_mine()
         return True
 
     def _conditions_are_known(self) -> bool:
         """Whether puts that must fail do, on what was just written; some servers ignore the conditions."""
-        content = _content(self._token, self._count, _me())
+        content = _content(self._token, self._count, me())
         try:
             obstore.put(self._store, self._key, content, mode="create")
             return False
@@ -177,7 +177,7 @@ class ObjectLock:
 
     def _write_again(self) -> None:
         try:
-            self._put(_me(), {"e_tag": self._tag})
+            self._put(me(), {"e_tag": self._tag})
         except PreconditionError:
             if not self._is_mine():
                 self.lost = (
@@ -195,7 +195,7 @@ class ObjectLock:
     def _is_mine(self) -> bool:
         """Whether a put that seemed to fail was written all the same: its answer was lost."""
         found = obstore.get(self._store, self._key)
-        mine = bytes(found.bytes()) == _content(self._token, self._count, _me())
+        mine = bytes(found.bytes()) == _content(self._token, self._count, me())
         if mine:
             self._tag, self._written = found.meta["e_tag"] or "", self._began
         return mine
@@ -282,11 +282,13 @@ def _content(token: str, count: int, holder: str) -> bytes:
     return json.dumps({"holder": holder, "token": token, "count": count}).encode()
 
 
-def _me() -> str:
+def me() -> str:
+    """This process, for whoever finds its lock."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def _refusal(busy: str, name: str, holder: str) -> str:
+def refusal(busy: str, name: str, holder: str) -> str:
+    """What is said where another process holds a lock."""
     by = holder or "another process"
     return f"{busy.format(name)}, by {by}; wait for it or end it, or give this one another name"
 
