@@ -21,20 +21,32 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Ray starts its workers at niceness 15: beside other tests on a small machine they would hardly ever run.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-BESIDE = {*("test_jobs", "test_matching", "test_joined", "test_killed", "test_intake_on_ray", "test_stopped")}
+BESIDE = {*("test_jobs", "test_matching", "test_joined", "test_killed", "test_intake_on_ray", "test_identify")}
 """Files on Ray that take about as long as the others on Ray, so that two processes end together."""
+_ON_RAY = ("jobs", "stopped", "killed", "asha", "paper", "withheld", "tutorial", "spoilt_storage", "splitting")
+_ALONE = ("animalclef_on_ray", "shared_machine", "evaluate_study", "nodes")
+_BY_PAGES = ("browser", "mlflow_pages", "mlflow_server", "in_browser", "decide_by_keys")
+_HOSTILE = ("processes", "bad_input", "object_storage", "tracking_faults", "fuzz")
+SLOW = {f"test_{name}" for name in (*_ON_RAY, *_ALONE, *_BY_PAGES, *_HOSTILE)}
+"""Files that kill, halt or fuzz, start clusters or browsers of their own, or train whole studies."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep tests on Ray in two processes, each of which starts it once, and each other file in one.
 
-    Leave out those marked `soak` where `-m` does not ask for them.
+    Leave out those marked `soak`, and of a run of all tests those marked `slow`, where `-m` does not ask for
+    them.
     """
-    if "soak" not in config.option.markexpr:
-        soaks = [item for item in items if item.get_closest_marker("soak")]
-        config.hook.pytest_deselected(items=soaks)
-        items[:] = [item for item in items if item not in soaks]
+    for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker(pytest.mark.slow)
+    every = config.args in ([], config.getini("testpaths"))
+    marks = {"soak": True, "slow": every}
+    unwanted = [mark for mark, left_out in marks.items() if left_out and mark not in config.option.markexpr]
+    away = [item for item in items if any(item.get_closest_marker(mark) for mark in unwanted)]
+    config.hook.pytest_deselected(items=away)
+    items[:] = [item for item in items if item not in away]
     for item in items:
         group = item.path.stem
         if "ray" in Path(item.path).parts:
