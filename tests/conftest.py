@@ -21,10 +21,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Ray starts its workers at niceness 15: beside other tests on a small machine they would hardly ever run.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-BESIDE = {*("test_jobs", "test_matching", "test_joined", "test_killed", "test_intake_on_ray", "test_identify")}
+BESIDE = {f"test_{name}" for name in ("jobs", "matching", "joined", "killed", "intake_on_ray", "identify")}
 """Files on Ray that take about as long as the others on Ray, so that two processes end together."""
-_ON_RAY = ("jobs", "stopped", "killed", "asha", "paper", "withheld", "tutorial", "spoilt_storage", "splitting")
-_ALONE = ("animalclef_on_ray", "shared_machine", "evaluate_study", "nodes")
+_ON_RAY = ("jobs", "stopped", "killed", "asha", "paper", "withheld", "tutorial", "spoilt_storage")
+_ALONE = ("splitting", "animalclef_on_ray", "shared_machine", "evaluate_study", "nodes")
 _BY_PAGES = ("browser", "mlflow_pages", "mlflow_server", "in_browser", "decide_by_keys")
 _HOSTILE = ("processes", "bad_input", "object_storage", "tracking_faults", "fuzz")
 SLOW = {f"test_{name}" for name in (*_ON_RAY, *_ALONE, *_BY_PAGES, *_HOSTILE)}
