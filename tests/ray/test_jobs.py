@@ -41,7 +41,6 @@ class Head:
             command, cwd=cwd, env=self.environment, capture_output=True, text=True, check=False
         )
 
-
     def nodes(self) -> int:
         """That are alive and whose agents take jobs; 0 while the cluster does not answer."""
         asked = urllib.request.Request(f"{self.address}/nodes?view=summary", headers=self.token())
