@@ -39,7 +39,7 @@ _RATIO = 0.6
 _SHOWN = ("date", "location", "orientation", "encounter")
 
 
-Card = dict[str, Any]
+Card = Mapping[str, Any]
 """Everything a page shows of one query, or of the queries that got one answer together, as plain data."""
 
 

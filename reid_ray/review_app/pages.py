@@ -71,8 +71,8 @@ def batch_page(
     Raises:
         StorageError: the batch's answers are damaged.
     """
-    answers, cards = batches.answers(name)
-    pages = pages_of(answers, cards)
+    found = batches.answers(name)
+    answers, pages = found.answers, pages_of(found.answers, found.cards)
     journal = batches.journal(name)
     revision = journal.revision()
     meanwhile = [

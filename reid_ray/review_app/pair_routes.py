@@ -52,6 +52,11 @@ def add_pairs(made: FastAPI, batches: Batches, known: Callable[[Batches, str], s
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
 
+    @made.post("/batches/{name}/regions/again")
+    async def region_again(name: str, path: str) -> Response:
+        batches.ask_again(known(batches, name), path)
+        return JSONResponse(pairs.state_of(batches, name))
+
     _add_pictures(made, batches, known)
 
 

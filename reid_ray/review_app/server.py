@@ -134,12 +134,10 @@ def _add_batches(made: FastAPI, batches: Batches) -> None:
         shown = str(form.get("revision", LAST))
         if not re.fullmatch("[0-9]{1,19}", shown):
             raise HTTPException(400, "the form's revision is no number; load the page again")
-        _, cards = batches.answers(name)
         animals = names_in_use(batches, name)
         decided, doubtful = decided_in(form, batches.photos(name), animals)
-        wanted = of_all_photos(decided, cards)
-        refused = batches.journal(name).save(wanted, shown=int(shown))
-        batches.write_confirmed()
+        wanted = of_all_photos(decided, batches.answers(name).cards)
+        refused = batches.save(name, wanted, shown=int(shown))
         if refused or doubtful:
             again = batch_page(batches, name, page, animals=animals, refused=refused, doubtful=doubtful)
             return HTMLResponse(again, 409)
