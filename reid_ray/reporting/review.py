@@ -67,6 +67,7 @@ def review_page(
     alerts: Sequence[str] = (),
     animals: Sequence[str] = (),
     typed: Mapping[str, str] | None = None,
+    regions: Mapping[str, str] | None = None,
 ) -> str:
     """One page as text.
 
@@ -81,6 +82,7 @@ def review_page(
         alerts: sentences on what was not saved or is damaged.
         animals: names that are suggested.
         typed: by path, names that are to be confirmed.
+        regions: by path, what has become of the regions that were drawn.
     """
     css = style_sheet()
     return (
@@ -103,6 +105,7 @@ def review_page(
             alerts=alerts,
             animals=animals,
             typed=typed or {},
+            regions=regions or {},
         )
     )
 

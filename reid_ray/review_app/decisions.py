@@ -58,13 +58,15 @@ class Signed(NamedTuple):
 
 @dataclass(frozen=True)
 class Journal:
-    """`decisions.jsonl` of a batch's folder, and `decisions.json` where an earlier version left one."""
+    """`decisions.jsonl` of a batch's folder, and `decisions.json` where an earlier version left one; or
+    another journal of what people said, under its own name."""
 
     folder: Path
+    name: str = "decisions.jsonl"
 
     @property
     def path(self) -> Path:
-        return self.folder / "decisions.jsonl"
+        return self.folder / self.name
 
     @property
     def earlier(self) -> Path:

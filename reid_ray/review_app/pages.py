@@ -19,7 +19,7 @@ def start_page(batches: Batches, *, most: int) -> str:
     """All batches, and a form for more; `most` files at a time."""
     names = batches.names()
     shown = [(name, batches.state(name), _count(batches, name)) for name in names]
-    return _render(
+    return render(
         "server.html.j2",
         batches=shown,
         problems=[problem for name in names for problem in batches.journal(name).problems()],
@@ -36,7 +36,7 @@ def waiting_page(batches: Batches, name: str, *, state: str, log: Sequence[str])
     failed = state == "failed"
     said = [line.removeprefix("error: ") for line in log if line.startswith("error: ")]
     reason = said[-1] if failed and said else ""
-    return _render(
+    return render(
         "waiting.html.j2",
         reason=reason,
         name=name,
@@ -49,7 +49,7 @@ def waiting_page(batches: Batches, name: str, *, state: str, log: Sequence[str])
 
 def problem_page(sentence: str) -> str:
     """Why something was refused, and the way back."""
-    return _render("problem.html.j2", sentence=sentence, forms=False, refresh=0)
+    return render("problem.html.j2", sentence=sentence, forms=False, refresh=0)
 
 
 def batch_page(
@@ -98,6 +98,7 @@ def batch_page(
             ("../../", "all batches"),
         ],
         decided=_count(batches, name),
+        regions=batches.asked_again(name),
         refused=batches.refused(name),
         alerts=meanwhile + journal.problems(),
         animals=animals,
@@ -157,7 +158,8 @@ def _count(batches: Batches, name: str) -> tuple[int, int]:
     return len(batches.decisions(name)), len(batches.photos(name))
 
 
-def _render(template: str, *, forms: bool, refresh: int, **values: Any) -> str:
+def render(template: str, *, forms: bool, refresh: int, **values: Any) -> str:
+    """A page that loads nothing: `forms` may go to this server; `refresh` seconds, 0 for none."""
     css = style_sheet()
     return (
         environment()

@@ -5,6 +5,7 @@ it is made. Pictures of photos are encoded anew unless the original is asked for
 """
 
 import base64
+import hashlib
 import io
 import mimetypes
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from reid_ray.review_app.pages import MOST_NAME
 from reid_ray.review_app.queue import Batches
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("saving.js", "pair.js", "decide.js")
+SCRIPTS = ("saving.js", "pair.js", "region.js", "decide.js")
 VIEW_PX = 1400
 """Longer side of a photo as it is compared; the original is a key away."""
 _AS_THEY_ARE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
@@ -70,14 +71,16 @@ def all_of(batches: Batches, name: str) -> dict[str, Any]:
 def state_of(batches: Batches, name: str) -> dict[str, Any]:
     """Decisions and regions with their revision, what was asked again, and all names that are in use."""
     journal, folder = batches.journal(name), batches.folder / name
-    revision = journal.revision()
+    revision, again = journal.revision(), batches.asked_again(name)
+    shown = [journal.boxes(), [path for path, state in again.items() if state == "done"]]
     return {
         "revision": revision,
         "decisions": journal.holds(revision),
         "boxes": {
             path: regions.shares_of(folder, path, box) for path, box in journal.boxes(revision).items()
         },
-        "regions": batches.asked_again(name),
+        "regions": again,
+        "version": hashlib.sha256(repr(shown).encode()).hexdigest()[:12],
         "names": names_in_use(batches, name),
         "problems": journal.problems(),
     }
@@ -193,16 +196,16 @@ def _is_box(box: object) -> bool:
 def _plain(
     number: int, card: Mapping[str, Any], facts: Mapping[str, Any], known: Mapping[int, Any]
 ) -> dict[str, Any]:
-    more = card.get("more", ())
     return {
         "card": number,
         "path": card["path"],
-        "paths": [card["path"], *(other["path"] for other in more)],
+        "paths": regions.paths_of(card),
         "identity": card["identity"],
         "probability": card["candidates"][0]["probability"] if card["candidates"] else None,
         "unknown": card["unknown"],
         "unsure": card["identity"] is None,
         "facts": facts.get(card["path"], {}),
+        "each": [facts.get(path, {}) for path in regions.paths_of(card)],
         "truth": card.get("truth"),
         "candidates": [
             {

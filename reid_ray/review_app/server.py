@@ -32,6 +32,7 @@ from reid_ray.review_app.pages import (
 from reid_ray.review_app.pair_routes import add_pairs
 from reid_ray.review_app.pairs import names_in_use
 from reid_ray.review_app.queue import BATCH, CONFIRMED, FOR_SPREADSHEETS, Batches
+from reid_ray.review_app.region_form import add_region_form
 
 MOST_FILES = 500
 MOST_FILE_BYTES = 64 << 20
@@ -78,6 +79,7 @@ def app(batches: Batches, door: Door | None = None) -> FastAPI:
     _add_uploads(made, batches)
     _add_batches(made, batches)
     add_pairs(made, batches, _known)
+    add_region_form(made, batches, _known)
     _add_tables(made, batches)
     return made
 
