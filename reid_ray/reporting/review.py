@@ -68,6 +68,7 @@ def review_page(
     animals: Sequence[str] = (),
     typed: Mapping[str, str] | None = None,
     regions: Mapping[str, str] | None = None,
+    css: str | None = None,
 ) -> str:
     """One page as text.
 
@@ -83,8 +84,9 @@ def review_page(
         animals: names that are suggested.
         typed: by path, names that are to be confirmed.
         regions: by path, what has become of the regions that were drawn.
+        css: the page's style sheet; None: the reports'.
     """
-    css = style_sheet()
+    css = style_sheet() if css is None else css
     return (
         environment()
         .get_template("review.html.j2")

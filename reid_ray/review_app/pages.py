@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -11,6 +12,7 @@ from reid_ray.reporting.review import pages_of, review_page
 from reid_ray.review_app.decisions import Decisions
 from reid_ray.review_app.queue import CONFIRMED, FOR_SPREADSHEETS, Batches
 
+PAGE = Path(__file__).parent / "page"
 MOST_NAME = 200
 """Characters of an animal's name that is typed."""
 
@@ -99,6 +101,7 @@ def batch_page(
         ],
         decided=_count(batches, name),
         regions=batches.asked_again(name),
+        css=styles(),
         refused=batches.refused(name),
         alerts=meanwhile + journal.problems(),
         animals=animals,
@@ -158,9 +161,15 @@ def _count(batches: Batches, name: str) -> tuple[int, int]:
     return len(batches.decisions(name)), len(batches.photos(name))
 
 
+def styles(*sheets: str) -> str:
+    """The reports' style sheet, with what forms need, and other files beside it."""
+    own = [(PAGE / sheet).read_text(encoding="utf-8") for sheet in ("forms.css", *sheets)]
+    return "\n".join([style_sheet(), *own])
+
+
 def render(template: str, *, forms: bool, refresh: int, **values: Any) -> str:
     """A page that loads nothing: `forms` may go to this server; `refresh` seconds, 0 for none."""
-    css = style_sheet()
+    css = styles()
     return (
         environment()
         .get_template(template)

@@ -17,12 +17,11 @@ from PIL import Image
 
 from reid_ray.datasets.images import BadImage, open_photo, read_bytes
 from reid_ray.reporting.answers import Answers
-from reid_ray.reporting.html import environment, policy, style_sheet
+from reid_ray.reporting.html import environment, policy
 from reid_ray.review_app import regions
-from reid_ray.review_app.pages import MOST_NAME
+from reid_ray.review_app.pages import MOST_NAME, PAGE, styles
 from reid_ray.review_app.queue import Batches
 
-PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("saving.js", "pair.js", "region.js", "decide.js")
 VIEW_PX = 1400
 """Longer side of a photo as it is compared; the original is a key away."""
@@ -33,7 +32,7 @@ _FACTS = ("species", "orientation", "location", "encounter", "date")
 
 def decide_page(name: str) -> str:
     """The page, which its script fills; without a script it leads to the page with forms."""
-    css = style_sheet() + (PAGE / "decide.css").read_text(encoding="utf-8")
+    css = styles("decide.css")
     rules = policy(css, forms=True, script=True)
     template = environment().get_template("decide.html.j2")
     return template.render(css=Markup(css), policy=rules, name=name, scripts=SCRIPTS)

@@ -117,7 +117,9 @@ class Unknown:
                 mates = tuple(f"{batch}/{path}" for path in wanted)
                 for path in wanted:
                     told = {
-                        name: str(value) for name, value in facts[path].items() if name != "path" and value
+                        str(name): str(value)
+                        for name, value in facts[path].items()
+                        if name != "path" and value
                     }
                     found[f"{batch}/{path}"] = Photo(
                         f"{batch}/{path}", told, group_of[path].group, like, mates
