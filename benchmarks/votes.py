@@ -18,6 +18,7 @@ from reid_ray.config.matching import Sift
 from reid_ray.datasets.images import read_prepared
 from reid_ray.matching.engine import Packed, nearest_images, use_one_thread
 from reid_ray.matching.extract import extract
+from reid_ray.matching.features import Features
 from reid_ray.matching.places import CELLS, LEFT, RIGHT, PlaceWeights, cells_of
 from reid_ray.methods.candidate_sets import Shown
 from reid_ray.methods.gallery import Gallery
@@ -29,7 +30,7 @@ BLOCK = 16
 
 
 class Votes:
-    """LNBNN of a collection's photos with each other: RootSIFT, plain distances.
+    """LNBNN of a collection's photos with each other: RootSIFT, or other features, plain distances.
 
     Attributes:
         table: the collection's `metadata.csv`.
@@ -39,11 +40,11 @@ class Votes:
         sides: [photos], `LEFT`, `RIGHT`, or -1 where the table does not say.
     """
 
-    def __init__(self, root: Path, keep: Path | None = None) -> None:
+    def __init__(self, root: Path, keep: Path | None = None, features: Features | None = None) -> None:
         self.table = pd.read_csv(root / "metadata.csv", dtype=str)
         kept = None if keep is None else keep / f"{root.name}.npz"
         if kept is None or not kept.is_file():
-            arrays = self._compare(root)
+            arrays = self._compare(root, features)
             if kept is not None:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 np.savez(kept, *arrays)
@@ -54,11 +55,12 @@ class Votes:
         side = self.table.get("orientation", pd.Series("", self.table.index))
         self.sides = side.map({"left": LEFT, "right": RIGHT}).fillna(-1).to_numpy(np.int64)
 
-    def _compare(self, root: Path) -> tuple[NDArray, ...]:
+    def _compare(self, root: Path, features: Features | None) -> tuple[NDArray, ...]:
         use_one_thread()
-        images = Images(short_px=256)
-        read = (read_prepared(str(root), path, images=images).pixels for path in self.table["path"])
-        features = extract(read, Sift(root=True))
+        if features is None:
+            images = Images(short_px=256)
+            read = (read_prepared(str(root), path, images=images).pixels for path in self.table["path"])
+            features = extract(read, Sift(root=True))
         packed = Packed.of(features).sketched()
         distances, photos = [], []
         for at in range(0, len(packed), BLOCK):

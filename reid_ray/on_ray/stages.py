@@ -140,6 +140,8 @@ def train_trials(
             if end:
                 ended.add(plan.key)
                 run.tracking.sync(run.folder.method(plan.key))
+            elif epoch:
+                run.tracking.follow(run.folder.method(plan.key), plan.empty_result())
             phase.at(done, f"{len(ended)} trials ended, {plan.trial.label}")
 
         errors = run_trials(

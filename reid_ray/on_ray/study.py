@@ -58,7 +58,7 @@ class Outcome:
 
     Attributes:
         report: path of index.html.
-        compare: path of the MLflow UI's comparison of all trials, or "" if MLflow was not reached.
+        compare: path of the MLflow UI's page that compares all trials, or "" if MLflow was not reached.
         model: folder of the selected method; there only if a method finished.
     """
 
@@ -140,12 +140,11 @@ def _run_study(here: Present, storage: Path, display: Display, tracking: Trackin
     run.tracking.finish(folder, report.parent, summary_text(record))
     if run.tracking.problem:
         display.say(f"note: {run.tracking.problem}; the runs are safe, the same command copies them later")
-    compared = [plan.key for plan in stages.trials] or keys
     return Outcome(
         record,
         report,
         tracking_uri=run.tracking.uri,
-        compare=run.tracking.compare_path(compared),
+        compare=run.tracking.compare_path(trials=len(stages.trials)),
         model=folder.selected_path,
     )
 

@@ -19,7 +19,7 @@ def closing_words(record: StudyRecord, *, report: Path, tracking_uri: str, compa
     """Plain text: best method per domain, a short leaderboard, the report, how to open MLflow.
 
     Args:
-        compare: the UI's address after its host that compares the runs; "" leaves it out.
+        compare: the UI's address, after its host, that compares the runs; "" leaves it out.
         model: folder of the selected method, named if it is there.
     """
     lines = ["", *family_lines(record), "", *best_lines(record), *transfer_lines(record)]

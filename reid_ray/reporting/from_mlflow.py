@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from reid_ray.errors import TrackingError
-from reid_ray.reporting.mlflow_store import CHECKSUMS, KEY, KIND, SYNCED, Store
+from reid_ray.reporting.mlflow_store import CHECKSUMS, KEY, KIND, STATUS, SYNCED, Store
 from reid_ray.runs import files
 from reid_ray.runs.methods import REPORTED
 from reid_ray.runs.study import StudyFolder, StudyRecord
@@ -61,6 +61,10 @@ def fetch_study(uri: str, study: str | None, to: Path) -> Fetched:
         raise TrackingError(f"MLflow at {uri}: study {store.study} has no summary run; {_REPAIR}")
     problems = _fetch_summary(store, summary, folder)
     methods = {key: run_id for key, run_id in runs.items() if _KEY.fullmatch(key)}
+    # A training has its run from its first epoch on, its status when it ends.
+    for going_on in methods.keys() - {run.data.tags.get(KEY) for run in ours if STATUS in run.data.tags}:
+        del methods[going_on]
+        problems.append(f"In MLflow method {going_on} is still in training; it is left out here.")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(lambda key: _fetch_method(store, methods[key], folder, key), methods)
         problems += [problem for part in found for problem in part]

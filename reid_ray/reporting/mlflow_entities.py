@@ -9,20 +9,37 @@ from typing import Any
 
 import mlflow.entities as entities
 
-from reid_ray.evaluation.metrics import DOMAINS
+from reid_ray.evaluation.metrics import DOMAINS, OTHER_ENCOUNTER_SECTION
 from reid_ray.reporting.markdown import as_text
 from reid_ray.runs.methods import Result
 
-_EPOCH_NAMES = {"loss": "train/loss", "lr": "train/lr", "val/top1": "val/top1"}
+_EPOCH_NAMES = {
+    "val/top1": "val/top1",
+    "loss": "train/loss",
+    "lr": "train/lr",
+    "seconds": "train/seconds_per_epoch",
+    # What begins so, the UI shows on a page of its own.
+    "cpu_percent": "system/cpu_utilization_percentage",
+    "memory_mb": "system/system_memory_usage_megabytes",
+    "gpu_memory_mb": "system/gpu_0_memory_usage_megabytes",
+}
+_HEADLINES = ("{}/top1", "{}/mAP", "{}/top5", f"{OTHER_ENCOUNTER_SECTION}/{{}}/top1", "{}/auroc")
+"""Of each domain, where there. All other figures, some 180, are in `result.json`."""
 
 
 def run_name(result: Result) -> str:
-    """The method's name, distinguished where one setting was trained more than once."""
+    """The method's name, distinguished where one setting was trained more than once.
+
+    Of a trained network what differs comes first, as the list of runs shows some twenty letters.
+    """
+    backbone, name = str(result.params.get("backbone", "")), result.method
+    if backbone and name.startswith(f"{backbone} ") and result.family in ("ArcFace", "Triplet"):
+        name = f"{name.removeprefix(backbone).strip().replace('=', '')} {backbone}"
     if result.kind == "confirmation":
-        return f"{result.method} (DDP)"
+        return f"DDP {name}"
     if result.kind == "transfer":
-        return f"{result.method} ({result.params['variant']})"
-    return result.method
+        return f"{result.params['variant']} {name}"
+    return name
 
 
 def params(result: Result) -> list[Any]:
@@ -33,26 +50,32 @@ def tags(values: dict[str, str]) -> list[Any]:
     return [entities.RunTag(name, value) for name, value in values.items()]
 
 
-def figures(result: Result) -> list[Any]:
-    """Final figures; the comparison page starts from whichever comes first."""
+def figures(result: Result, epochs: int = 0) -> list[Any]:
+    """The final figures that people compare, the most telling first; where there are several collections,
+    each one's top-1 too.
+
+    Args:
+        epochs: of the training; the figures are those after the last, at the end of its curves.
+    """
+    names = [name.format(domain) for name in _HEADLINES for domain in DOMAINS]
+    of_collections = [name for name in result.metrics if name.startswith("test/") and name.endswith("/top1")]
+    if len(of_collections) > 1 or result.kind == "transfer":
+        names += of_collections
     values = {**result.metrics, "seconds": result.seconds}
     ended = ms(result.started_at + result.seconds)
-    return [entities.Metric(name, values[name], ended, 0) for name in sorted(values, key=_shown_first)]
-
-
-def _shown_first(name: str) -> tuple[bool, bool, str]:
-    return (name != "seen/top1", not name.endswith("top1"), name)
+    wanted = ("val/top1", *names, "seconds")
+    return [entities.Metric(name, values[name], ended, epochs) for name in wanted if name in values]
 
 
 def epochs(result: Result, history: Iterable[dict[str, float]]) -> list[Any]:
-    """The training history, at the times it happened as far as the epochs' lengths tell."""
+    """The training history, at the times it happened; of older ones as far as the epochs' lengths tell."""
     metrics, at = [], result.started_at
     for row in history:
-        at += row.get("seconds", 0.0)
+        at = row.get("ended_at", at + row.get("seconds", 0.0))
         metrics += [
-            entities.Metric(_EPOCH_NAMES[name], value, ms(at), int(row["epoch"]))
-            for name, value in row.items()
-            if name in _EPOCH_NAMES
+            entities.Metric(said, row[name], ms(at), int(row["epoch"]))
+            for name, said in _EPOCH_NAMES.items()
+            if name in row
         ]
     return metrics
 

@@ -10,8 +10,9 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,6 +35,7 @@ from mlflow.tracking import MlflowClient
 
 from reid_ray.reporting import mlflow_entities as said
 from reid_ray.reporting.mlflow_model import register_selected
+from reid_ray.reporting.mlflow_views import METHODS, SETTINGS, view_path, views
 
 # MLflow sets up its own logging on import, so this comes after.
 for _name in ("alembic", "mlflow", "mlflow.store.db.utils"):
@@ -61,6 +63,8 @@ class Store:
     """Commit of the code, for new runs."""
     copied: dict[str, tuple[str, str]] | None = None
     """Run and version of each method that is there, once it was asked for."""
+    training: set[str] = field(default_factory=set)
+    """Runs of trainings that go on."""
 
     @classmethod
     def open(cls, uri: str, *, study: str, artifacts: Path) -> "Store":
@@ -134,23 +138,55 @@ class Store:
         """
         result = folder.result()
         try:
-            if self.copied is None:
-                # One by one they would be looked for the longer, the more there are.
-                self.copied = self._what_is_there()
             version = _version(folder)
-            run_id, copied = self.copied.get(result.key, ("", ""))
-            if not run_id:
-                run_id = str(self._create(result).info.run_id)
-                self.copied[result.key] = run_id, ""
-            elif copied != version and not result.stopped_at:
+            run_id, copied = self._run_of(result)
+            if copied and copied != version and not result.stopped_at:
                 self._forget_stop(run_id)
             if copied != version:
                 self._copy(run_id, result, folder)
-                self.copied[result.key] = run_id, version
+                self._there()[result.key] = run_id, version
+            self.training.discard(run_id)
             return run_id
         except Exception as error:
             self.copied = None  # what was given up may be done late
             raise _told(self.uri, error) from error
+
+    def sync_training(self, folder: MethodFolder, result: Result) -> str:
+        """Show the epochs so far of a training that goes on; returns the id of its run.
+
+        Args:
+            result: still without figures.
+
+        Raises:
+            TrackingError: the store did not take it.
+        """
+        try:
+            run_id, _ = self._run_of(result)
+            if run_id not in self.training:
+                self.client.update_run(run_id, status="RUNNING")
+                self.client.log_batch(run_id, params=said.params(result))
+                self.training.add(run_id)
+            # What was shown before is there already, and is not doubled.
+            metrics = said.epochs(result, folder.history())
+            for start in range(0, len(metrics), _BATCH):
+                self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+            return run_id
+        except Exception as error:
+            self.copied = None
+            raise _told(self.uri, error) from error
+
+    def _run_of(self, result: Result) -> tuple[str, str]:
+        """Run and version of a method; a new run where it has none."""
+        there = self._there()
+        if result.key not in there:
+            there[result.key] = str(self._create(result).info.run_id), ""
+        return there[result.key]
+
+    def _there(self) -> dict[str, tuple[str, str]]:
+        """Run and version by key. One by one they would be looked for the longer, the more there are."""
+        if self.copied is None:
+            self.copied = self._what_is_there()
+        return self.copied
 
     def _what_is_there(self) -> dict[str, tuple[str, str]]:
         """Run and version by key; of several runs of a key all but one are deleted.
@@ -185,7 +221,9 @@ class Store:
             raise _told(self.uri, error) from error
 
     def stop_study(self) -> None:
-        """Close the summary run, if there is one: its work was stopped."""
+        """Close the summary run, if there is one, and what was training: the work was stopped."""
+        for run_id in self.training:
+            self.client.set_terminated(run_id, "KILLED")
         if run := self._find(f"summary-{self.study}"):
             self.client.set_terminated(run.info.run_id, "KILLED")
 
@@ -194,8 +232,11 @@ class Store:
         run_id = self.sync_study(folder)
         study = files.read_json(folder.study_path)
         try:
+            results = [method.result for method in folder.load().methods]
+            self._keep_views(results)
             self.client.set_tag(run_id, "mlflow.note.content", description)
-            self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", description)
+            note = description + self._box_plots(results)
+            self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
             self.client.log_artifacts(run_id, str(files.fetch_folder(report)), "report")
             if files.entries(folder.selected_trial_path):
                 selected_trial = files.fetch_folder(folder.selected_trial_path)
@@ -207,10 +248,26 @@ class Store:
         except Exception as error:
             raise _told(self.uri, error) from error
 
-    def compare_path(self, run_ids: Iterable[str]) -> str:
-        """The part of the UI's address that compares these runs (charts, box plots, coordinates)."""
-        runs = quote(json.dumps(list(run_ids)))
-        return f"/#/compare-runs?runs={runs}&experiments={quote(json.dumps([self.experiment_id]))}"
+    def _keep_views(self, results: Iterable[Result]) -> None:
+        """Offer views of the finished methods on the experiment's page."""
+        trials = [result.params for result in results if result.kind == "trial"]
+        found = views(trials, search=f"tags.`{KIND}` = 'trial'", written_ms=said.ms(time.time()))
+        for tag, value in found.items():
+            self.client.set_experiment_tag(self.experiment_id, tag, value)
+
+    def compare_path(self, trials: int) -> str:
+        """The part of the UI's address that compares all methods, or the settings of several trials."""
+        view = SETTINGS if trials > 1 else METHODS
+        return view_path(self.experiment_id, view, charts=trials > 1)
+
+    def _box_plots(self, results: Iterable[Result]) -> str:
+        """A line of Markdown with the page that has box plots; "" where there is nothing to plot."""
+        there = self._there()
+        runs = [there[one.key][0] for one in results if one.kind == "trial" and one.key in there]
+        if len(runs) < 2:
+            return ""
+        both = f"runs={quote(json.dumps(runs))}&experiments={quote(json.dumps([self.experiment_id]))}"
+        return f"\n- [Box plots of all settings](#/compare-runs?workflowType=machine_learning&{both})"
 
     def _find(self, key: str) -> Any:
         runs = self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'")
@@ -250,7 +307,8 @@ class Store:
         if result.stopped_at:
             tags[STOPPED_AT] = str(result.stopped_at)
         # In few calls: each is a request, and with SQLite a write that waits for the disk.
-        metrics = [*said.figures(result), *said.epochs(result, folder.history())]
+        history = folder.history()
+        metrics = [*said.figures(result, epochs=len(history)), *said.epochs(result, history)]
         self.client.log_batch(run_id, metrics[:_BATCH], said.params(result), said.tags(tags))
         for start in range(_BATCH, len(metrics), _BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])

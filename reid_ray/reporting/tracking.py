@@ -11,7 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from reid_ray.runs import files
-from reid_ray.runs.methods import MethodFolder
+from reid_ray.runs.methods import MethodFolder, Result
 from reid_ray.runs.storage import remote
 from reid_ray.runs.study import StudyFolder
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 600.0
 """For one call of many; a large model may take minutes to upload."""
+SHOWN_EVERY_S = 5.0
+"""How often a training's curves grow, so that short epochs do not flood the store."""
 STOP_WITHIN_S = 10.0
 """A scheduler that sends SIGTERM waits for half a minute or so until it kills."""
 
@@ -41,6 +43,7 @@ class Tracking:
         self._datasets: tuple[dict[str, str], ...] = ()
         self._revision = ""
         self._run_ids: dict[str, str] = {}
+        self._shown_at: dict[str, float] = {}
         self._store: Store | None = None
         self._jobs: Queue[Callable[[], None] | None] = Queue()
         self._moved_at = time.monotonic()
@@ -60,6 +63,17 @@ class Tracking:
         provenance = files.read_json(folder.study_path).get("provenance") or {}
         self._revision = str(provenance.get("git") or "").partition("+")[0]
         self._later(self._begin, folder)
+
+    def follow(self, folder: MethodFolder, result: Result) -> None:
+        """Show a training's epochs so far, soon: at its first, then every few seconds at most.
+
+        Args:
+            result: still without figures.
+        """
+        now = time.monotonic()
+        if now - self._shown_at.get(result.key, -SHOWN_EVERY_S) >= SHOWN_EVERY_S:
+            self._shown_at[result.key] = now
+            self._later(self._follow, folder, result)
 
     def sync(self, folder: MethodFolder) -> None:
         """Copy a finished method soon; not at all until `finish` once the store has failed."""
@@ -89,13 +103,13 @@ class Tracking:
         """Copy nothing more, and leave every run as it is."""
         self.problem = why
 
-    def compare_path(self, keys: list[str]) -> str:
-        """The UI's address, after its host, that compares these methods; "" if nothing was copied.
+    def compare_path(self, trials: int) -> str:
+        """The UI's address, after its host, that compares all methods, or the grid's settings where there are
+        several trials; "" if nothing was copied.
 
         To be asked after `finish`.
         """
-        known = [self._run_ids[key] for key in keys if key in self._run_ids]
-        return self._store.compare_path(known) if self._store and known else ""
+        return self._store.compare_path(trials) if self._store and self._run_ids else ""
 
     def _later(self, work: Callable[..., object], *arguments: Any) -> None:
         def attempt() -> None:
@@ -134,6 +148,9 @@ class Tracking:
 
     def _stopped(self) -> None:
         self._open().stop_study()
+
+    def _follow(self, folder: MethodFolder, result: Result) -> None:
+        self._run_ids[result.key] = self._open().sync_training(folder, result)
 
     def _sync(self, folder: MethodFolder) -> None:
         self._run_ids[folder.path.name] = self._open().sync_method(folder)

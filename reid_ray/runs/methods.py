@@ -81,7 +81,7 @@ class MethodFolder:
 
     @property
     def history_path(self) -> Path:
-        """JSON lines, one per epoch: {"epoch": 1, "loss": .., "lr": .., "val/top1": .., "seconds": ..}."""
+        """JSON lines, one per epoch: {"epoch": 1, "loss": .., "lr": .., "val/top1": .., ...}."""
         return self.path / "history.jsonl"
 
     @property

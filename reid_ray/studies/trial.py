@@ -24,6 +24,7 @@ from reid_ray.embedding.context import Worker
 from reid_ray.embedding.embed import embed
 from reid_ray.embedding.loop import Diverged, Row, TrainSet, train
 from reid_ray.embedding.model import Encoder
+from reid_ray.embedding.usage import used
 from reid_ray.errors import DatasetError, ReidError, StorageError, TrialError
 from reid_ray.evaluation.ranking import Ranked
 from reid_ray.methods.answer import answer, ranked_answers
@@ -276,7 +277,7 @@ def _train(
 
     def keep(row: Row) -> None:
         if worker.rank == 0:
-            folder.append_history(row)
+            folder.append_history({**row, **used(worker.device), "ended_at": time.time()})
         report(row)
 
     trained = train(

@@ -12,6 +12,7 @@ from reid_ray.reporting import mlflow_store
 from reid_ray.reporting.from_mlflow import fetch_study
 from reid_ray.reporting.mlflow_store import KEY, KIND, Store
 from reid_ray.reporting.page import write_report
+from reid_ray.runs.methods import MethodFolder, Result
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,18 @@ def test_an_unknown_study_is_answered_with_those_there_are(study, tmp_path: Path
     with pytest.raises(TrackingError, match="no such file"):
         fetch_study(f"sqlite:///{tmp_path / 'none.db'}", None, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_goes_on_is_left_out_and_told(leave, tmp_path: Path) -> None:
+    study = leave(tmp_path / "left", trials=1)
+    going_on = Result("fedcba9876543210", "a", "trial", "ArcFace", "zebra", started_at=1_700_000_000.0)
+    training = MethodFolder(tmp_path / going_on.key)
+    training.append_history({"epoch": 1, "loss": 2.5})
+    Store.existing(study.uri, None).sync_training(training, going_on)
+    fetched = fetch_study(study.uri, None, tmp_path / "fetched")
+    (told,) = fetched.problems
+    assert told == f"In MLflow method {going_on.key} is still in training; it is left out here."
+    assert going_on.key not in {method.result.key for method in fetched.record.methods}
 
 
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,305 @@
+"""Measure learned local features with published weights: who is named rightly, by features and way to match.
+
+    uv sync --group weights
+    python benchmarks/learned.py --data ../shared/data --keep near/ [--only NyalaDev] [--kinds SIFT ALIKED]
+        [--lightglue ALIKED] [--queries 60] [--taught 100] [--short-px 256]
+
+Queries of the closed-set split (NyalaDev) and the published one (LionData), references all or of other
+encounters alone. Votes per descriptor, ratios, weights of places, curves and weights of fusions are chosen
+by asking references among the others, never by queries. `by side and place`: the product's defaults (photos of
+the other flank left out, votes weighted by place). LightGlue looks at the 20 best photos of SIFT with
+LNBNN by side and place. Prints a Markdown table: top-1 with a 95 % interval over animals, and what is gained over
+SIFT with plain LNBNN on the same queries. What is slow is kept in `--keep`, so that a stopped run goes on.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from learned_features import ENCOUNTERS, THRESHOLDS, Collection
+from numpy.typing import NDArray
+from votes import Votes
+
+from reid_ray.evaluation.fusion import Fused, Pairs, fit, sample_pairs
+from reid_ray.evaluation.intervals import animals_mean, bootstrap_mean
+from reid_ray.matching.engine import use_one_thread
+from reid_ray.matching.features import Features
+from reid_ray.matching.places import PlaceWeights, cells_of
+from reid_ray.methods.leave_one_out import sample
+
+VOTERS = (1, 2, 3, 5, 10)
+LISTED = 20
+TODAY, DEFAULT = "SIFT, LNBNN", "SIFT, LNBNN by side and place"
+BY = " by side and place"
+
+Numbers = NDArray[np.int64]
+Scores = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Scores of references asked among the others [t, g], and of queries [q, g]; -inf: must not answer."""
+
+    taught: Scores
+    queries: Scores
+
+
+@dataclass
+class Measured:
+    """One collection, divided.
+
+    Attributes:
+        out: bool [n, n], photos that must not answer one another.
+        taught: references that are asked to choose by, positions among `known`.
+    """
+
+    collection: Collection
+    known: Numbers
+    new: Numbers
+    taught: Numbers
+    out: NDArray[np.bool_]
+    votes: dict[str, Votes]
+    features: dict[str, Features]
+    found: dict[str, Answers] = field(default_factory=dict)
+    weights: dict[str, PlaceWeights | None] = field(default_factory=dict)
+    chosen: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.identities = self.collection.identities
+        met = self.collection.encounters
+        self.met = met[:, None] == met[None]
+        sides = next(iter(self.votes.values())).sides
+        self.flank = (sides[:, None] != sides[None]) & (sides[:, None] >= 0) & (sides[None] >= 0)
+        self.asked = self.known[self.taught]
+
+    def right(self, scores: Scores, asked: Numbers) -> NDArray[np.bool_]:
+        best = self.known[scores.argmax(axis=1)]
+        return np.asarray(self.identities[best] == self.identities[asked])
+
+    def lnbnn(self, kind: str, *, side: bool, place: bool) -> Answers:
+        votes, out = self.votes[kind], self.out | (self.flank & side)
+        taught, new = out[np.ix_(self.asked, self.known)], out[np.ix_(self.new, self.known)]
+        scored = {one: votes.scores(self.asked, self.known, one, taught) for one in VOTERS}
+        voters = max(VOTERS, key=lambda one: self.right(scored[one], self.asked).mean())
+        name = f"{kind}, LNBNN" + (BY if place else ", same side" if side else "")
+        self.chosen[name] = f"{voters} votes"
+        if not place:
+            return Answers(scored[voters], votes.scores(self.new, self.known, voters, new))
+        met = (self.met | (self.flank & side))[np.ix_(self.known, self.known)]
+        places = votes.places(self.known, voters, met, self.identities)
+        self.weights[kind] = places.weights
+        if places.weights is None:
+            self.chosen[name] += ", places alike"
+        return Answers(
+            votes.scores(self.asked, self.known, voters, taught, places.weights),
+            votes.scores(self.new, self.known, voters, new, places.weights),
+        )
+
+    def ratio(self, kind: str, *, mutual: bool, side: bool) -> Answers:
+        asked = np.concatenate([self.asked, self.new])
+        counts = self.collection.counts(kind, self.features[kind], asked, mutual=mutual)[:, self.known]
+        out = (self.out | (self.flank & side))[np.ix_(asked, self.known)]
+        scores = np.where(out[..., None], -np.inf, counts)
+        taught, new = scores[: len(self.asked)], scores[len(self.asked) :]
+        shares = [self.right(taught[..., t], self.asked).mean() for t in range(len(THRESHOLDS))]
+        best = int(np.argmax(shares))
+        name = f"{kind}, {'mutual' if mutual else 'ratio'}" + (", same side" if side else "")
+        self.chosen[name] = f"{THRESHOLDS[best]:g}"
+        return Answers(taught[..., best], new[..., best])
+
+    def lightglue(self, kind: str, *, place: bool) -> Answers:
+        """Matches of the best `LISTED` of the default; others stand below them in its order."""
+        base = self.found[DEFAULT]
+        sides = []
+        for scores, asked in ((base.taught, self.asked), (base.queries, self.new)):
+            lists = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
+            pairs = [
+                (int(q), self.known[[g for g in one if np.isfinite(scores[row, g])]])
+                for row, (q, one) in enumerate(zip(asked, lists, strict=True))
+            ]
+            matches = self.collection.matches(kind, self.features[kind], pairs)
+            found = np.full(scores.shape, -np.inf)
+            position = {int(photo): g for g, photo in enumerate(self.known)}
+            for row, (q, candidates) in enumerate(pairs):
+                weight = self._keypoints(kind, q) if place else np.ones(self.features[kind].keypoints[q])
+                for photo in candidates:
+                    g = position[int(photo)]
+                    # Equal counts stay in the list's order.
+                    found[row, g] = weight[matches[q, int(photo)][:, 0]].sum() + 1e-4 * scores[row, g]
+            sides.append(found)
+        return Answers(*sides)
+
+    def _keypoints(self, kind: str, photo: int) -> NDArray[np.floating]:
+        features = self.features[kind].take([photo])
+        weights = self.weights[kind]
+        if weights is None:
+            return np.ones(len(features.descriptors))
+        side = self.votes[kind].sides[photo]
+        return weights.of(cells_of(features), np.full(len(features.descriptors), side))
+
+    def fused(self, name: str, parts: Sequence[str]) -> Answers:
+        """Calibrated by pairs of references; weights and the mean are chosen by them, too.
+
+        A reference that a part does not look at has less than any score of it.
+        """
+        answers = [self.found[part] for part in parts]
+        taught, queries = (
+            np.stack([getattr(one, side) for one in answers], axis=-1) for side in ("taught", "queries")
+        )
+        same = self.identities[self.asked][:, None] == self.identities[self.known][None]
+        rng = np.random.default_rng(0)
+        drawn = [
+            sample_pairs(
+                unlisted(one).astype(np.float32),
+                same[q],
+                answers_of(one),
+                query=q,
+                rng=rng,
+                best=20,
+                others=30,
+            )
+            for q, one in enumerate(taught)
+        ]
+        fitted = max(
+            (
+                fit(Pairs.concat(drawn), kind="isotonic", combine=how, choose_weights=True)
+                for how in ("mean", "log_odds")
+            ),
+            key=lambda one: one.top1,
+        ).fused
+        self.chosen[name] = f"{fitted.combine}, " + ", ".join(f"{one:.1f}" for one in fitted.weights)
+        return Answers(*(np.stack([ranked(fitted, one) for one in side]) for side in (taught, queries)))
+
+
+def answers_of(scores_gp: Scores) -> NDArray[np.bool_]:
+    """Who may answer: whom any part looks at."""
+    return np.asarray(np.isfinite(scores_gp).any(axis=1))
+
+
+def unlisted(scores_gp: Scores) -> Scores:
+    return np.where(np.isfinite(scores_gp), scores_gp, -1)
+
+
+def ranked(fused: Fused, scores_gp: Scores) -> Scores:
+    """The place of each reference, negative; -inf: must not answer."""
+    found = np.full(len(scores_gp), -np.inf)
+    able = np.flatnonzero(answers_of(scores_gp))
+    found[able[fused.best_first(unlisted(scores_gp[able]))]] = -np.arange(len(able))
+    return found
+
+
+def ways(
+    kinds: Sequence[str], glued: Sequence[str], flanks: bool
+) -> dict[str, Callable[[Measured], Answers]]:
+    """Each way by its name, in the order in which they build on one another."""
+    found: dict[str, Callable[[Measured], Answers]] = {}
+    for kind in kinds:
+        found[f"{kind}, LNBNN"] = partial(Measured.lnbnn, kind=kind, side=False, place=False)
+        if flanks:
+            found[f"{kind}, LNBNN, same side"] = partial(Measured.lnbnn, kind=kind, side=True, place=False)
+        found[f"{kind}, LNBNN{BY}"] = partial(Measured.lnbnn, kind=kind, side=True, place=True)
+    for kind in kinds:
+        for mutual in (False, True):
+            name = f"{kind}, {'mutual' if mutual else 'ratio'}"
+            found[name] = partial(Measured.ratio, kind=kind, mutual=mutual, side=False)
+            if flanks:
+                found[f"{name}, same side"] = partial(Measured.ratio, kind=kind, mutual=mutual, side=True)
+    for kind in glued:
+        found[f"{kind}, LightGlue"] = partial(Measured.lightglue, kind=kind, place=False)
+        found[f"{kind}, LightGlue by place"] = partial(Measured.lightglue, kind=kind, place=True)
+    joined = {DEFAULT + f" + {kind}, LightGlue": [DEFAULT, f"{kind}, LightGlue"] for kind in glued}
+    joined |= {
+        DEFAULT + f" + {kind}, LightGlue by place": [DEFAULT, f"{kind}, LightGlue by place"] for kind in glued
+    }
+    others = [kind for kind in kinds if kind != "SIFT"]
+    for kind in others:
+        joined[f"SIFT + {kind}, LNBNN"] = [TODAY, f"{kind}, LNBNN"]
+        joined[f"SIFT + {kind}, LNBNN{BY}"] = [DEFAULT, f"{kind}, LNBNN{BY}"]
+    if len(others) > 1:
+        joined[f"all features, LNBNN{BY}"] = [f"{kind}, LNBNN{BY}" for kind in kinds]
+    if "ALIKED" in kinds:
+        both = [DEFAULT, f"ALIKED, LNBNN{BY}"]
+        joined[f"SIFT + ALIKED, LNBNN, plain and{BY}"] = [TODAY, "ALIKED, LNBNN", *both]
+        for kind in glued:
+            joined[f"SIFT + ALIKED, LNBNN{BY} + {kind}, LightGlue by place"] = [
+                *both,
+                f"{kind}, LightGlue by place",
+            ]
+    return found | {
+        name: partial(Measured.fused, name=name, parts=parts)  # type: ignore[misc]
+        for name, parts in joined.items()
+    }
+
+
+def told(values: NDArray[np.floating], animals: Numbers) -> str:
+    low, high = animals_mean(values, animals)
+    return f"{100 * values.mean():.1f} ({100 * low:.1f}-{100 * high:.1f})"
+
+
+def gained(gain: NDArray[np.floating], animals: Numbers) -> str:
+    low, high = bootstrap_mean(gain, np.random.default_rng(0), clusters=animals)
+    return f"{100 * gain.mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def measure(collection: Collection, given: argparse.Namespace) -> Iterator[str]:
+    known, new = collection.split()
+    if given.queries:
+        new = by_animal(new, collection.identities, given.queries)
+    features = {kind: collection.features(kind) for kind in given.kinds}
+    votes = {kind: collection.votes(kind, features[kind]) for kind in given.kinds}
+    met = collection.encounters
+    taught = sample(len(known), most=given.taught, seed=0)
+    outs = {"other encounters": met[:, None] == met[None], "all": np.eye(len(met), dtype=bool)}
+    flanks = bool((next(iter(votes.values())).sides >= 0).any())
+    for view, out in outs.items() if ENCOUNTERS[collection.name] else [("all", outs["all"])]:
+        here = Measured(collection, known, new, taught, out, votes, features)
+        animals = collection.identities[new]
+        today = None
+        for name, way in ways(given.kinds, given.lightglue, flanks).items():
+            here.found[name] = way(here)
+            right = here.right(here.found[name].queries, new).astype(float)
+            today = right if name == TODAY else today
+            assert today is not None
+            share = here.right(here.found[name].taught, here.asked).mean()
+            file = collection.keep / "answers" / f"{collection.name}-{view}-{collection.short_px}-{name}.npy"
+            file.parent.mkdir(exist_ok=True)
+            np.save(file, np.stack([new, right]))
+            yield (
+                f"| {collection.name}, {view} | {name} | {here.chosen.get(name, '')} | {100 * share:.1f} "
+                f"| {told(right, animals)} | {gained(right - today, animals)} |"
+            )
+
+
+def by_animal(photos: Numbers, identities: Numbers, least: int) -> Numbers:
+    """Photos of animals drawn one after the other until there are `least`."""
+    animals = np.random.default_rng(0).permutation(np.unique(identities[photos]))
+    counts = np.array([(identities[photos] == animal).sum() for animal in animals])
+    drawn = animals[: int(np.searchsorted(counts.cumsum(), least)) + 1]
+    return photos[np.isin(identities[photos], drawn)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--keep", type=Path, required=True, help="folder for what is slow")
+    parser.add_argument("--only", choices=list(ENCOUNTERS))
+    parser.add_argument("--kinds", nargs="+", default=["SIFT", "ALIKED", "XFeat", "DISK"])
+    parser.add_argument("--lightglue", nargs="*", default=["ALIKED"])
+    parser.add_argument("--queries", type=int, help="about so many, of animals that are drawn; default: all")
+    parser.add_argument("--taught", type=int, default=100, help="references that are asked to choose by")
+    parser.add_argument("--short-px", type=int, default=256)
+    given = parser.parse_args()
+    use_one_thread()
+    print("| collection, references | features and way | chosen | right on references % | top-1 % | gain |")
+    print("|---|---|---|---|---|---|")
+    for name in ENCOUNTERS:
+        if given.only in (None, name):
+            for line in measure(Collection.load(given.data / name, given.keep, given.short_px), given):
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

