@@ -65,7 +65,8 @@ def all_of(batches: Batches, name: str) -> dict[str, Any]:
         animals.setdefault(one["identity"], []).append(
             {"row": row, "path": one["path"], "facts": one["facts"]}
         )
-    return {"name": name, "cards": listed, "animals": animals, **state_of(batches, name)}
+    refused = batches.refused(name)
+    return {"name": name, "cards": listed, "animals": animals, "refused": refused, **state_of(batches, name)}
 
 
 def state_of(batches: Batches, name: str) -> dict[str, Any]:

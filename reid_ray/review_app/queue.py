@@ -6,6 +6,7 @@ is to be done is read off the folders, so a queue outlives its process.
 """
 
 import asyncio
+import csv
 import datetime
 import re
 import shutil
@@ -144,9 +145,15 @@ class Batches:
         return {path.name for path in (self.folder / name / "photos").iterdir()}
 
     def refused(self, name: str) -> list[str]:
-        """Why files that were sent with a batch were not taken."""
+        """Why files that were sent with a batch were not taken, or could not be read."""
         path = self.folder / name / "refused.txt"
-        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        told = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        bad = self.folder / name / "answers" / "quarantined.csv"
+        if bad.exists():
+            with bad.open(encoding="utf-8", newline="") as file:
+                sent = [row for row in csv.DictReader(file) if row["path"] in self.photos(name)]
+            told += [f"{row['path']}: {row['reason']}; save it as JPEG and send that" for row in sent]
+        return told
 
     def journal(self, name: str) -> Journal:
         return Journal(self.folder / name)

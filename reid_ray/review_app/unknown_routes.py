@@ -74,6 +74,7 @@ def add_unknown(made: FastAPI, batches: Batches) -> None:
         return HTMLResponse(
             render(
                 "confirmed.html.j2",
+                "same.css",
                 forms=True,
                 refresh=0,
                 encounters=table.to_dict("records"),
