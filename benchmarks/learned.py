@@ -6,10 +6,11 @@
 
 Queries of the closed-set split (NyalaDev) and the published one (LionData), references all or of other
 encounters alone. Votes per descriptor, ratios, weights of places, curves and weights of fusions are chosen
-by asking references among the others, never by queries. `by side and place`: the product's defaults (photos of
-the other flank left out, votes weighted by place). LightGlue looks at the 20 best photos of SIFT with
-LNBNN by side and place. Prints a Markdown table: top-1 with a 95 % interval over animals, and what is gained over
-SIFT with plain LNBNN on the same queries. What is slow is kept in `--keep`, so that a stopped run goes on.
+by asking references among the others, never by queries. `by side and place`: the product's defaults (photos
+of the other flank left out, votes weighted by place). LightGlue looks at the 20 best photos of SIFT with
+LNBNN by side and place. Prints a Markdown table: top-1 with a 95 % interval over animals, and what is gained
+over SIFT with plain LNBNN on the same queries. What is slow is kept in `--keep`, so that a stopped run goes
+on.
 """
 
 import argparse
