@@ -97,12 +97,8 @@ class StudyPlan:
     trials: list[Plan]
 
     def keys(self) -> list[str]:
-        return [*self.baseline_keys(), *(plan.key for plan in self.trials)]
-
-    def baseline_keys(self) -> list[str]:
-        """Keys of what needs no training."""
         encoders, matchers = ((plan.key for plan in self.encoders), (plan.key for plan in self.matchers))
-        return [self.chance_key, *encoders, *matchers]
+        return [self.chance_key, *encoders, *matchers, *(plan.key for plan in self.trials)]
 
 
 def table_digest(rows: pd.DataFrame, study: Study) -> str:
