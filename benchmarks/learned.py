@@ -6,10 +6,11 @@
 
 Queries of the closed-set split (NyalaDev) and the published one (LionData), references all or of other
 encounters alone. Votes per descriptor, ratios, weights of places, curves and weights of fusions are chosen
-by asking references among the others, never by queries. `by side and place`: the product's defaults (photos of
-the other flank left out, votes weighted by place). LightGlue looks at the 20 best photos of SIFT with
-LNBNN by side and place. Prints a Markdown table: top-1 with a 95 % interval over animals, and what is gained over
-SIFT with plain LNBNN on the same queries. What is slow is kept in `--keep`, so that a stopped run goes on.
+by asking references among the others, never by queries. `by side and place`: the product's defaults (photos
+of the other flank left out, votes weighted by place). LightGlue looks at the 20 best photos of LNBNN with
+the same features by side and place. Prints a Markdown table: top-1 with a 95 % interval over animals, and
+what is gained over SIFT with plain LNBNN on the same queries. What is slow is kept in `--keep`, so that a
+stopped run goes on.
 """
 
 import argparse
@@ -32,6 +33,8 @@ from reid_ray.methods.leave_one_out import sample
 
 VOTERS = (1, 2, 3, 5, 10)
 LISTED = 20
+WHOLE = ("SIFT", "ALIKED")
+"""Features by which all references are asked about places; by others, which are slower, those that choose."""
 TODAY, DEFAULT = "SIFT, LNBNN", "SIFT, LNBNN by side and place"
 BY = " by side and place"
 
@@ -89,7 +92,9 @@ class Measured:
         if not place:
             return Answers(scored[voters], votes.scores(self.new, self.known, voters, new))
         met = (self.met | (self.flank & side))[np.ix_(self.known, self.known)]
-        places = votes.places(self.known, voters, met, self.identities)
+        places = votes.places(
+            self.known, voters, met, self.identities, None if kind in WHOLE else self.taught
+        )
         self.weights[kind] = places.weights
         if places.weights is None:
             self.chosen[name] += ", places alike"
@@ -111,15 +116,11 @@ class Measured:
         return Answers(taught[..., best], new[..., best])
 
     def lightglue(self, kind: str, *, place: bool) -> Answers:
-        """Matches of the best `LISTED` of the default; others stand below them in its order."""
-        base = self.found[DEFAULT]
+        """Matches of the best `LISTED` of LNBNN with the same features, by side and place."""
+        base = self.found[f"{kind}, LNBNN{BY}"]
         sides = []
         for scores, asked in ((base.taught, self.asked), (base.queries, self.new)):
-            lists = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
-            pairs = [
-                (int(q), self.known[[g for g in one if np.isfinite(scores[row, g])]])
-                for row, (q, one) in enumerate(zip(asked, lists, strict=True))
-            ]
+            pairs = self.listed(scores, asked)
             matches = self.collection.matches(kind, self.features[kind], pairs)
             found = np.full(scores.shape, -np.inf)
             position = {int(photo): g for g, photo in enumerate(self.known)}
@@ -131,6 +132,14 @@ class Measured:
                     found[row, g] = weight[matches[q, int(photo)][:, 0]].sum() + 1e-4 * scores[row, g]
             sides.append(found)
         return Answers(*sides)
+
+    def listed(self, scores: Scores, asked: Numbers) -> list[tuple[int, Numbers]]:
+        """Each asked photo with its best photos."""
+        lists = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
+        return [
+            (int(q), self.known[one[np.isfinite(scores[row, one])]])
+            for row, (q, one) in enumerate(zip(asked, lists, strict=True))
+        ]
 
     def _keypoints(self, kind: str, photo: int) -> NDArray[np.floating]:
         features = self.features[kind].take([photo])
@@ -249,9 +258,12 @@ def measure(collection: Collection, given: argparse.Namespace) -> Iterator[str]:
     if given.queries:
         new = by_animal(new, collection.identities, given.queries)
     features = {kind: collection.features(kind) for kind in given.kinds}
-    votes = {kind: collection.votes(kind, features[kind]) for kind in given.kinds}
     met = collection.encounters
     taught = sample(len(known), most=given.taught, seed=0)
+    some = np.sort(np.concatenate([known[taught], new]))
+    votes = {
+        kind: collection.votes(kind, features[kind], None if kind in WHOLE else some) for kind in given.kinds
+    }
     outs = {"other encounters": met[:, None] == met[None], "all": np.eye(len(met), dtype=bool)}
     flanks = bool((next(iter(votes.values())).sides >= 0).any())
     for view, out in outs.items() if ENCOUNTERS[collection.name] else [("all", outs["all"])]:
@@ -289,7 +301,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["SIFT", "ALIKED", "XFeat", "DISK"])
     parser.add_argument("--lightglue", nargs="*", default=["ALIKED"])
     parser.add_argument("--queries", type=int, help="about so many, of animals that are drawn; default: all")
-    parser.add_argument("--taught", type=int, default=100, help="references that are asked to choose by")
+    parser.add_argument("--taught", type=int, default=80, help="references that are asked to choose by")
     parser.add_argument("--short-px", type=int, default=256)
     given = parser.parse_args()
     use_one_thread()

@@ -116,8 +116,10 @@ class Collection:
                 self.note("extract", kind, time.process_time() - made, len(some))
         return Features.concat(iter(parts))
 
-    def votes(self, kind: str, features: Features) -> Votes:
-        return Votes(self.root, self._folder(f"near/{kind}-{self.short_px}"), rounded(features))
+    def votes(self, kind: str, features: Features, asked: Numbers | None = None) -> Votes:
+        """The nearest photos of each descriptor of the asked photos; None: of all."""
+        some = "" if asked is None else f"-{len(asked)}"
+        return Votes(self.root, self._folder(f"near/{kind}-{self.short_px}{some}"), rounded(features), asked)
 
     def counts(self, kind: str, features: Features, asked: Numbers, *, mutual: bool) -> NDArray[np.int32]:
         """Matches by each of `THRESHOLDS` of the asked with all photos, int32 [a, n, t]."""

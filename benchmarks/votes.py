@@ -35,16 +35,28 @@ class Votes:
     Attributes:
         table: the collection's `metadata.csv`.
         distances, photos: [descriptors, NEAREST], ascending; the photo itself is not among them.
-        offsets: [photos + 1], where each photo's descriptors begin.
+        offsets: [photos + 1], where each photo's descriptors begin; one that is never asked has none.
         cells: [descriptors], where in its photo each is.
         sides: [photos], `LEFT`, `RIGHT`, or -1 where the table does not say.
     """
 
-    def __init__(self, root: Path, keep: Path | None = None, features: Features | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        keep: Path | None = None,
+        features: Features | None = None,
+        asked: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Compare photos, or load what `keep` has.
+
+        Args:
+            features: of all photos; None: RootSIFT.
+            asked: photos that will be asked, ascending; None: all.
+        """
         self.table = pd.read_csv(root / "metadata.csv", dtype=str)
         kept = None if keep is None else keep / f"{root.name}.npz"
         if kept is None or not kept.is_file():
-            arrays = self._compare(root, features)
+            arrays = self._compare(root, features, asked)
             if kept is not None:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 np.savez(kept, *arrays)
@@ -55,22 +67,27 @@ class Votes:
         side = self.table.get("orientation", pd.Series("", self.table.index))
         self.sides = side.map({"left": LEFT, "right": RIGHT}).fillna(-1).to_numpy(np.int64)
 
-    def _compare(self, root: Path, features: Features | None) -> tuple[NDArray, ...]:
+    def _compare(
+        self, root: Path, features: Features | None, asked: NDArray[np.int64] | None
+    ) -> tuple[NDArray, ...]:
         use_one_thread()
         if features is None:
             images = Images(short_px=256)
             read = (read_prepared(str(root), path, images=images).pixels for path in self.table["path"])
             features = extract(read, Sift(root=True))
         packed = Packed.of(features).sketched()
+        asked = np.arange(len(packed)) if asked is None else asked
         distances, photos = [], []
-        for at in range(0, len(packed), BLOCK):
-            few = packed.part(at, min(at + BLOCK, len(packed)))
-            own = np.arange(len(few))[:, None] + at == np.arange(len(packed))[None]
+        for at in range(0, len(asked), BLOCK):
+            few = packed.take(asked[at : at + BLOCK])
+            own = asked[at : at + BLOCK, None] == np.arange(len(packed))[None]
             squared, near = nearest_images(few, 0, len(few), packed, kept=NEAREST, left_out_qg=own)
             distances.append(np.sqrt(squared))
             photos.append(near.astype(np.int16))
-        cells = cells_of(features).astype(np.uint8)
-        return np.concatenate(distances), np.concatenate(photos), np.asarray(packed.offsets), cells
+        counts = np.where(np.isin(np.arange(len(packed)), asked), features.keypoints, 0)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        cells = cells_of(features.take(asked)).astype(np.uint8)
+        return np.concatenate(distances), np.concatenate(photos), offsets, cells
 
     def scores(
         self,
@@ -106,14 +123,24 @@ class Votes:
         return VotesByPlace(sparse.csr_matrix((np.concatenate(values), at), shape), out_qg)
 
     def places(
-        self, among: NDArray[np.int64], voters: int, out_gg: NDArray[np.bool_], identities: NDArray[np.int64]
+        self,
+        among: NDArray[np.int64],
+        voters: int,
+        out_gg: NDArray[np.bool_],
+        identities: NDArray[np.int64],
+        asked: NDArray[np.int64] | None = None,
     ) -> Places:
-        """What references teach of places, as a local-feature method learns it."""
+        """What references teach of places, as a local-feature method learns it.
+
+        Args:
+            asked: those of `among` that are asked, by position; None: all.
+        """
         none = np.full(len(among), -1)
         shown = replace(Shown.nothing(len(among)), sides=self.sides[among])
         gallery = Gallery("", among, len(among), identities[among], none, none, none < -1, shown=shown)
-        found = self.by_place(among, among, voters, out_gg)
-        return decide(found, np.arange(len(among)), gallery, seed=0)
+        asked = np.arange(len(among)) if asked is None else asked
+        found = self.by_place(among[asked], among, voters, out_gg[asked])
+        return decide(found, asked, gallery, seed=0)
 
     def _voted(
         self,

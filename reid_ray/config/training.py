@@ -1,8 +1,9 @@
 """Settings of one training run: the paper's protocol as defaults (arXiv 2311.09118, section 4)."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from reid_ray.config.base import Config
 
@@ -68,6 +69,13 @@ class Training(Config):
     batch_norm: Literal["batch", "kept"] = "batch"
     """What BatchNorm normalises by in training: the batch (the paper), or the statistics that pretrained
     weights came with. On few small photos a batch's own spoil what was learnt (reports/training.md)."""
+    learn: str | None = None
+    """Regular expression: the parameters of the backbone that learn are those in whose names it is found, all
+    others stay as they came. `conv_head|bn2`: the last layers of an EfficientNet; `norm|bn`: normalisation
+    alone. None: all learn. Where nothing is to learn, it is a pretrained model, among `baselines`."""
+    frozen_epochs: NonNegativeInt = 0
+    """First epochs in which the backbone stays as it came and only the class centres of the loss learn, so
+    that random ones do not spoil it (Kumar et al. 2022)."""
     augment: Augment = Augment()
     validate_every: PositiveInt = 1
     """Epochs between validations on the slice of the reference set; the last epoch always is."""
@@ -84,6 +92,15 @@ class Training(Config):
     compile: bool = False
     """`torch.compile` the backbone; worth its minutes on a GPU. A CPU needs a C++ compiler."""
     seed: NonNegativeInt = 0
+
+    @field_validator("learn")
+    @classmethod
+    def _is_a_pattern(cls, learn: str | None) -> str | None:
+        try:
+            re.compile(learn or "")
+        except re.error as error:
+            raise ValueError(f"{learn!r} is not a regular expression ({error})") from None
+        return learn
 
     def weights_of(self, backbone: str) -> str:
         """Where this backbone starts from."""

@@ -155,6 +155,15 @@ class Study(Run):
         return self
 
     @model_validator(mode="after")
+    def _something_learns_at_first(self) -> "Study":
+        if self.grid and self.grid.triplet and self.training.frozen_epochs:
+            raise ValueError(
+                "training.frozen_epochs: meanwhile the class centres of ArcFace learn, and triplet losses "
+                "have none; set it to 0, or grid.triplet: null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _asha_can_judge(self) -> "Study":
         split = self.data.split
         if self.search == "asha" and not split.validation_share and split.kind != "given":

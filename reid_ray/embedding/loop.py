@@ -5,6 +5,7 @@ epoch. The same function runs alone, under plain torch.distributed and under Ray
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -136,21 +137,20 @@ class _Session:
     def start(cls, trial: Trial, data: TrainSet, worker: Worker, weights: str, parts: int) -> "_Session":
         stepped = trial.model_copy(update={"accumulation": trial.accumulation * parts})
         _check_divisible(stepped, worker)
-        if trial.batch_norm == "kept" and weights == "random":
-            raise ConfigError(
-                f"training.batch_norm: kept needs pretrained weights, and {trial.backbone} starts from "
-                "random ones, whose statistics are of no photos; set training.weights, or batch_norm: batch"
-            )
+        _check_start(trial, weights)
         torch.manual_seed(trial.seed)
         backbone = backbones.build(trial.backbone, weights=weights, input_px=trial.input_px)
         on_gpu = worker.device.type == "cuda"
         model = ReidModel(trial, backbone, classes=data.classes).to(worker.device)
         if on_gpu:
             model = model.to(memory_format=torch.channels_last)
+        if trial.learn is not None:
+            only(trial.learn, model.encoder.backbone, trial.backbone)
         if trial.compile:
             model.encoder.backbone.compile()  # in place, so that the names of its weights stay
         wrapped = worker.wrap(model)
-        optimizer = torch.optim.SGD(wrapped.parameters(), lr=trial.lr, momentum=trial.momentum, fused=on_gpu)
+        learning = [one for one in wrapped.parameters() if one.requires_grad]
+        optimizer = torch.optim.SGD(learning, lr=trial.lr, momentum=trial.momentum, fused=on_gpu)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, trial.epochs, eta_min=trial.lr * trial.lr_floor
         )
@@ -164,6 +164,9 @@ class _Session:
         # Dropout and drop-path draw from here; set anew each epoch, so that resuming is exact.
         torch.manual_seed((trial.seed * 1_000_003 + epoch) * 65_537 + self.worker.rank)
         self.wrapped.train()
+        frozen = epoch < trial.frozen_epochs
+        if frozen:
+            self.model.encoder.backbone.eval()
         if trial.batch_norm == "kept":
             keep_statistics(self.wrapped)
         plan = self._plan(epoch)
@@ -172,6 +175,9 @@ class _Session:
         for number, (photos, labels) in enumerate(batches, 1):
             optimizer.zero_grad(set_to_none=True)
             total += self._backward(photos, labels)
+            if frozen:
+                # What has no gradient is not stepped. DDP wants all of them, so they are forgotten only here.
+                self.model.encoder.backbone.zero_grad(set_to_none=True)
             optimizer.step()
             if number % _CHECK_EVERY == 0 or number == len(plan):
                 self._check(total, epoch)
@@ -215,6 +221,37 @@ class _Session:
         photos = photos.to(self.worker.device, non_blocking=True)
         labels = labels.to(self.worker.device, non_blocking=True)
         return backward(self.stepped, self.worker, self.model, photos, labels, wrapped=self.wrapped)
+
+
+def only(pattern: str, backbone: nn.Module, name: str) -> None:
+    """Let only those parameters learn in whose names the pattern is found.
+
+    Raises:
+        ConfigError: it is in no name.
+    """
+    names = [one for one, _ in backbone.named_parameters()]
+    if not any(re.search(pattern, one) for one in names):
+        raise ConfigError(
+            f"training.learn {pattern!r} is in the name of no parameter of {name}; its last ones are "
+            f"{', '.join(names[-4:])}"
+        )
+    for one, value in backbone.named_parameters():
+        value.requires_grad_(bool(re.search(pattern, one)))
+
+
+def _check_start(trial: Trial, weights: str) -> None:
+    """Refuse what would keep random weights as they are."""
+    kept = {
+        "batch_norm: kept": trial.batch_norm == "kept",
+        "learn": trial.learn is not None,
+        "frozen_epochs": trial.frozen_epochs > 0,
+    }
+    for name, used in kept.items():
+        if used and weights == "random":
+            raise ConfigError(
+                f"training.{name} needs pretrained weights, and {trial.backbone} starts from random ones, "
+                f"which would stay as they are; set training.weights, or leave out {name.split(':')[0]}"
+            )
 
 
 def _check_divisible(trial: Trial, worker: Worker) -> None:

@@ -80,6 +80,12 @@ def test_asha_is_refused_where_it_could_judge_by_query_photos_alone() -> None:
     assert study(search="asha").search == "asha"
 
 
+def test_frozen_epochs_are_refused_for_a_loss_without_class_centres() -> None:
+    with pytest.raises(ConfigError, match="triplet losses have none"):
+        study(training={"frozen_epochs": 2})
+    assert study(training={"frozen_epochs": 2}, grid={"triplet": None}).training.frozen_epochs == 2
+
+
 def test_asha_that_could_never_stop_a_trial_is_refused() -> None:
     with pytest.raises(ConfigError, match="grace_epochs is 10 of 10 epochs"):
         study(search="asha", training={"epochs": 10})
