@@ -147,7 +147,9 @@ class Collection:
             had = {int(g): one for g, one in np.load(file).items()} if file.is_file() else {}
             missing, began = [int(g) for g in candidates if int(g) not in had], time.process_time()
             for g in missing:
-                had[g] = lightglue.match_pair(features.image(q), features.image(g), config, kind.lower())
+                (had[g],) = lightglue.match_pairs(
+                    features.image(q), [features.image(g)], config, kind.lower()
+                )
             if missing:
                 self.note("lightglue", kind, time.process_time() - began, len(missing))
                 np.savez(file, **{str(g): one for g, one in had.items()})
