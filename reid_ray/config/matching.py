@@ -111,7 +111,8 @@ class LightGlue(CloserLook):
     """LightGlue's file for the same kind of features, or a folder that has it; published ones for other kinds
     are refused."""
     geometry: Geometry | Literal["off"] = "off"
-    """The transform (MAGSAC) whose matches alone count; `off`: all that the network accepts."""
+    """The transform (MAGSAC) whose matches alone count; `off`: all that the network accepts, as an animal
+    bends and one transform leaves right matches out."""
     least_score: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Matches that the network is less sure of do not count."""
 
@@ -126,7 +127,8 @@ class LoFTR(CloserLook):
     """LoFTR's outdoor file, or a folder that has it."""
     candidates: None = None
     geometry: Geometry | Literal["off"] = "off"
-    """The transform (MAGSAC) whose matches alone count; `off`: all that the network accepts."""
+    """The transform (MAGSAC) whose matches alone count; `off`: all that the network accepts, as an animal
+    bends and one transform leaves right matches out."""
     least_score: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Matches that the network is less sure of do not count."""
 
