@@ -1,8 +1,10 @@
 """`reid-ray COMMAND` and `python -m reid_ray COMMAND`: one command, or the list of all."""
 
+import argparse
 import difflib
 import runpy
 import sys
+from importlib import import_module
 
 COMMANDS = {
     "validate": "what a folder or table of photos holds, and a config for it",
@@ -18,6 +20,7 @@ COMMANDS = {
     "doctor": "what this machine can do",
 }
 """In the order in which people meet them."""
+SHELLS = ("bash", "zsh")
 
 
 def main() -> int:
@@ -26,6 +29,8 @@ def main() -> int:
     if name in ("-h", "--help", "help"):
         print(_listed())
         return 0
+    if name == "completion":
+        return _complete(*rest[:1])
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         meant = f"did you mean {near[0]}?" if near else f"commands are {', '.join(COMMANDS)}"
@@ -34,6 +39,33 @@ def main() -> int:
     sys.argv = [f"reid-ray {name}", *rest]
     runpy.run_module(f"reid_ray.{name}", run_name="__main__", alter_sys=True)
     return 0  # commands end the process with their own code
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """What each command understands."""
+    return {name: import_module(f"reid_ray.{name}").arguments() for name in COMMANDS}
+
+
+def _complete(shell: str = "") -> int:
+    """Print what a shell completes commands, options and names of configs by."""
+    if shell not in SHELLS:
+        print(f"error: no completion for {shell!r}; shells are {', '.join(SHELLS)}", file=sys.stderr)
+        return 2
+    import shtab
+
+    from reid_ray.config.named import described
+
+    whole = argparse.ArgumentParser(prog="reid-ray")
+    commands = whole.add_subparsers()
+    for name, one in parsers().items():
+        for action in one._actions:
+            if action.dest == "config":
+                action.choices = sorted(described(name))
+            elif action.metavar in ("FILE", "DIR"):
+                action.complete = shtab.FILE if action.metavar == "FILE" else shtab.DIRECTORY  # type: ignore[attr-defined]
+        commands.add_parser(name, parents=[one], add_help=False, help=COMMANDS[name])
+    print(shtab.complete(whole, shell))
+    return 0
 
 
 def _listed() -> str:
@@ -47,7 +79,7 @@ def _listed() -> str:
             *lines,
             "",
             f"For example:  {example}",
-            "COMMAND --help says more.",
+            "COMMAND --help says more. Completion: source <(reid-ray completion bash), or zsh.",
         ]
     )
 

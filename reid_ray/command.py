@@ -27,16 +27,14 @@ def run(
     command: str,
     config_class: type[C],
     action: Callable[[C, argparse.Namespace], int],
-    *,
-    default: str | None,
-    description: str,
+    arguments: argparse.ArgumentParser,
 ) -> int:
     """Parse the command line, read the config, act; returns the exit code."""
 
-    def read_and_act(arguments: argparse.Namespace) -> int:
-        return action(load(config_class, find(command, arguments.config), arguments.set), arguments)
+    def read_and_act(given: argparse.Namespace) -> int:
+        return action(load(config_class, find(command, given.config), given.set), given)
 
-    return guarded(_config_parser(command, default, description).parse_args(), read_and_act)
+    return guarded(arguments.parse_args(), read_and_act)
 
 
 def guarded(arguments: argparse.Namespace, action: Callable[[argparse.Namespace], int]) -> int:
@@ -169,14 +167,14 @@ def run_or_forecast(study: Study, arguments: argparse.Namespace) -> int:
     return 1 if outcome.record.failed() else 0
 
 
-def _config_parser(command: str, default: str | None, description: str) -> argparse.ArgumentParser:
+def config_parser(command: str, description: str, *, default: str) -> argparse.ArgumentParser:
+    """What every command that reads a config has."""
     made = parser(command, description)
     made.add_argument(
         "config",
-        nargs="?" if default else None,
+        nargs="?",
         default=default,
-        help="a YAML file, or the name of one below tune_configs/"
-        + (f" (default: {default})" if default else ""),
+        help=f"a YAML file, or the name of one below tune_configs/ (default: {default})",
     )
     made.add_argument(
         "--set",

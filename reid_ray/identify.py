@@ -84,6 +84,12 @@ def arguments() -> argparse.ArgumentParser:
         help="local features (default where no model is given: lnbnn)",
     )
     add("--cluster-unknown", action="store_true", help="group the photos of unknown animals by animal")
+    add(
+        "--unknown-share",
+        type=float,
+        metavar="SHARE",
+        help="share of new photos whose animal is not among the known ones, as you expect it (default: 0.2)",
+    )
     add("--out", metavar="DIR", help="where answers go (default: identified)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting")
     add("--serve", action="store_true", help=argparse.SUPPRESS)

@@ -12,5 +12,9 @@ def act(config: MatchRun, arguments: argparse.Namespace) -> int:
     return command.run_or_forecast(config.study(), arguments)
 
 
+def arguments() -> argparse.ArgumentParser:
+    return command.config_parser("match", __doc__.split(": ", 1)[1], default="quickstart")
+
+
 if __name__ == "__main__":
-    sys.exit(command.run("match", MatchRun, act, default="quickstart", description=__doc__.split(": ", 1)[1]))
+    sys.exit(command.run("match", MatchRun, act, arguments()))

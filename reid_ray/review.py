@@ -1,6 +1,7 @@
 """`python -m reid_ray.review`: a page on this machine to drop photos on and decide who is in them."""
 
 import argparse
+import getpass
 import socket
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def act(arguments: argparse.Namespace) -> int:
             given += [f"--{flag}", value]
     for setting in arguments.set:
         given += ["--set", setting]
-    batches, door = Batches(folder, given), Door(MOST_BYTES)
+    batches, door = Batches(folder, given, arguments.reviewer), Door(MOST_BYTES)
     with batches.held():
         port = _free_port(arguments.port)
         if port != arguments.port:
@@ -66,6 +67,14 @@ def _free_port(wanted: int) -> int:
     raise ResourceError(f"no free port from {wanted} on; give another with --port")
 
 
+def _user() -> str:
+    """Who is logged in; "" where this machine does not say, as in containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
 def _forwarded(arguments: argparse.Namespace) -> list[str]:
     """How photos are organised, for `identify`."""
     given = []
@@ -91,6 +100,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--local", choices=["sift", "rootsift", "lnbnn"], help="local features (default: lnbnn)")
     add("--out", default="review", metavar="DIR", help="where photos and decisions go (default: review)")
     add("--port", type=int, default=8501)
+    add("--reviewer", default=_user(), metavar="NAME", help="who decides, as confirmed.csv says it")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting of identify")
     return parser
 

@@ -12,5 +12,9 @@ def act(study: Study, arguments: argparse.Namespace) -> int:
     return command.run_or_forecast(study, arguments)
 
 
+def arguments() -> argparse.ArgumentParser:
+    return command.config_parser("tune", __doc__.split(": ", 1)[1], default="quickstart")
+
+
 if __name__ == "__main__":
-    sys.exit(command.run("tune", Study, act, default="quickstart", description=__doc__.split(": ", 1)[1]))
+    sys.exit(command.run("tune", Study, act, arguments()))

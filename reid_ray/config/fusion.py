@@ -1,6 +1,6 @@
 """Settings of a fusion: several methods of a study answer as one."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -67,23 +67,66 @@ def check_names(
     """
     embeddings = [*encoders, *([SELECTED_TRIAL] if trained else [])]
     local = {config.name: config for config in matching}
-    _refuse_twice([*local, *encoders, *(fusion.name for fusion in fusions)])
+    joined = {fusion.name: fusion for fusion in fusions}
+    _refuse_twice([*local, *encoders, *joined])
+    lists = [*embeddings, *local, *joined]
     for config in matching:
         if config.shortlist:
-            _refuse_unknown(config.name, [config.shortlist.by], [*embeddings, VLAD])
+            _refuse_unknown(config.name, [config.shortlist.by], [*lists, VLAD])
     for fusion in fusions:
         _refuse_unknown(fusion.name, fusion.parts, [*local, *embeddings])
         if fusion.shortlist:
             has_local = any(part in local for part in fusion.parts)
-            known = [*embeddings, *([VLAD] if has_local else [])]
-            _refuse_unknown(fusion.name, [fusion.shortlist.by], known)
+            _refuse_unknown(fusion.name, [fusion.shortlist.by], [*lists, *([VLAD] if has_local else [])])
         _refuse_other_shortlists(fusion, local.values())
-        if SELECTED_TRIAL in fusion.uses() and not validated:
+    configs = by_name(matching, fusions)
+    for name, one in configs.items():
+        needed = required(one, configs)
+        if name in needed:
+            raise ValueError(f"{name} builds on itself, by its shortlist or its parts: {sorted(needed)}")
+        if isinstance(one, Fusion) and SELECTED_TRIAL in needed and not validated:
             raise ValueError(
-                f"{fusion.name}: a trained model is over-sure of photos it was trained on, so its "
+                f"{name}: a trained model is over-sure of photos it was trained on, so its "
                 "scores are calibrated on validation photos, and there are none; set "
                 "data.split.validation_share above 0"
             )
+    for config in matching:
+        refuse_unlearnt_places(config, configs)
+
+
+def by_name(matching: Iterable[Matching], fusions: Iterable[Fusion]) -> dict[str, Matching | Fusion]:
+    """All methods of a run that have a config of their own, by name."""
+    return {**{one.name: one for one in matching}, **{one.name: one for one in fusions}}
+
+
+def required(config: Matching | Fusion, configs: Mapping[str, Matching | Fusion]) -> set[str]:
+    """Names of all methods that a method builds on, directly or by others."""
+    found: set[str] = set()
+    waiting = [config]
+    while waiting:
+        one = waiting.pop()
+        uses = one.uses() if isinstance(one, Fusion) else {one.shortlist.by} if one.shortlist else set()
+        waiting += [configs[name] for name in uses - found if name in configs]
+        found |= uses
+    return found
+
+
+def refuse_unlearnt_places(config: Matching, configs: Mapping[str, Matching | Fusion]) -> None:
+    """Behind a shortlist, weights of places are those of the shortlist's method.
+
+    Raises:
+        ValueError: that method has none.
+    """
+    if config.shortlist is None or config.place_weights == "off":
+        return
+    by = configs.get(config.shortlist.by)
+    parts = [configs.get(part) for part in by.parts] if isinstance(by, Fusion) else [by]
+    if not any(isinstance(one, Matching) and one.place_weights == "auto" for one in parts):
+        raise ValueError(
+            f"{config.name}: place_weights behind a shortlist are those that the shortlist's method has "
+            f"learnt, and {config.shortlist.by!r} learns none; set place_weights to off, or give a "
+            "shortlist by local features with place_weights: auto"
+        )
 
 
 def _refuse_twice(names: Sequence[str]) -> None:

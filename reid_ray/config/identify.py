@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Data, Images, Name, PhotoDataset
+from reid_ray.config.fusion import VLAD, refuse_unlearnt_places
 from reid_ray.config.matching import Matching, Sift
 from reid_ray.config.models import Pretrained
 
@@ -68,9 +69,12 @@ class IdentifyRun(Config):
             raise ValueError("method is a whole method; remove model and local, or give these alone")
         if self.method is None and self.model is None and self.local is None:
             raise ValueError("none of method, model and local is given; give one, for example local: lnbnn")
-        shortlist = self.local.shortlist if isinstance(self.local, Matching) else None
-        if shortlist and shortlist.by != "vlad" and (self.model is None or self.model.name != shortlist.by):
-            raise ValueError(f"local.shortlist.by is {shortlist.by!r}; give vlad, or the name of model")
+        if isinstance(self.local, Matching) and self.local.shortlist:
+            by, model = self.local.shortlist.by, [self.model.name] if self.model else []
+            if by not in (VLAD, *LOCAL, *model):
+                lists = ", ".join([VLAD, *LOCAL])
+                raise ValueError(f"local.shortlist.by is {by!r}; give {lists}, or the name of model")
+            refuse_unlearnt_places(self.local, LOCAL)
         names = [dataset.name for dataset in (self.query, *self.references)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two of reference and query are named {twice[0]!r}; rename one")

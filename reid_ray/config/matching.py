@@ -108,13 +108,14 @@ LIGHTGLUE_KINDS = ("superpoint", "disk", "aliked", "xfeat")
 
 
 class Shortlist(Config):
-    """Match only the references that an embedding puts first: queries x `size` pairs, not all."""
+    """Match only the references that another method puts first: queries x `size` pairs, not all."""
 
     by: Annotated[str, Field(min_length=1)]
-    """`selected_trial`: the selected trial; the name of a pretrained model; `<backbone> untrained`; or
-    `vlad`: a global descriptor of the local features themselves, without a network."""
+    """The name of any other method of the run: a pretrained model, local features, a fusion;
+    `selected_trial`: the selected trial; `<backbone> untrained`; or `vlad`: a global descriptor of the local
+    features themselves, without a network."""
     size: PositiveInt = 100
-    """References matched per query; the others follow them in the embedding's order."""
+    """References matched per query; the others follow them in that method's order."""
 
 
 class MatchedShortlist(Shortlist):
@@ -186,17 +187,9 @@ class Matching(CandidateSets):
     place_weights: Literal["auto", "off"] = "off"
     """`auto`: votes count by the place in the photo that they come from, as it is learnt on the references
     alone, where that names more of them, asked among other encounters; otherwise all count alike, and it is
-    said why. Right flanks are mirrored where the side is known (column `orientation`)."""
+    said why. Right flanks are mirrored where the side is known (column `orientation`). Behind a shortlist
+    they are those that the shortlist's method has learnt."""
     seed: NonNegativeInt = 0
-
-    @model_validator(mode="after")
-    def _places_can_be_learnt(self) -> "Matching":
-        if self.place_weights == "auto" and self.shortlist is not None:
-            raise ValueError(
-                "place_weights are learnt by asking references among all others, which a shortlist avoids; "
-                "set place_weights to off, or remove shortlist"
-            )
-        return self
 
     @model_validator(mode="after")
     def _lightglue_knows_the_features(self) -> "Matching":

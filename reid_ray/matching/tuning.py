@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from reid_ray.config.matching import Matching
 from reid_ray.matching.scoring import References, Setting, score_settings, settings_of
-from reid_ray.matching.shortlist import candidates, nearest_first
+from reid_ray.matching.shortlist import candidates
 
 BLOCK = 4
 """References asked at once; their scores [s, BLOCK, g] are all that is held."""
@@ -39,7 +39,7 @@ def right_per_setting(
     asked: NDArray[np.int64],
     outs: Sequence[NDArray[np.bool_]],
     *,
-    units_gd: NDArray[np.float32] | None = None,
+    orders: Sequence[NDArray[np.int64]] | None = None,
 ) -> NDArray[np.float64]:
     """How likely each of `settings_of(config)` names each of `asked` rightly, float64 [v, l, s].
 
@@ -48,17 +48,19 @@ def right_per_setting(
     Args:
         asked: positions of references.
         outs: per view, the references that must not answer, bool [l, g].
-        units_gd: embeddings of the references: each is asked behind the config's shortlist.
+        orders: per view, all references in the order of the config's shortlist, int64 [l, g]: each is asked
+            behind it.
     """
     settings = settings_of(config)
     right = np.zeros((len(outs), len(asked), len(settings)))
-    if config.shortlist is not None and units_gd is not None:
-        for v, out in enumerate(outs):
+    if config.shortlist is not None and orders is not None:
+        for v, (out, order) in enumerate(zip(outs, orders, strict=True)):
             for row, own in enumerate(asked.tolist()):
                 if v == 1:  # its candidates would be others, to be matched once more
                     right[v, row] = right[0, row]
                     continue
-                right[v, row] = _right_behind(references, config, settings, own, units_gd, out[row])
+                chosen = candidates(order[row : row + 1], out[row : row + 1], config.shortlist.size)[0]
+                right[v, row] = _right_behind(references, config, settings, own, np.sort(chosen))
         return right
     for at in range(0, len(asked), BLOCK):
         block = slice(at, at + BLOCK)
@@ -76,16 +78,12 @@ def _right_behind(
     config: Matching,
     settings: Sequence[Setting],
     asked: int,
-    units_gd: NDArray[np.float32],
-    out_g: NDArray[np.bool_],
+    chosen: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """As `_right`, of one reference among its candidates."""
-    assert config.shortlist is not None
-    own = np.array([asked])
-    order_qg = nearest_first(units_gd[own], units_gd)
-    chosen = np.sort(candidates(order_qg, out_g[None], config.shortlist.size)[0])
+    """As `_right`, of one reference among its candidates, ascending."""
     few, none_out = references.take(chosen), np.zeros((1, len(chosen)), bool)
-    scores_vsqg = score_settings(references.packed.take(own), few, config, settings, [none_out])
+    packed = references.packed.take(np.array([asked]))
+    scores_vsqg = score_settings(packed, few, config, settings, [none_out])
     same = references.identities_g[chosen] == references.identities_g[asked]
     return _right(scores_vsqg[0, :, 0], same, ~none_out[0])
 

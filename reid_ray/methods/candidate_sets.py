@@ -34,7 +34,7 @@ class Shown:
     Attributes:
         sides: int64 [n], a place in `SIDES`; -1 where unknown.
         locations: int64 [n], equal for equal words; -1 where unknown.
-        days: datetime64[D] [n], NaT where unknown.
+        days: datetime64 [n], of whole days; NaT where unknown.
     """
 
     sides: Positions

@@ -5,7 +5,7 @@ Legend: a asked photos, g references, p parts.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,11 @@ from reid_ray.config.fusion import VLAD, Fusion
 from reid_ray.errors import DatasetError
 from reid_ray.evaluation.fusion import FOLDS, Fitted, Fused, Pairs, fit, sample_pairs
 from reid_ray.matching.scoring import EXCLUDED
-from reid_ray.matching.shortlist import candidates, nearest_first, spread
+from reid_ray.matching.shortlist import candidates, spread
 from reid_ray.methods.bench import Bench
-from reid_ray.methods.embedding import Embedding
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import asked_references
+from reid_ray.methods.listing import NEAR, listed, ready_to_list, with_near
 from reid_ray.methods.local_features import PAIRS_PER_REQUEST, LocalScorer
 from reid_ray.methods.ready import Learnt, Method, Params, Ready
 from reid_ray.methods.scorer import Arrays, EmbeddingScorer, Outs, ScoreBlock, Scorer, blocks, rank_blocks
@@ -46,7 +46,7 @@ class FusionScorer:
 
     parts: tuple[Scorer, ...]
     fused: Fused | None
-    near: EmbeddingScorer | None = None
+    near: Scorer | None = None
     size: int | None = None
     excludes_encounter: bool = False
     # A part's curve holds for the references it was fitted with: there is no second view.
@@ -62,14 +62,14 @@ class FusionScorer:
         """Scores [a, g, p], NaN off the shortlist, and the shortlist's order."""
         order = chosen = None
         if self.near is not None and self.size is not None:
-            order = nearest_first(self.near.units[asked], self.near.units[: gallery.references])
+            order = listed(self.near, gallery, asked, out)
             chosen = candidates(order, out, self.size)
         each = [_of_part(part, gallery, asked, out, chosen) for part in self.parts]
         return np.stack(each, axis=-1), order
 
     def scores(self, gallery: Gallery, asked: Positions, outs: Outs) -> ScoreBlock:
         """The probability of being right; equal ones (curves have flat steps) rank as
-        `Fused.best_first` says, those off the shortlist behind, in its embedding's order, at -1.
+        `Fused.best_first` says, those off the shortlist behind, in its order, at -1.
         """
         assert self.fused is not None
         scores, near_order = self.part_scores(gallery, asked, outs[0])
@@ -137,7 +137,9 @@ class Fusing:
 
     Attributes:
         parts: in the config's order.
-        near: what its own shortlist goes by; None: VLAD of the first local features, or no shortlist.
+        near: what its own shortlist goes by, any method; None: VLAD of the first local features, or no
+            shortlist.
+        near_folder, near_learnt: as in `Shortlisted`.
         part_folders: where the parts of a study keep their finished work, which is then used again.
         part_learnt: what the parts have learnt, by part and fingerprint.
         new_share: share of queries (0..1) that are expected to show an animal without a reference.
@@ -145,9 +147,11 @@ class Fusing:
 
     config: Fusion
     parts: tuple[Method, ...]
-    near: Embedding | None = None
+    near: Method | None = None
     part_folders: tuple[Path | None, ...] = ()
     part_learnt: tuple[Mapping[str, Learnt], ...] = ()
+    near_folder: Path | None = None
+    near_learnt: Mapping[str, Learnt] = field(default_factory=dict)
     new_share: float = 0.0
 
     @property
@@ -159,8 +163,8 @@ class Fusing:
         return any(part.trained for part in self.parts) or (self.near is not None and self.near.trained)
 
     def check(self) -> None:
-        for part in self.parts:
-            part.check()
+        for one in (*self.parts, *([self.near] if self.near is not None else [])):
+            one.check()
 
     def prepare(
         self,
@@ -202,44 +206,58 @@ class Fusing:
         for gallery in galleries:
             ready_parts = [of.get(gallery.name) for of in of_parts]
             parts = [one for one in ready_parts if one is not None]
-            near = self._near(gallery, bench, parts)
-            if len(parts) < len(of_parts) or (self.config.shortlist is not None and near is None):
+            if len(parts) < len(of_parts):
                 continue
-            found.append(self._unfitted(gallery, bench, parts, near))
+            near = self._near(gallery, bench, known)
+            lister = near.scorer if near is not None else self._vlad(gallery, bench, parts)
+            if self.config.shortlist is None or lister is not None:
+                found.append(self._unfitted(gallery, bench, parts, lister, near))
         return found
 
-    def _near(self, gallery: Gallery, bench: Bench, parts: Sequence[Ready]) -> EmbeddingScorer | None:
+    def _near(self, gallery: Gallery, bench: Bench, known: Mapping[str, Learnt]) -> Ready | None:
         """What the fusion's own shortlist goes by; None without one, or where it does not know them."""
-        if self.config.shortlist is None:
+        if self.config.shortlist is None or self.near is None:
             return None
-        if self.config.shortlist.by != VLAD:
-            return None if self.near is None else self.near.scorer(gallery, bench)
+        return ready_to_list(self.near, gallery, bench, known, had=self.near_learnt, folder=self.near_folder)
+
+    def _vlad(self, gallery: Gallery, bench: Bench, parts: Sequence[Ready]) -> EmbeddingScorer | None:
+        """Where the shortlist goes by VLAD: of the first local features."""
+        if self.config.shortlist is None or self.config.shortlist.by != VLAD:
+            return None
         scorers = [one.scorer for one in parts]
         locals_ = [one.local if isinstance(one, ShortlistScorer) else one for one in scorers]
         first = next(one for one in locals_ if isinstance(one, LocalScorer))
         return vlad_scorer(first, gallery, bench)
 
     def _unfitted(
-        self, gallery: Gallery, bench: Bench, parts: Sequence[Ready], near: EmbeddingScorer | None
+        self,
+        gallery: Gallery,
+        bench: Bench,
+        parts: Sequence[Ready],
+        lister: Scorer | None,
+        near: Ready | None,
     ) -> Ready:
         size = self.config.shortlist.size if self.config.shortlist else None
         matched = min(gallery.references, size or gallery.references)
         scorer = FusionScorer(
             tuple(one.scorer for one in parts),
             None,
-            near,
+            lister,
             size,
             excludes_encounter=any(one.scorer.excludes_encounter for one in parts),
         )
         gallery = gallery.under(CandidateSets.joined(one.gallery.sets for one in parts))
+        asked = (*parts, *([near] if near is not None else []))
         return Ready(
             method=self,
             gallery=gallery,
             scorer=scorer,
             shared=(bench.share(scorer), bench.share(gallery)),
-            learnt={"parts": [dict(one.learnt) for one in parts]},
+            learnt=with_near(
+                {"parts": [dict(one.learnt) for one in parts]}, {} if near is None else near.learnt
+            ),
             parts=tuple(parts),
-            size=min([max(1, PAIRS_PER_REQUEST // max(1, matched)), *(one.size for one in parts)]),
+            size=min([max(1, PAIRS_PER_REQUEST // max(1, matched)), *(one.size for one in asked)]),
             matched=matched,
         )
 
@@ -354,7 +372,8 @@ def cross_fitted_right(method: Fusing, ready: Ready, gallery: Gallery, bench: Be
         {gallery.fingerprint: (one.unvalidated if one.unvalidated is not None else one.learnt)}
         for one in ready.parts
     )
-    alone = replace(method, part_learnt=learnt, part_folders=())
+    near = {gallery.fingerprint: ready.learnt[NEAR]} if NEAR in ready.learnt else {}
+    alone = replace(method, part_learnt=learnt, part_folders=(), near_learnt=near, near_folder=None)
     joined = alone.joined([gallery], bench, {})
     if not joined:
         return np.zeros(len(gallery.queries), bool)

@@ -27,10 +27,11 @@ from reid_ray.methods.animals import told
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import asked_references
+from reid_ray.methods.listing import listed
 from reid_ray.methods.on_animals import on_animals
 from reid_ray.methods.places import Places, learn_places, weighed
 from reid_ray.methods.ready import Learnt, Params, Ready
-from reid_ray.methods.scorer import Arrays, Outs, ScoreBlock, rank_blocks
+from reid_ray.methods.scorer import Arrays, Outs, ScoreBlock, Scorer, rank_blocks
 from reid_ray.runs.methods import method_key
 
 PAIRS_PER_REQUEST = 4096
@@ -145,7 +146,7 @@ class TuneRequest:
     hidden_g: NDArray[np.bool_] | None
     config: Matching
 
-    def run(self, references: References, gallery: Gallery, units: NDArray[np.float32] | None) -> Arrays:
+    def run(self, references: References, gallery: Gallery, near: Scorer | None) -> Arrays:
         first = self.config.exclude_same_encounter
         outs = [
             gallery.excluded(self.asked, encounter=encounter, hidden_g=self.hidden_g)
@@ -155,10 +156,9 @@ class TuneRequest:
             outs.append(gallery.excluded(self.asked, encounter=first, hidden_g=~gallery.trained))
         right = np.empty((len(outs), len(self.asked), len(settings_of(self.config))))
         for rows in gallery.alike(self.asked):
-            some = [out[rows] for out in outs]
-            right[:, rows] = right_per_setting(
-                references, self.config, self.asked[rows], some, units_gd=units
-            )
+            asked, some = self.asked[rows], [out[rows] for out in outs]
+            orders = None if near is None else [listed(near, gallery, asked, out) for out in some]
+            right[:, rows] = right_per_setting(references, self.config, asked, some, orders=orders)
         return {"right": right}
 
 
@@ -318,7 +318,7 @@ def tune(
     *,
     extractor: int = 0,
     trained: bool = False,
-    units: NDArray[np.float32] | None = None,
+    near: Scorer | None = None,
 ) -> list[TunedPair]:
     """The settings for both views: those to use, then those that no validation photo chose.
 
@@ -326,8 +326,8 @@ def tune(
 
     Args:
         extractor: number of the extractor of `references`.
-        trained: `units` come from a model that knows some references too well.
-        units: embeddings of the references, by which the config's shortlist is made.
+        trained: `near` knows some references too well.
+        near: what the config's shortlist goes by.
     """
     settings = settings_of(config)
     if len(settings) == 1 and not config.alternatives:
@@ -344,7 +344,7 @@ def tune(
         f"tuning-{extractor}-{at:08d}": TuneRequest(asked[at : at + size], hidden, config)
         for at in range(0, len(asked), size)
     }
-    shared = bench.share(references), bench.share(gallery), bench.share(units)
+    shared = bench.share(references), bench.share(gallery), bench.share(near)
     ended: dict[str, NDArray[np.float64]] = {}
     for which, arrays, _ in bench.run(requests, *shared, folder=work):
         ended[which] = arrays["right"]

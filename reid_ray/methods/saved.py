@@ -251,8 +251,8 @@ class _Reader:
             )
         raise ValueError(f"kind {kind!r}")
 
-    def _near(self, raw: Any) -> Embedding | None:
-        return None if raw["near"] is None else self._embedding(raw["near"])
+    def _near(self, raw: Any) -> Method | None:
+        return None if raw["near"] is None else self.method(raw["near"])
 
     def _embedding(self, raw: Any) -> Embedding:
         encodings = {name: self._encoding(one) for name, one in raw["encodings"].items()}

@@ -1,4 +1,4 @@
-"""Local features behind a shortlist: matched are only the references that an embedding puts first.
+"""Local features behind a shortlist: matched are only the references that another method puts first.
 
 In: a local-feature method and what its shortlist goes by. Out: a `Ready` per gallery.
 
@@ -7,7 +7,7 @@ queries x B x keypoints^2. Legend: a asked photos, g references, b candidates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,20 +17,21 @@ from numpy.typing import NDArray
 from reid_ray.config.matching import Matching
 from reid_ray.evaluation.ranking import concat, rank_in_order
 from reid_ray.matching import vlad
-from reid_ray.matching.shortlist import behind, candidates, curve_sizes, nearest_first, with_the_rest
+from reid_ray.matching.shortlist import behind, candidates, curve_sizes, with_the_rest
 from reid_ray.methods.bench import Bench
-from reid_ray.methods.embedding import Embedding
 from reid_ray.methods.gallery import Gallery, Positions
+from reid_ray.methods.listing import listed, ready_to_list, with_near
 from reid_ray.methods.local_features import LocalFeatures, LocalScorer, request_size, tune
-from reid_ray.methods.ready import Learnt, Ready
-from reid_ray.methods.scorer import Arrays, EmbeddingScorer, Outs, ScoreBlock, blocks
+from reid_ray.methods.places import Places, weights_of
+from reid_ray.methods.ready import Learnt, Method, Ready
+from reid_ray.methods.scorer import Arrays, EmbeddingScorer, Outs, ScoreBlock, Scorer, blocks
 
 
 @dataclass(frozen=True)
 class ShortlistScorer:
     """A local-feature method that looks only at what `near` puts first.
 
-    Equal scores, and the references that are not matched, rank in the embedding's order.
+    Equal scores, and the references that are not matched, rank in the order of `near`.
 
     Attributes:
         near: of the same gallery.
@@ -38,7 +39,7 @@ class ShortlistScorer:
         sizes: lengths of the shortlist at which accuracy is measured.
     """
 
-    near: EmbeddingScorer
+    near: Scorer
     local: LocalScorer
     size: int
     sizes: tuple[int, ...] = ()
@@ -50,7 +51,7 @@ class ShortlistScorer:
         return self.local.excludes_encounter
 
     def scores(self, gallery: Gallery, asked: Positions, outs: Outs) -> ScoreBlock:
-        order = nearest_first(self.near.units[asked], self.near.units[: gallery.references])
+        order = listed(self.near, gallery, asked, outs[0])
         chosen = candidates(order, outs[0], self.size)
         found = self.local.score_candidates(gallery, asked, chosen)
         every = [with_the_rest(*one) for one in zip(chosen, found, outs[0], strict=True)]
@@ -66,7 +67,7 @@ class ShortlistScorer:
         found, curves = [], []
         for few in blocks(asked):
             out = gallery.excluded(few, encounter=self.excludes_encounter)
-            order = nearest_first(self.near.units[few], self.near.units[: gallery.references])
+            order = listed(self.near, gallery, few, out)
             longest = candidates(order, out, max([self.size, *self.sizes]))
             for row, photo in enumerate(few):
                 scores_of = self._scores_of(gallery, photo, longest[row])
@@ -105,11 +106,15 @@ class Shortlisted:
 
     Attributes:
         local: its config has the shortlist.
-        near: what the shortlist goes by; None: VLAD, a global descriptor of the local features.
+        near: what the shortlist goes by, any method; None: VLAD, a global descriptor of the local features.
+        near_folder: where `near` keeps its finished work in a study, which is then used again.
+        near_learnt: what `near` has learnt, by fingerprint.
     """
 
     local: LocalFeatures
-    near: Embedding | None = None
+    near: Method | None = None
+    near_folder: Path | None = None
+    near_learnt: Mapping[str, Learnt] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -120,6 +125,8 @@ class Shortlisted:
         return self.near is not None and self.near.trained
 
     def check(self) -> None:
+        if self.near is not None:
+            self.near.check()
         self.local.check()
 
     def prepare(
@@ -131,59 +138,81 @@ class Shortlisted:
         folder: Path | None = None,
     ) -> list[Ready]:
         """As the local features, whose setting is chosen behind the shortlist."""
-        found = []
+        known, found = learnt or {}, []
         for gallery in galleries:
-            near = None if self.near is None else self.near.scorer(gallery, bench)
-            if near is not None or self.near is None:
-                found.append(
-                    self._prepare(gallery, bench, near, (learnt or {}).get(gallery.fingerprint), folder)
+            near = None
+            if self.near is not None:
+                near = ready_to_list(
+                    self.near, gallery, bench, known, had=self.near_learnt, folder=self.near_folder
                 )
+                if near is None:
+                    continue
+            found.append(self._prepare(gallery, bench, near, known.get(gallery.fingerprint), folder))
         return found
 
     def _prepare(
-        self,
-        gallery: Gallery,
-        bench: Bench,
-        near: EmbeddingScorer | None,
-        learnt: Learnt | None,
-        folder: Path | None,
+        self, gallery: Gallery, bench: Bench, near: Ready | None, learnt: Learnt | None, folder: Path | None
     ) -> Ready:
         config = self.local.config
         assert config.shortlist is not None
         gallery = gallery.under(config)
+        lister = None if near is None else near.scorer
         if learnt is None:
-            learnt, unvalidated = self._choose(gallery, bench, near, folder)
+            learnt, unvalidated = (
+                self._learnt(own, near, validated=validated)
+                for own, validated in zip(
+                    self._choose(gallery, bench, lister, folder), (True, False), strict=True
+                )
+            )
         else:
             unvalidated = learnt
         ready = self.local.prepare([gallery], bench, learnt={gallery.fingerprint: learnt}, folder=folder)[0]
         assert isinstance(ready.scorer, LocalScorer)
         sizes = measured_sizes(config, gallery.references)
         scorer = ShortlistScorer(
-            near or vlad_scorer(ready.scorer, gallery, bench), ready.scorer, config.shortlist.size, sizes
+            lister or vlad_scorer(ready.scorer, gallery, bench), ready.scorer, config.shortlist.size, sizes
         )
+        size = request_size(config, gallery.references)
         return replace(
             ready,
             method=self,
             scorer=scorer,
             shared=(bench.share(scorer), ready.shared[1]),
+            learnt=learnt,
             unvalidated=unvalidated,
-            size=request_size(config, gallery.references),
+            size=size if near is None else min(size, near.size),
             matched=min(gallery.references, max([config.shortlist.size, *sizes])),
         )
 
+    def _learnt(self, own: Learnt, near: Ready | None, *, validated: bool) -> Learnt:
+        """With what the shortlist's method has learnt, and its weights of places where these count.
+
+        Args:
+            validated: the method to be used; else as no validation photo taught it. (A fusion's curves are
+                the same for both: they decide only what is looked at.)
+        """
+        if near is None:
+            return own
+        taught = near.learnt if validated or near.unvalidated is None else near.unvalidated
+        if self.local.config.place_weights == "auto":
+            weights = weights_of(taught)
+            note = f"votes count alike wherever they come from, as those of {near.method.name} do"
+            own = {**own, "places": Places(weights, note="" if weights else note).as_json()}
+        return with_near(own, taught)
+
     def _choose(
-        self, gallery: Gallery, bench: Bench, near: EmbeddingScorer | None, folder: Path | None
+        self, gallery: Gallery, bench: Bench, near: Scorer | None, folder: Path | None
     ) -> tuple[Learnt, Learnt]:
         """As `LocalFeatures` does, behind the shortlist."""
         work = None if folder is None else folder / "chunks" / self.local.work_key(gallery)
         best: tuple[float, Learnt, Learnt] | None = None
         for number, extractor in enumerate(self.local.extractors):
             references, _ = self.local.sides(gallery, bench, extractor)
-            units = None if near is None else near.units[: gallery.references]
-            if units is None:
+            lister = near
+            if lister is None:
                 one = self.local.config.model_copy(update={"extractor": extractor})
                 features = bench.features(gallery.photos[: gallery.references], one)
-                units = EmbeddingScorer.of(vlad.describe(features, vlad.learn_centres(features))).units
+                lister = EmbeddingScorer.of(vlad.describe(features, vlad.learn_centres(features)))
             tuned = tune(
                 self.local.config,
                 references,
@@ -192,7 +221,7 @@ class Shortlisted:
                 work,
                 extractor=number,
                 trained=self.trained,
-                units=units,
+                near=lister,
             )
             if best is None or tuned[0][0].best > best[0]:
                 both = [self.local.plain(number, pair) for pair in tuned]

@@ -12,8 +12,8 @@ import pandas as pd
 import ray
 
 from reid_ray.config.candidate_sets import CandidateSets
-from reid_ray.config.fusion import Fusion
-from reid_ray.config.identify import IdentifyRun
+from reid_ray.config.fusion import VLAD, Fusion
+from reid_ray.config.identify import LOCAL, IdentifyRun
 from reid_ray.config.named import results_folder
 from reid_ray.datasets.catalogue import load_rows
 from reid_ray.datasets.encounters import encounter_groups
@@ -101,7 +101,9 @@ def method_of(run: IdentifyRun) -> Method:
         return network
     features = LocalFeatures(local)
     if local.shortlist is not None:
-        return Shortlisted(features, None if local.shortlist.by == "vlad" else network)
+        by = LOCAL.get(local.shortlist.by)
+        near = LocalFeatures(by) if by else network
+        return Shortlisted(features, None if local.shortlist.by == VLAD else near)
     if network is None:
         return features
     parts = Fusion(name="joined", parts=(network.name, local.name), combine="log_odds")

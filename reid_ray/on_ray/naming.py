@@ -73,6 +73,8 @@ def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
         given["local"] = arguments.local
     if arguments.cluster_unknown:
         given["cluster_unknown"] = True
+    if arguments.unknown_share:
+        given["unknown_share"] = arguments.unknown_share
     if arguments.out:
         given["out"] = arguments.out
     return given

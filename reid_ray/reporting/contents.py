@@ -28,6 +28,7 @@ from reid_ray.reporting.sections import (
 SECTIONS = (
     verdict.SECTION,
     leaderboard.SECTION,
+    examples.SECTION,
     transfer.SECTION,
     withheld.SECTION,
     encounters.SECTION,
@@ -37,16 +38,15 @@ SECTIONS = (
     fusion.SECTION,
     shortlists.SECTION,
     probabilities.SECTION,
-    ranks.SECTION,
     open_set.SECTION,
     leaks.SECTION,
     animals.SECTION,
-    examples.SECTION,
+    data.SECTION,
+    reading.SECTION,
+    ranks.SECTION,
     training.SECTION,
     confirmation.SECTION,
-    data.SECTION,
     cost.SECTION,
     provenance.SECTION,
-    reading.SECTION,
 )
-"""In the order they are read."""
+"""In the order they are read; folded ones last."""

@@ -6,6 +6,7 @@ Files are named by a hash of the photo's key, never by a name from data.
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +21,7 @@ from PIL import Image, ImageDraw
 from reid_ray.config.matching import Matching
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.reporting.evidence import matches
-from reid_ray.reporting.pooled import pooled_methods, standing
+from reid_ray.reporting.pooled import pooled_methods, selected_method, standing
 from reid_ray.runs import files
 from reid_ray.runs.study import StudyRecord
 
@@ -28,7 +29,8 @@ Photo = NDArray[np.uint8]
 Points = NDArray[np.float32]
 Matcher = Callable[[Photo, Photo, float], tuple[Points, Points]]
 
-THUMBNAIL_PX = 200
+THUMBNAIL_PX = 320
+"""Of the longer side: small enough to keep a hundred of them in one page, large enough to look into."""
 _PAIR_PX = 220
 _QUALITY = 80
 MOST_LINES = 60
@@ -57,13 +59,17 @@ class Panel:
 
 
 def panels(record: StudyRecord) -> list[Panel]:
-    """The selected trial and the local-feature method that stands best, as far as they finished."""
+    """The selected method, the selected trial, and the local-feature method that stands best, as far as they
+    finished.
+    """
     found: list[Panel] = []
+    selected = selected_method(record)
     for method in standing(pooled_methods(record)):
         local = method.family == "local features"
-        if method.predictions is None or not (method.chosen or local):
+        to_use = selected is not None and method.name == selected.name
+        if method.predictions is None or not (to_use or method.chosen or local):
             continue
-        if local and any(panel.matching for panel in found):
+        if local and not to_use and any(panel.matching for panel in found):
             continue
         matching, ratios = None, {}
         if local:
@@ -95,10 +101,14 @@ def make_gallery(
     folder: Path,
     *,
     each: int = 3,
+    most_wrong: int = 100,
     seed: int = 0,
     matcher: Matcher | None = None,
 ) -> Path:
-    """Write `each` right and `each` wrong queries per panel, drawn at random with `seed`.
+    """Write `each` right queries per panel and all wrong ones; of more than `most_wrong`, that many are
+    drawn at random with `seed`.
+
+    Matches are drawn of `each` right and `each` wrong ones.
 
     Args:
         rows: position i is photo i of `images`.
@@ -109,28 +119,35 @@ def make_gallery(
         The path of gallery.json, whose file names are relative to `folder`.
     """
     place = {key: position for position, key in enumerate(rows["key"])}
-    identity = dict(zip(rows["key"], rows["identity"].astype(str), strict=True))
+    references = rows[rows["split"] == "reference"]
+    of_animal = references.groupby(["dataset", "identity"], observed=True)["key"].first().to_dict()
     described = []
     for panel in shown:
         default = partial(matched_points, config=panel.matching)
         writer = _Writer(images, place, folder, matcher or default)
-        cases = [
-            _case(row, identity, writer, panel.ratio(str(row["dataset"])))
-            for row in pick(panel.predictions, each=each, rng=np.random.default_rng(seed))
-        ]
-        described.append({"method": panel.method, "family": panel.family, "cases": cases})
+        picked = pick(panel.predictions, right=each, wrong=most_wrong, rng=np.random.default_rng(seed))
+        drawn: Counter[bool] = Counter()
+        cases = []
+        for row in picked:
+            drawn[bool(row["correct"])] += 1
+            lines = panel.ratio(str(row["dataset"])) if drawn[bool(row["correct"])] <= each else None
+            cases.append(_case(row, of_animal.get((row["dataset"], row["identity"])), writer, lines))
+        wrong = int((~panel.predictions["correct"].astype(bool)).sum())
+        described.append({"method": panel.method, "family": panel.family, "wrong": wrong, "cases": cases})
     path = folder / "gallery.json"
     files.write_json(path, {"seed": seed, "each": each, "panels": described})
     return path
 
 
-def pick(predictions: pd.DataFrame, *, each: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """At most `each` random right answers, then as many wrong; never a query without an answer."""
+def pick(
+    predictions: pd.DataFrame, *, right: int, wrong: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """At most so many right answers, then wrong ones, at random; never a query without an answer."""
     answered = predictions[predictions["top_keys"].map(len) > 0]
     picked: list[dict[str, Any]] = []
-    for correct in (True, False):
+    for correct, most in ((True, right), (False, wrong)):
         part = answered[answered["correct"].astype(bool) == correct]
-        chosen = rng.permutation(len(part))[:each]
+        chosen = rng.permutation(len(part))[:most]
         picked += [{str(k): v for k, v in row.items()} for row in part.iloc[chosen].to_dict("records")]
     return picked
 
@@ -173,12 +190,15 @@ class _Writer:
         return name, len(points_l)
 
 
-def _case(
-    row: dict[str, Any], identity: dict[str, str], writer: _Writer, threshold: float | None
-) -> dict[str, Any]:
-    """One query in gallery.json: the answer, and the first right photo among those kept."""
+def _case(row: dict[str, Any], right: str | None, writer: _Writer, threshold: float | None) -> dict[str, Any]:
+    """One query in gallery.json: the answer, and beside a wrong one the right animal.
+
+    Args:
+        right: a reference photo of the query's animal, shown unless the answer's list has a better one.
+    """
     keys, scores = [str(key) for key in row["top_keys"]], row["top_scores"]
-    right = next((key for key in keys if identity.get(key) == row["identity"]), None)
+    if 0 < row["first_correct"] <= len(keys):
+        right = keys[int(row["first_correct"]) - 1]
     case: dict[str, Any] = {
         "query": str(row["query"]),
         "dataset": str(row["dataset"]),

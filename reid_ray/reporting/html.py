@@ -1,6 +1,6 @@
-"""Render pages without scripts or outside resources, whatever the names in the data are.
+"""Render pages without foreign scripts or outside resources, whatever the names in the data are.
 
-In: template values. Out: escaped text; the policy that lets nothing load or run.
+In: template values. Out: escaped text; the policy that lets nothing else load or run.
 """
 
 import base64
@@ -22,15 +22,29 @@ def style_sheet() -> str:
     return (_TEMPLATES / "style.css").read_text(encoding="utf-8")
 
 
-def policy(css: str, *, forms: bool = False, script: bool = False) -> str:
+def report_script() -> str:
+    """The report's one script. Without it the page shows all the same."""
+    return (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+
+
+def policy(css: str, *, forms: bool = False, script: bool = False, inline: str = "") -> str:
     """Nothing may load or run; the one style sheet is named by its hash. Forms go nowhere, or to the
-    server that the page came from; with `script`, its script and pictures come from there too."""
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    server that the page came from; with `script`, its script and pictures come from there too.
+
+    Args:
+        inline: the one script that stands in the page and may run, if any.
+    """
     ours = "script-src 'self'; connect-src 'self'; img-src 'self' data:" if script else "img-src data:"
+    if inline:
+        ours = f"script-src '{_digest(inline)}'; {ours}"
     return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; {ours}; "
+        f"default-src 'none'; style-src '{_digest(css)}'; {ours}; "
         f"base-uri 'none'; form-action '{'self' if forms else 'none'}'"
     )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 @cache

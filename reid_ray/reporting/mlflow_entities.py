@@ -50,9 +50,12 @@ def tags(values: dict[str, str]) -> list[Any]:
     return [entities.RunTag(name, value) for name, value in values.items()]
 
 
-def figures(result: Result) -> list[Any]:
+def figures(result: Result, epochs: int = 0) -> list[Any]:
     """The final figures that people compare, the most telling first; where there are several collections,
     each one's top-1 too.
+
+    Args:
+        epochs: of the training; the figures are those after the last, at the end of its curves.
     """
     names = [name.format(domain) for name in _HEADLINES for domain in DOMAINS]
     of_collections = [name for name in result.metrics if name.startswith("test/") and name.endswith("/top1")]
@@ -61,7 +64,7 @@ def figures(result: Result) -> list[Any]:
     values = {**result.metrics, "seconds": result.seconds}
     ended = ms(result.started_at + result.seconds)
     wanted = ("val/top1", *names, "seconds")
-    return [entities.Metric(name, values[name], ended, 0) for name in wanted if name in values]
+    return [entities.Metric(name, values[name], ended, epochs) for name in wanted if name in values]
 
 
 def epochs(result: Result, history: Iterable[dict[str, float]]) -> list[Any]:

@@ -251,9 +251,7 @@ class Store:
     def _keep_views(self, results: Iterable[Result]) -> None:
         """Offer views of the finished methods on the experiment's page."""
         trials = [result.params for result in results if result.kind == "trial"]
-        names = dict.fromkeys(name for params in trials for name in params)
-        differing = [name for name in names if len({str(params.get(name)) for params in trials}) > 1]
-        found = views(differing, trials=f"tags.`{KIND}` = 'trial'", written_ms=said.ms(time.time()))
+        found = views(trials, search=f"tags.`{KIND}` = 'trial'", written_ms=said.ms(time.time()))
         for tag, value in found.items():
             self.client.set_experiment_tag(self.experiment_id, tag, value)
 
@@ -309,7 +307,8 @@ class Store:
         if result.stopped_at:
             tags[STOPPED_AT] = str(result.stopped_at)
         # In few calls: each is a request, and with SQLite a write that waits for the disk.
-        metrics = [*said.figures(result), *said.epochs(result, folder.history())]
+        history = folder.history()
+        metrics = [*said.figures(result, epochs=len(history)), *said.epochs(result, history)]
         self.client.log_batch(run_id, metrics[:_BATCH], said.params(result), said.tags(tags))
         for start in range(_BATCH, len(metrics), _BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])

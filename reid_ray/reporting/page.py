@@ -1,6 +1,7 @@
 """Write a study's report: one self-contained page, its tables as CSV, and a manifest of checksums.
 
-In: `StudyRecord`. Out: `index.html` without scripts or outside resources, `*.csv`, `manifest.json`.
+In: `StudyRecord`. Out: `index.html` without outside resources and with one script of
+ours, `*.csv`, `manifest.json`.
 """
 
 import datetime
@@ -12,7 +13,7 @@ from markupsafe import Markup
 
 from reid_ray.reporting import tables
 from reid_ray.reporting.contents import SECTIONS
-from reid_ray.reporting.html import environment, policy, style_sheet
+from reid_ray.reporting.html import environment, policy, report_script, style_sheet
 from reid_ray.reporting.sections.section import Subject
 from reid_ray.runs import files
 from reid_ray.runs.study import StudyRecord
@@ -41,7 +42,7 @@ def write_report(record: StudyRecord, out: Path) -> Path:
 
 def render(subject: Subject, csv_files: list[str]) -> str:
     """The page as text."""
-    css = style_sheet()
+    css, script = style_sheet(), report_script()
     study = subject.record.study
     shared = {"study": {**study, "seconds": float(study.get("seconds") or 0.0)}, "domains": subject.domains}
     templates = environment()
@@ -56,7 +57,8 @@ def render(subject: Subject, csv_files: list[str]) -> str:
     return templates.get_template("report.html.j2").render(
         **shared,
         css=Markup(css),  # our own file
-        policy=policy(css),
+        script=Markup(script),
+        policy=policy(css, inline=script),
         started=_day(study.get("started_at")),
         sections=written,
         csv_files=csv_files,

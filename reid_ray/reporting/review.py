@@ -39,7 +39,7 @@ _RATIO = 0.6
 _SHOWN = ("date", "location", "orientation", "encounter")
 
 
-Card = dict[str, Any]
+Card = Mapping[str, Any]
 """Everything a page shows of one query, or of the queries that got one answer together, as plain data."""
 
 
@@ -67,6 +67,8 @@ def review_page(
     alerts: Sequence[str] = (),
     animals: Sequence[str] = (),
     typed: Mapping[str, str] | None = None,
+    regions: Mapping[str, str] | None = None,
+    css: str | None = None,
 ) -> str:
     """One page as text.
 
@@ -81,8 +83,10 @@ def review_page(
         alerts: sentences on what was not saved or is damaged.
         animals: names that are suggested.
         typed: by path, names that are to be confirmed.
+        regions: by path, what has become of the regions that were drawn.
+        css: the page's style sheet; None: the reports'.
     """
-    css = style_sheet()
+    css = style_sheet() if css is None else css
     return (
         environment()
         .get_template("review.html.j2")
@@ -103,6 +107,7 @@ def review_page(
             alerts=alerts,
             animals=animals,
             typed=typed or {},
+            regions=regions or {},
         )
     )
 

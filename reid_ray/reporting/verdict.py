@@ -150,6 +150,37 @@ def _corrected(methods: Sequence[Method], standing: Sequence[Method], domain: st
     return best_of_several(values, animals, np.random.default_rng(_DRAWS_SEED)), len(right)
 
 
+def rival_lines(method: Method, methods: Sequence[Method]) -> list[str]:
+    """How the selected method stands on the query photos: who beats it, who is as good, who is second.
+
+    One sentence per domain.
+    """
+    lines = []
+    for domain in DOMAINS:
+        others = [one for one in candidates(methods, domain) if one.name != method.name]
+        if f"{domain}/top1" not in method.figures or not others:
+            continue
+        found = [(one, compare(method, one, domain)) for one in others]
+        level = [one for one, pair in found if pair is not None and not pair.significant]
+        ahead = [one for one, pair in found if pair and pair.significant and pair.better == one.name]
+        where = f"On {domain} species"
+        if ahead:
+            lines.append(f"{where}, {_named(ahead, domain)} did better on the query photos.")
+        elif level:
+            lines.append(f"{where}, {_named(level, domain)} cannot be told apart from it.")
+        else:
+            lines.append(f"{where}, the next is {_named(others[:1], domain)}.")
+    return lines
+
+
+def _named(methods: Sequence[Method], domain: str) -> str:
+    """The first two with their figures, and how many more."""
+    said = [f"{one.name} ({100 * one.figures[f'{domain}/top1']:.1f} %)" for one in methods[:2]]
+    if len(methods) > 2:
+        said.append(f"{len(methods) - 2} more")
+    return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+
+
 def choice_sentence(study: dict[str, Any]) -> str:
     """How the method to use was selected, and whether the query photos had a part in it."""
     share = validation_share(study)

@@ -8,15 +8,20 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from reid_ray.errors import StorageError
 from reid_ray.runs import seals
 
+T = TypeVar("T")
+
 Decisions = dict[str, str]
 """By path: `is:<animal>` or `unknown`."""
+Boxes = dict[str, list[int]]
+"""By path: [x, y, width, height] of the region that a person drew, in pixels of the upright photo."""
 LAST = 1 << 62
 """A revision after all others."""
 
@@ -28,21 +33,40 @@ class Saved:
     Attributes:
         revision: 1 for the first save of a batch, then counted up.
         decided: by path; "" takes a decision back.
+        boxes: by path; an empty one takes a region back.
+        at: seconds since 1970; 0 where it was not kept.
+        reviewer: who decided.
+        evidence: by path, what the decision rests on, in words.
     """
 
     revision: int
     decided: Decisions
+    boxes: Boxes = field(default_factory=dict)
+    at: float = 0.0
+    reviewer: str = ""
+    evidence: Mapping[str, str] = field(default_factory=dict)
+
+
+class Signed(NamedTuple):
+    """A decision that holds, with who made it, when, and on what evidence."""
+
+    what: str
+    at: float
+    reviewer: str
+    evidence: str
 
 
 @dataclass(frozen=True)
 class Journal:
-    """`decisions.jsonl` of a batch's folder, and `decisions.json` where an earlier version left one."""
+    """`decisions.jsonl` of a batch's folder, and `decisions.json` where an earlier version left one; or
+    another journal of what people said, under its own name."""
 
     folder: Path
+    name: str = "decisions.jsonl"
 
     @property
     def path(self) -> Path:
-        return self.folder / "decisions.jsonl"
+        return self.folder / self.name
 
     @property
     def earlier(self) -> Path:
@@ -50,11 +74,19 @@ class Journal:
 
     def holds(self, revision: int = LAST) -> Decisions:
         """What was decided up to a revision."""
-        decided: Decisions = {}
+        return _latest([saved.decided for saved in self._read()[0] if saved.revision <= revision])
+
+    def boxes(self, revision: int = LAST) -> Boxes:
+        """The regions that were drawn up to a revision."""
+        return _latest([saved.boxes for saved in self._read()[0] if saved.revision <= revision])
+
+    def signed(self) -> dict[str, Signed]:
+        """All that holds, by path."""
+        found = {}
         for saved in self._read()[0]:
-            if saved.revision <= revision:
-                decided |= saved.decided
-        return {path: what for path, what in decided.items() if what}
+            for path, what in saved.decided.items():
+                found[path] = Signed(what, saved.at, saved.reviewer, saved.evidence.get(path, ""))
+        return {path: one for path, one in found.items() if one.what}
 
     def revision(self) -> int:
         """Of the last save; 0 where there is none."""
@@ -64,12 +96,23 @@ class Journal:
         """Sentences on what cannot be read; all else is used."""
         return self._read()[1]
 
-    def save(self, wanted: Mapping[str, str], *, shown: int = LAST) -> Decisions:
+    def save(
+        self,
+        wanted: Mapping[str, str],
+        *,
+        shown: int = LAST,
+        boxes: Mapping[str, Sequence[int]] | None = None,
+        reviewer: str = "",
+        evidence: Mapping[str, str] | None = None,
+    ) -> Decisions:
         """Append what differs from what the page showed, unless somebody else decided on it meanwhile.
 
         Args:
             wanted: by path, "" for no decision.
             shown: revision of the page on which it was decided.
+            boxes: regions by path, an empty one for none.
+            reviewer: who decides.
+            evidence: by path, in words.
 
         Returns:
             What was not saved: by path, what holds instead.
@@ -77,31 +120,26 @@ class Journal:
         Raises:
             StorageError: it cannot be written; nothing is saved then.
         """
+        drawn = {path: list(box) for path, box in (boxes or {}).items()}
         try:
             with self.path.open("ab+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                before, now = self.holds(shown), self.holds()
-                changed = {path: what for path, what in wanted.items() if what != before.get(path, "")}
-                refused = {
-                    path: now.get(path, "")
-                    for path, what in changed.items()
-                    if now.get(path, "") not in (before.get(path, ""), what)
-                }
-                taken = {
-                    path: what
-                    for path, what in changed.items()
-                    if path not in refused and what != now.get(path, "")
-                }
-                if taken:
-                    self._append(file.fileno(), taken)
+                taken, refused = _merged(wanted, self.holds(shown), self.holds(), none="")
+                cut, kept_out = _merged(drawn, self.boxes(shown), self.boxes(), none=[])
+                if taken or cut:
+                    told = {path: (evidence or {}).get(path, "") for path in taken if taken[path]}
+                    self._append(
+                        file.fileno(),
+                        {"decided": taken, "boxes": cut, "reviewer": reviewer, "evidence": told},
+                    )
         except OSError as error:
             raise StorageError(
                 f"{self.path}: nothing was saved ({error}); check space and permissions, then save again"
             ) from None
-        return refused
+        return {path: self.holds().get(path, "") for path in kept_out} | refused
 
-    def _append(self, handle: int, decided: Decisions) -> None:
-        line = seals.sealed({"revision": self.revision() + 1, "saved_at": time.time(), "decided": decided})
+    def _append(self, handle: int, said: Mapping[str, Any]) -> None:
+        line = seals.sealed({"revision": self.revision() + 1, "saved_at": time.time(), **said})
         end = os.fstat(handle).st_size
         # A line that a crash cut short is closed, so that this one stands alone.
         text = b"\n" if end and os.pread(handle, 1, end - 1) != b"\n" else b""
@@ -139,13 +177,66 @@ class Journal:
                 if seals.SEAL not in entry:
                     raise ValueError
                 content = seals.unsealed(entry, self.path)
-                saved.append(Saved(int(content["revision"]), _decided(content["decided"])))
-            except (ValueError, TypeError, KeyError, RecursionError, StorageError):
+                saved.append(_saved(content))
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError, StorageError):
                 problems.append(
                     f"{self.path}, line {number}, is damaged or was cut short by a crash: what was saved "
                     "with it is missing; all other decisions are used"
                 )
         return saved, problems
+
+
+def grounds(card: Mapping[str, Any], what: str) -> str:
+    """What a decision on a card rests on, in words: what its page showed."""
+    shown = card["candidates"]
+    place = next((place for place, one in enumerate(shown) if f"is:{one['identity']}" == what), None)
+    if place is None:
+        return f"{'none' if what == 'unknown' else 'a name that was typed, none'} of {len(shown)} candidates"
+    one = shown[place]
+    told = [f"candidate {place + 1} of {len(shown)}"]
+    if one["probability"] is not None:
+        told.append(f"probability {one['probability']:.2f}")
+    if one["matches"]:
+        told.append(f"{one['matches']} matched points")
+    return ", ".join(told) + (f", beside {one['path']}" if one["path"] else "")
+
+
+def _merged(
+    wanted: Mapping[str, T], before: Mapping[str, T], now: Mapping[str, T], *, none: T
+) -> tuple[dict[str, T], dict[str, T]]:
+    """What of `wanted` is new, and what holds instead of the rest, as others changed it since `before`."""
+    changed = {path: what for path, what in wanted.items() if what != before.get(path, none)}
+    refused = {
+        path: now.get(path, none)
+        for path, what in changed.items()
+        if now.get(path, none) not in (before.get(path, none), what)
+    }
+    taken = {
+        path: what for path, what in changed.items() if path not in refused and what != now.get(path, none)
+    }
+    return taken, refused
+
+
+def _latest(saves: Sequence[Mapping[str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for one in saves:
+        found |= one
+    return {path: what for path, what in found.items() if what}
+
+
+def _saved(content: Mapping[str, Any]) -> Saved:
+    """A line of the journal; earlier versions kept neither boxes nor reviewers."""
+    boxes = {str(path): [int(side) for side in box] for path, box in content.get("boxes", {}).items()}
+    if any(len(box) not in (0, 4) for box in boxes.values()):
+        raise ValueError("not boxes")
+    return Saved(
+        int(content["revision"]),
+        _decided(content["decided"]),
+        boxes,
+        float(content.get("saved_at", 0.0)),
+        str(content.get("reviewer", "")),
+        _decided(content.get("evidence", {})),
+    )
 
 
 def _decided(value: object) -> Decisions:

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -11,6 +12,7 @@ from reid_ray.reporting.review import pages_of, review_page
 from reid_ray.review_app.decisions import Decisions
 from reid_ray.review_app.queue import CONFIRMED, FOR_SPREADSHEETS, Batches
 
+PAGE = Path(__file__).parent / "page"
 MOST_NAME = 200
 """Characters of an animal's name that is typed."""
 
@@ -19,7 +21,7 @@ def start_page(batches: Batches, *, most: int) -> str:
     """All batches, and a form for more; `most` files at a time."""
     names = batches.names()
     shown = [(name, batches.state(name), _count(batches, name)) for name in names]
-    return _render(
+    return render(
         "server.html.j2",
         batches=shown,
         problems=[problem for name in names for problem in batches.journal(name).problems()],
@@ -36,7 +38,7 @@ def waiting_page(batches: Batches, name: str, *, state: str, log: Sequence[str])
     failed = state == "failed"
     said = [line.removeprefix("error: ") for line in log if line.startswith("error: ")]
     reason = said[-1] if failed and said else ""
-    return _render(
+    return render(
         "waiting.html.j2",
         reason=reason,
         name=name,
@@ -49,7 +51,7 @@ def waiting_page(batches: Batches, name: str, *, state: str, log: Sequence[str])
 
 def problem_page(sentence: str) -> str:
     """Why something was refused, and the way back."""
-    return _render("problem.html.j2", sentence=sentence, forms=False, refresh=0)
+    return render("problem.html.j2", sentence=sentence, forms=False, refresh=0)
 
 
 def batch_page(
@@ -71,8 +73,8 @@ def batch_page(
     Raises:
         StorageError: the batch's answers are damaged.
     """
-    answers, cards = batches.answers(name)
-    pages = pages_of(answers, cards)
+    found = batches.answers(name)
+    answers, pages = found.answers, pages_of(found.answers, found.cards)
     journal = batches.journal(name)
     revision = journal.revision()
     meanwhile = [
@@ -98,6 +100,8 @@ def batch_page(
             ("../../", "all batches"),
         ],
         decided=_count(batches, name),
+        regions=batches.asked_again(name),
+        css=styles(),
         refused=batches.refused(name),
         alerts=meanwhile + journal.problems(),
         animals=animals,
@@ -157,8 +161,15 @@ def _count(batches: Batches, name: str) -> tuple[int, int]:
     return len(batches.decisions(name)), len(batches.photos(name))
 
 
-def _render(template: str, *, forms: bool, refresh: int, **values: Any) -> str:
-    css = style_sheet()
+def styles(*sheets: str) -> str:
+    """The reports' style sheet, with what forms need, and other files beside it."""
+    own = [(PAGE / sheet).read_text(encoding="utf-8") for sheet in ("forms.css", *sheets)]
+    return "\n".join([style_sheet(), *own])
+
+
+def render(template: str, *, forms: bool, refresh: int, **values: Any) -> str:
+    """A page that loads nothing: `forms` may go to this server; `refresh` seconds, 0 for none."""
+    css = styles()
     return (
         environment()
         .get_template(template)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from reid_ray.errors import StorageError
 from reid_ray.review_app import pairs
@@ -51,6 +51,13 @@ def add_pairs(made: FastAPI, batches: Batches, known: Callable[[Batches, str], s
             return JSONResponse(pairs.decide(batches, name, sent))
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
+
+    @made.post("/batches/{name}/regions/again")
+    async def region_again(name: str, path: str, page: int = 0) -> Response:
+        batches.ask_again(known(batches, name), path)
+        if page:  # from a form
+            return RedirectResponse(f"/batches/{name}/?page={page}", 303)
+        return JSONResponse(pairs.state_of(batches, name))
 
     _add_pictures(made, batches, known)
 

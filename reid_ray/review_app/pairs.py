@@ -5,10 +5,10 @@ it is made. Pictures of photos are encoded anew unless the original is asked for
 """
 
 import base64
+import hashlib
 import io
 import mimetypes
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,15 @@ from markupsafe import Markup
 from PIL import Image
 
 from reid_ray.datasets.images import BadImage, open_photo, read_bytes
-from reid_ray.errors import StorageError
 from reid_ray.reporting.answers import Answers
-from reid_ray.reporting.html import environment, policy, style_sheet
-from reid_ray.review_app.decisions import Decisions, Journal
-from reid_ray.review_app.pages import MOST_NAME
+from reid_ray.reporting.html import environment, policy
+from reid_ray.review_app import regions
+from reid_ray.review_app.pages import MOST_NAME, PAGE, styles
 from reid_ray.review_app.queue import Batches
-from reid_ray.runs import files
 
-PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("saving.js", "pair.js", "decide.js")
+SCRIPTS = ("saving.js", "pair.js", "region.js", "decide.js")
 VIEW_PX = 1400
 """Longer side of a photo as it is compared; the original is a key away."""
-_MOST_PIXELS = 200_000_000
 _AS_THEY_ARE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 """Files that every browser shows."""
 _FACTS = ("species", "orientation", "location", "encounter", "date")
@@ -36,7 +32,7 @@ _FACTS = ("species", "orientation", "location", "encounter", "date")
 
 def decide_page(name: str) -> str:
     """The page, which its script fills; without a script it leads to the page with forms."""
-    css = style_sheet() + (PAGE / "decide.css").read_text(encoding="utf-8")
+    css = styles("decide.css")
     rules = policy(css, forms=True, script=True)
     template = environment().get_template("decide.html.j2")
     return template.render(css=Markup(css), policy=rules, name=name, scripts=SCRIPTS)
@@ -55,17 +51,16 @@ def all_of(batches: Batches, name: str) -> dict[str, Any]:
     Raises:
         StorageError: the batch's answers are damaged.
     """
-    answers, cards = _answers(batches, name)
-    known = _known(batches.folder / name)
-    facts = _facts(answers)
+    found = batches.answers(name)
+    facts = _facts(found.answers)
     photos = batches.photos(name)
     listed = [
-        {**_plain(number, card, facts, known), "there": card["path"] in photos}
-        for number, card in enumerate(cards)
+        {**_plain(number, card, facts, found.known), "there": card["path"] in photos}
+        for number, card in enumerate(found.cards)
     ]
     listed.sort(key=lambda one: (one["unsure"], -(one["probability"] or 0.0)))
     animals: dict[str, list[dict[str, Any]]] = {}
-    for row, one in known.items():
+    for row, one in found.known.items():
         animals.setdefault(one["identity"], []).append(
             {"row": row, "path": one["path"], "facts": one["facts"]}
         )
@@ -73,12 +68,18 @@ def all_of(batches: Batches, name: str) -> dict[str, Any]:
 
 
 def state_of(batches: Batches, name: str) -> dict[str, Any]:
-    """Decisions with their revision, and all names that are in use."""
-    journal = batches.journal(name)
-    revision = journal.revision()
+    """Decisions and regions with their revision, what was asked again, and all names that are in use."""
+    journal, folder = batches.journal(name), batches.folder / name
+    revision, again = journal.revision(), batches.asked_again(name)
+    shown = [journal.boxes(), [path for path, state in again.items() if state == "done"]]
     return {
         "revision": revision,
         "decisions": journal.holds(revision),
+        "boxes": {
+            path: regions.shares_of(folder, path, box) for path, box in journal.boxes(revision).items()
+        },
+        "regions": again,
+        "version": hashlib.sha256(repr(shown).encode()).hexdigest()[:12],
         "names": names_in_use(batches, name),
         "problems": journal.problems(),
     }
@@ -86,16 +87,17 @@ def state_of(batches: Batches, name: str) -> dict[str, Any]:
 
 def names_in_use(batches: Batches, name: str) -> list[str]:
     """Known animals, candidates, and who was decided on in any batch."""
-    _, cards = _answers(batches, name)
-    found = {candidate["identity"] for card in cards for candidate in card["candidates"]}
-    found |= {one["identity"] for one in _known(batches.folder / name).values()}
+    known = batches.answers(name)
+    found = {candidate["identity"] for card in known.cards for candidate in card["candidates"]}
+    found |= {one["identity"] for one in known.known.values()}
     for batch in batches.names():
         found |= {what[3:] for what in batches.decisions(batch).values() if what.startswith("is:")}
     return sorted(found)
 
 
 def decide(batches: Batches, name: str, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """Save decisions as the script sends them: `revision` that was shown, `decided` by path.
+    """Save decisions as the script sends them: `revision` that was shown, `decided` by path, and `boxes`,
+    regions [x, y, width, height] in shares of the photo's sides, or [] for none.
 
     Returns:
         `state_of`, and `refused`: by path, what holds instead.
@@ -103,18 +105,22 @@ def decide(batches: Batches, name: str, sent: Mapping[str, Any]) -> dict[str, An
     Raises:
         ValueError: not such a message.
     """
-    decided, shown = sent.get("decided"), sent.get("revision")
-    if not isinstance(decided, dict) or not isinstance(shown, int) or isinstance(shown, bool):
+    decided, boxes, shown = sent.get("decided"), sent.get("boxes", {}), sent.get("revision")
+    if (
+        not isinstance(decided, dict)
+        or not isinstance(boxes, dict)
+        or not isinstance(shown, int)
+        or isinstance(shown, bool)
+    ):
         raise ValueError("expected revision and decided; load the page again")
     photos = batches.photos(name)
-    if strange := [path for path, what in decided.items() if path not in photos or not _is_decision(what)]:
+    strange = [path for path, what in decided.items() if path not in photos or not _is_decision(what)]
+    strange += [path for path, box in boxes.items() if path not in photos or not _is_box(box)]
+    if strange:
         raise ValueError(
             f"{str(strange[0])[:200]}: no photo of this batch, or no decision; load the page again"
         )
-    journal: Journal = batches.journal(name)
-    wanted: Decisions = dict(decided)
-    refused = journal.save(wanted, shown=shown)
-    batches.write_confirmed()
+    refused = batches.save(name, decided, shown=shown, boxes=boxes)
     return {**state_of(batches, name), "refused": refused}
 
 
@@ -124,7 +130,7 @@ def card_picture(batches: Batches, name: str, number: int, which: str) -> bytes:
     Raises:
         LookupError: there is none.
     """
-    _, cards = _answers(batches, name)
+    cards = batches.answers(name).cards
     kind, _, place = which.partition("-")
     card = cards[number]
     at = int(place) if place.isdecimal() else 0
@@ -148,7 +154,7 @@ def sent_photo(batches: Batches, name: str, path: str, *, px: int) -> tuple[byte
 
 def known_photo(batches: Batches, name: str, row: int, *, px: int) -> tuple[bytes, str]:
     """A known animal's photo by its row; (bytes, media type). LookupError: there is none."""
-    one = _known(batches.folder / name)[row]
+    one = batches.answers(name).known[row]
     return _photo(one["root"], one["path"], px)
 
 
@@ -157,7 +163,7 @@ def _photo(root: str, path: str, px: int) -> tuple[bytes, str]:
     try:
         if not px and Path(path).suffix.lower() in _AS_THEY_ARE:
             return read_bytes(root, path), mimetypes.guess_type(path)[0] or "image/jpeg"
-        picture = Image.fromarray(open_photo(root, path, max_pixels=_MOST_PIXELS))
+        picture = Image.fromarray(open_photo(root, path, max_pixels=regions.MOST_PIXELS))
     except BadImage as error:
         raise LookupError(f"{path}: {error}") from None
     if px:
@@ -173,19 +179,32 @@ def _is_decision(what: object) -> bool:
     )
 
 
+def _is_box(box: object) -> bool:
+    """Four shares of the photo's sides, or none."""
+    return isinstance(box, list) and (
+        not box
+        or (
+            len(box) == 4
+            and all(
+                isinstance(one, int | float) and not isinstance(one, bool) and -1 <= one <= 2 for one in box
+            )
+        )
+    )
+
+
 def _plain(
     number: int, card: Mapping[str, Any], facts: Mapping[str, Any], known: Mapping[int, Any]
 ) -> dict[str, Any]:
-    more = card.get("more", ())
     return {
         "card": number,
         "path": card["path"],
-        "paths": [card["path"], *(other["path"] for other in more)],
+        "paths": regions.paths_of(card),
         "identity": card["identity"],
         "probability": card["candidates"][0]["probability"] if card["candidates"] else None,
         "unknown": card["unknown"],
         "unsure": card["identity"] is None,
         "facts": facts.get(card["path"], {}),
+        "each": [facts.get(path, {}) for path in regions.paths_of(card)],
         "truth": card.get("truth"),
         "candidates": [
             {
@@ -208,31 +227,3 @@ def _facts(answers: Answers) -> dict[str, dict[str, str]]:
             name: str(values[name]) for name in _FACTS if name in values and str(values[name])
         }
     return found
-
-
-def _answers(batches: Batches, name: str) -> tuple[Answers, list[dict[str, Any]]]:
-    """Read once, not for each picture."""
-    folder = batches.folder / name / "answers"
-    changed = tuple(
-        path.stat().st_mtime_ns for path in (folder / "answers.json", folder / "cards.json") if path.exists()
-    )
-    return _read_answers(batches.folder, name, changed)
-
-
-@lru_cache(maxsize=2)
-def _read_answers(folder: Path, name: str, _changed: tuple[int, ...]) -> tuple[Answers, list[dict[str, Any]]]:
-    return Batches(folder, ()).answers(name)
-
-
-def _known(folder: Path) -> dict[int, dict[str, Any]]:
-    """By row; nothing of batches that were named before this was kept."""
-    path = folder / "answers" / "known.json"
-    return _read_known(path, path.stat().st_mtime_ns) if path.exists() else {}
-
-
-@lru_cache(maxsize=4)
-def _read_known(path: Path, _changed: int) -> dict[int, dict[str, Any]]:
-    try:
-        return {int(one["row"]): one for one in files.read_json(path)}
-    except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"{path}: damaged ({error!r}); identify the photos again") from None

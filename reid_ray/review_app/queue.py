@@ -9,8 +9,8 @@ import asyncio
 import datetime
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from typing import Any
 import pandas as pd
 
 from reid_ray.errors import StorageError
-from reid_ray.reporting.answers import Answers, answers_of
 from reid_ray.reporting.tables import to_csv, to_plain_csv
-from reid_ray.review_app.decisions import Decisions, Journal
+from reid_ray.review_app import regions
+from reid_ray.review_app.answered import Answered, read_answered
+from reid_ray.review_app.decisions import LAST, Decisions, Journal, grounds
 from reid_ray.review_app.worker import Worker
 from reid_ray.runs import files
 from reid_ray.runs.lock import only_one
@@ -44,11 +45,13 @@ class Batches:
     Attributes:
         folder: of all batches; each has `photos/`, `log.txt`, then `answers/`, and `decisions.jsonl`.
         arguments: of `python -m reid_ray.identify`, without query and name.
+        reviewer: who decides, as it is kept with each decision.
         problems: why a batch could not be started, by its name.
     """
 
     folder: Path
     arguments: Sequence[str]
+    reviewer: str = ""
     worker: Worker = field(default_factory=Worker)
     running: str | None = None
     problems: dict[str, str] = field(default_factory=dict)
@@ -109,22 +112,37 @@ class Batches:
 
     def log(self, name: str) -> list[str]:
         """The last lines of what the naming said, and why it could not be started."""
-        path = self.folder / name / "log.txt"
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-        return lines[-_LINES:] + ([self.problems[name]] if name in self.problems else [])
+        return _lines(self.folder / name / "log.txt")[-_LINES:] + (
+            [self.problems[name]] if name in self.problems else []
+        )
 
-    def answers(self, name: str) -> tuple[Answers, list[dict[str, Any]]]:
-        """Answers and cards of a batch that is done.
+    def answers(self, name: str) -> Answered:
+        """What is said of a batch that is done, also of regions that were drawn since.
 
         Raises:
-            StorageError: they are damaged.
+            StorageError: it is damaged.
         """
-        folder = self.folder / name / "answers"
-        cards = files.read_json(folder / "cards.json")
-        try:
-            return answers_of(files.read_json(folder / "answers.json")), cards
-        except (KeyError, TypeError, ValueError) as error:
-            raise StorageError(f"{folder / 'answers.json'}: damaged ({error!r})") from None
+        folder = self.folder / name
+        first, boxes = read_answered(folder / "answers"), self.journal(name).boxes()
+        return regions.answered(folder, first, boxes) if boxes else first
+
+    def asked_again(self, name: str) -> dict[str, str]:
+        """By a card's first photo, what has become of the regions drawn on it: `waiting`, `running`, `done`,
+        or `failed: ` and why."""
+        folder, boxes = self.folder / name, self.journal(name).boxes()
+        found = {}
+        for card in read_answered(folder / "answers").cards if boxes else ():
+            if state := regions.state_of(folder, card, boxes):
+                path = str(card["path"])
+                said = f"failed: {regions.why_failed(folder, card)}" if state == "failed" else state
+                found[path] = "running" if self.running == f"{name}/{path}" else said
+        return found
+
+    def ask_again(self, name: str, path: str) -> None:
+        """Put a card whose regions could not be answered into the queue once more."""
+        for card in read_answered(self.folder / name / "answers").cards:
+            if path in regions.paths_of(card):
+                regions.again(self.folder / name, card)
 
     def photos(self, name: str) -> set[str]:
         return {path.name for path in (self.folder / name / "photos").iterdir()}
@@ -139,6 +157,34 @@ class Batches:
 
     def decisions(self, name: str) -> Decisions:
         return self.journal(name).holds()
+
+    def save(
+        self,
+        name: str,
+        wanted: Decisions,
+        *,
+        shown: int = LAST,
+        boxes: Mapping[str, Sequence[float]] | None = None,
+    ) -> Decisions:
+        """Save decisions, and regions in shares of a photo's sides, with what they rest on.
+
+        Returns:
+            What was not saved, as somebody else decided meanwhile: by path, what holds instead.
+
+        Raises:
+            StorageError: nothing was saved. ValueError: a region is too small; a sentence.
+        """
+        folder, cards = self.folder / name, self.answers(name).cards
+        drawn = {
+            path: regions.pixels_of(folder, path, box) if box else [] for path, box in (boxes or {}).items()
+        }
+        card_of = {path: card for card in cards for path in regions.paths_of(card)}
+        told = {path: grounds(card_of[path], what) for path, what in wanted.items() if path in card_of}
+        refused = self.journal(name).save(
+            wanted, shown=shown, boxes=drawn, reviewer=self.reviewer, evidence=told
+        )
+        self.write_confirmed()
+        return refused
 
     def write_confirmed(self) -> None:
         """Write both tables of all decisions anew; they are made from the journals and can be made again."""
@@ -168,17 +214,49 @@ class Batches:
 
     async def _work(self) -> None:
         while True:
-            waiting = self.waiting()
-            if not waiting:
+            if region := self._region():
+                name, card = region
+                await self._run(f"{name}/{card['path']}", self._ask(name, card))
+            elif waiting := self.waiting():
+                await self._run(waiting[0], self._attempt(waiting[0]))
+            else:
                 await asyncio.sleep(0.2)
+
+    async def _run(self, what: str, task: Coroutine[Any, Any, None]) -> None:
+        self.running = what
+        try:
+            await task
+        except Exception as error:  # whatever it is, the next has its turn
+            self.problems[what] = f"{type(error).__name__}: {error}"
+        finally:
+            self.running = None
+
+    def _region(self) -> tuple[str, regions.Card] | None:
+        """The next answer to be asked again: somebody looks at the page and waits."""
+        for name in self.names():
+            boxes = self.journal(name).boxes()
+            if not boxes or self.state(name) != "done":
                 continue
-            self.running = waiting[0]
-            try:
-                await self._attempt(self.running)
-            except Exception as error:  # whatever it is, the next batch has its turn
-                self.problems[self.running] = f"{type(error).__name__}: {error}"
-            finally:
-                self.running = None
+            with suppress(StorageError):
+                for card in read_answered(self.folder / name / "answers").cards:
+                    if regions.state_of(self.folder / name, card, boxes) == "waiting":
+                        return name, card
+        return None
+
+    async def _ask(self, name: str, card: regions.Card) -> None:
+        folder, boxes = self.folder / name, self.journal(name).boxes()
+        words = regions.begin(folder, card, boxes, network="--model" in self.arguments)
+        log = regions.folder_of(folder, card) / "log.txt"
+        try:
+            code = await self._identify(words, log)
+            if not (log.parent / "answers" / "cards.json").exists():
+                said = [line for line in _lines(log) if line.startswith("error: ")]
+                why = said[-1].removeprefix("error: ") if said else f"identify ended with exit code {code}"
+                regions.fail(folder, card, why)
+            else:
+                regions.check(folder, card)
+        except Exception as error:
+            regions.fail(folder, card, f"{type(error).__name__}: {error}")
 
     async def _attempt(self, name: str) -> None:
         code = 0
@@ -195,6 +273,14 @@ class Batches:
     async def _name(self, name: str) -> int:
         """One try; its exit code."""
         folder = self.folder / name
-        words = [*self.arguments, "--query", str(folder / "photos"), "--out", str(folder)]
-        words += ["--set", "name=answers", "--set", "keep_cards=true"]
-        return await self.worker.do(words, folder / "log.txt")
+        return await self._identify(
+            ["--query", str(folder / "photos"), "--out", str(folder)], folder / "log.txt"
+        )
+
+    async def _identify(self, words: Sequence[str], log: Path) -> int:
+        kept = ["--set", "name=answers", "--set", "keep_cards=true"]
+        return await self.worker.do([*words, *self.arguments, *kept], log)
+
+
+def _lines(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []

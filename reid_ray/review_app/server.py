@@ -32,6 +32,7 @@ from reid_ray.review_app.pages import (
 from reid_ray.review_app.pair_routes import add_pairs
 from reid_ray.review_app.pairs import names_in_use
 from reid_ray.review_app.queue import BATCH, CONFIRMED, FOR_SPREADSHEETS, Batches
+from reid_ray.review_app.region_form import add_region_form
 
 MOST_FILES = 500
 MOST_FILE_BYTES = 64 << 20
@@ -78,6 +79,7 @@ def app(batches: Batches, door: Door | None = None) -> FastAPI:
     _add_uploads(made, batches)
     _add_batches(made, batches)
     add_pairs(made, batches, _known)
+    add_region_form(made, batches, _known)
     _add_tables(made, batches)
     return made
 
@@ -134,12 +136,10 @@ def _add_batches(made: FastAPI, batches: Batches) -> None:
         shown = str(form.get("revision", LAST))
         if not re.fullmatch("[0-9]{1,19}", shown):
             raise HTTPException(400, "the form's revision is no number; load the page again")
-        _, cards = batches.answers(name)
         animals = names_in_use(batches, name)
         decided, doubtful = decided_in(form, batches.photos(name), animals)
-        wanted = of_all_photos(decided, cards)
-        refused = batches.journal(name).save(wanted, shown=int(shown))
-        batches.write_confirmed()
+        wanted = of_all_photos(decided, batches.answers(name).cards)
+        refused = batches.save(name, wanted, shown=int(shown))
         if refused or doubtful:
             again = batch_page(batches, name, page, animals=animals, refused=refused, doubtful=doubtful)
             return HTMLResponse(again, 409)

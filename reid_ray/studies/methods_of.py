@@ -4,12 +4,13 @@ In: a study's plan and its results so far. Out: a method per name; plans of depe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
 from reid_ray.config.candidate_sets import ALL
-from reid_ray.config.fusion import SELECTED_TRIAL, VLAD, Fusion
+from reid_ray.config.fusion import SELECTED_TRIAL, VLAD, Fusion, by_name, required
 from reid_ray.config.matching import Matching
 from reid_ray.config.tune import Study
 from reid_ray.embedding.encoding import Encoding
@@ -17,7 +18,7 @@ from reid_ray.evaluation.fusion import NEW_SHARE
 from reid_ray.methods.embedding import Embedding
 from reid_ray.methods.fusion import Fusing
 from reid_ray.methods.local_features import LocalFeatures
-from reid_ray.methods.ready import Method
+from reid_ray.methods.ready import Learnt, Method
 from reid_ray.methods.shortlist import Shortlisted
 from reid_ray.runs.methods import Family, method_key
 from reid_ray.runs.study import StudyFolder
@@ -88,61 +89,88 @@ def embeddings(plan: StudyPlan, selected_trial: Plan | None, folder: StudyFolder
 def plan_dependent(
     study: Study, plan: StudyPlan, selected_trial: Plan | None, rows: pd.DataFrame, folder: StudyFolder
 ) -> list[DependentPlan]:
-    """Methods behind a shortlist, then fusions, in the config's order."""
+    """Methods behind a shortlist, and fusions: each after those it builds on, else in the config's order."""
     networks = embeddings(plan, selected_trial, folder)
-    local = {one.name: one for one in study.baselines.matching}
+    configs = by_name(study.baselines.matching, study.fusion)
     keys = {matcher.config.name: matcher.key for matcher in plan.matchers}
-    new_share = NEW_SHARE if _has_unknown(rows) else 0.0
+    made = _Made(networks, configs, keys, folder, NEW_SHARE if _has_unknown(rows) else 0.0)
     plans = []
-    configs: list[Matching | Fusion] = [one for one in local.values() if one.shortlist]
-    for config in [*configs, *study.fusion]:
-        uses = required(config, local)
-        lacking = sorted(uses - set(networks) - set(local) - {VLAD})
-        settings = [local[part].canonical() for part in sorted(uses & set(local))]
+    for config in in_order(configs):
+        uses = required(config, configs)
+        lacking = sorted(uses - set(networks) - set(configs) - {VLAD})
+        settings = [configs[name].canonical() for name in sorted(uses & set(configs))]
         used = [networks[name].key for name in sorted(uses) if name in networks] + lacking
         kind = "fusion" if isinstance(config, Fusion) else "matching"
         key = method_key(kind, config.canonical(), settings, used, study.top_k, plan.digest)
         keys[config.name] = key
-        method = None if lacking else _method(config, networks, local, keys, folder, new_share)
-        plans.append(DependentPlan(key, config, method, "".join(lacking[:1])))
+        plans.append(
+            DependentPlan(key, config, None if lacking else made.method(config), "".join(lacking[:1]))
+        )
     return plans
 
 
-def required(config: Matching | Fusion, local: Mapping[str, Matching]) -> set[str]:
-    """Names of all methods that a method builds on, those of its parts' shortlists too."""
-    if isinstance(config, Matching):
-        return {config.shortlist.by} if config.shortlist else set()
-    behind = {one.shortlist.by for p in config.parts if (one := local.get(p)) and one.shortlist}
-    return config.uses() | behind
+def in_order(configs: Mapping[str, Matching | Fusion]) -> list[Matching | Fusion]:
+    """Those that build on others, each after all it builds on; local features first, where they can be."""
+    waiting = [one for one in configs.values() if isinstance(one, Fusion) or one.shortlist]
+    waiting.sort(key=lambda one: isinstance(one, Fusion))
+    found: list[Matching | Fusion] = []
+    while waiting:
+        blocked = {one.name for one in waiting}
+        free = next(one for one in waiting if not required(one, configs) & blocked)
+        found.append(free)
+        waiting.remove(free)
+    return found
 
 
-def _method(
-    config: Matching | Fusion,
-    networks: Mapping[str, Embedding],
-    local: Mapping[str, Matching],
-    keys: Mapping[str, str],
-    folder: StudyFolder,
-    new_share: float,
-) -> Method:
-    if isinstance(config, Matching):
-        return _local(config, networks)
-    parts = [networks[part] if part in networks else _local(local[part], networks) for part in config.parts]
-    folders = [folder.method(keys[part]) if part in local else None for part in config.parts]
-    return Fusing(
-        config,
-        tuple(parts),
-        networks.get(config.shortlist.by) if config.shortlist else None,
-        part_folders=tuple(None if one is None else one.path for one in folders),
-        part_learnt=tuple({} if one is None else one.learnt() for one in folders),
-        new_share=new_share,
-    )
+@dataclass(frozen=True)
+class _Made:
+    """Makes methods out of their configs.
+
+    Attributes:
+        keys: of those that are planned already, by name.
+    """
+
+    networks: Mapping[str, Embedding]
+    configs: Mapping[str, Matching | Fusion]
+    keys: Mapping[str, str]
+    folder: StudyFolder
+    new_share: float
+
+    def method(self, config: Matching | Fusion) -> Method:
+        near = self._named(config.shortlist.by) if config.shortlist else _Used()
+        if isinstance(config, Matching):
+            if config.shortlist is None:
+                return LocalFeatures(config, share_scores=True)
+            return Shortlisted(LocalFeatures(config), near.method, near.path, near.learnt)
+        parts = [self._named(part) for part in config.parts]
+        return Fusing(
+            config,
+            tuple(one.method for one in parts if one.method is not None),
+            near.method,
+            part_folders=tuple(one.path for one in parts),
+            part_learnt=tuple(one.learnt for one in parts),
+            near_folder=near.path,
+            near_learnt=near.learnt,
+            new_share=self.new_share,
+        )
+
+    def _named(self, name: str) -> "_Used":
+        """Another method of the study, with its finished work; nothing for VLAD."""
+        if name in self.networks:
+            return _Used(self.networks[name])
+        if name not in self.configs:
+            return _Used()
+        own = self.folder.method(self.keys[name])
+        return _Used(self.method(self.configs[name]), own.path, own.learnt())
 
 
-def _local(config: Matching, networks: Mapping[str, Embedding]) -> Method:
-    plain = LocalFeatures(config, share_scores=True)
-    if config.shortlist is None:
-        return plain
-    return Shortlisted(LocalFeatures(config), networks.get(config.shortlist.by))
+@dataclass(frozen=True)
+class _Used:
+    """A method that another one builds on."""
+
+    method: Method | None = None
+    path: Path | None = None
+    learnt: Mapping[str, Learnt] = field(default_factory=dict)
 
 
 def method_of(key: str, plan: StudyPlan, dependent: Sequence[DependentPlan], folder: StudyFolder) -> Method:

@@ -7,6 +7,7 @@ would be another training.
 
 from collections.abc import Callable
 
+from reid_ray.config.fusion import by_name, required
 from reid_ray.config.tune import Study
 from reid_ray.embedding import backbones
 from reid_ray.embedding.availability import find
@@ -35,12 +36,10 @@ def look_for_weights(study: Study, *, say: Callable[[str], None] = lambda _: Non
             check_weights(config)
         except WeightsError as error:
             found[config.name] = str(error)
-    for config in study.baselines.matching:
-        if config.shortlist and config.shortlist.by in found:
-            found.setdefault(config.name, f"its shortlist goes by {config.shortlist.by}, which is not run")
-    for fusion in study.fusion:
-        if lacking := sorted(set(fusion.parts) & set(found)):
-            found[fusion.name] = f"it joins {lacking[0]}, which is not run"
+    configs = by_name(study.baselines.matching, study.fusion)
+    for name, one in configs.items():
+        if name not in found and (lacking := sorted(required(one, configs) & set(found))):
+            found[name] = f"it builds on {lacking[0]}, which is not run"
     for name, reason in found.items():
         say(f"note: {name} will not be run: {reason}")
     return found

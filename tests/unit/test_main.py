@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import reid_ray
-from reid_ray import command
-from reid_ray.__main__ import COMMANDS
+from reid_ray.__main__ import COMMANDS, SHELLS, parsers
 from reid_ray.command import EXAMPLES
 from reid_ray.config.named import find
 
@@ -49,12 +47,8 @@ def test_words_after_a_command_are_its_own(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "words"), [(name, one) for name in EXAMPLES for one in EXAMPLES[name]])
 def test_examples_of_help_are_understood(name: str, words: str) -> None:
-    module = import_module(f"reid_ray.{name}")
-    if hasattr(module, "arguments"):
-        module.arguments().parse_args(words.split())
-        return
-    given = command._config_parser(name, "quickstart", "some words").parse_args(words.split())
-    if given.config != "mine.yaml":
+    given = parsers()[name].parse_args(words.split())
+    if getattr(given, "config", None) not in (None, "mine.yaml"):
         find(name, given.config)
 
 
@@ -66,3 +60,34 @@ def test_every_command_has_examples_and_its_configs_in_its_help() -> None:
         "  lion         LionData in the published split (585 reference, 155 query): minutes on two cores"
         in text
     )
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_has_a_completion(shell: str) -> None:
+    code, text = said("completion", shell)
+    assert code == 0
+    assert "--tracking-uri" in text
+
+
+def test_bash_completes_commands_options_and_configs() -> None:
+    """Asked of bash itself."""
+
+    def completed(*words: str) -> set[str]:
+        line = " ".join(words)
+        script = (
+            f"{said('completion', 'bash')[1]}\n"
+            f"COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 1}\n"
+            f"COMP_LINE={line!r}; COMP_POINT={len(line)}\n"
+            "$(complete -p reid-ray | sed 's/.*-F \\([^ ]*\\).*/\\1/')\n"
+            "printf '%s\\n' \"${COMPREPLY[@]}\"\n"
+        )
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        return set(done.stdout.split())
+
+    assert completed("reid-ray", "ide") == {"identify"}
+    assert completed("reid-ray", "tune", "--dr") == {"--dry-run"}
+    assert "lion" in completed("reid-ray", "match", "li")
+
+
+def test_a_shell_without_completion_is_told() -> None:
+    assert said("completion", "fish") == (2, "error: no completion for 'fish'; shells are bash, zsh\n")

@@ -57,4 +57,4 @@ def _first_losses(first: Method, again: Method) -> dict[str, float] | None:
     return {"first": alone, "again": under_ddp, "apart": abs(under_ddp / alone - 1) if alone else 0.0}
 
 
-SECTION = Section("confirmation", "Confirmation under DDP", _contents)
+SECTION = Section("confirmation", "Confirmation under DDP", _contents, folded=True)

@@ -55,4 +55,4 @@ def cost(subject: Subject) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
-SECTION = Section("cost", "Cost", _contents, lambda subject: {"cost.csv": cost(subject)})
+SECTION = Section("cost", "Cost", _contents, lambda subject: {"cost.csv": cost(subject)}, folded=True)

@@ -12,7 +12,16 @@ from reid_ray.runs import files
 
 def _contents(subject: Subject) -> dict[str, Any] | None:
     gallery = load_gallery(subject.record.gallery_path)
-    return {"gallery": gallery, "most_lines": MOST_LINES} if gallery else None
+    if not gallery:
+        return None
+    wrong = [sum(not case["correct"] for case in panel["cases"]) for panel in gallery["panels"]]
+    return {
+        "gallery": gallery,
+        "most_lines": MOST_LINES,
+        "shown_wrong": sum(wrong),
+        # Galleries of before do not say how many there were.
+        "all_wrong": sum(panel.get("wrong", n) for panel, n in zip(gallery["panels"], wrong, strict=True)),
+    }
 
 
 def load_gallery(folder: Path) -> dict[str, Any] | None:

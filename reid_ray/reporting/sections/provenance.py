@@ -31,4 +31,4 @@ def _facts(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     return facts
 
 
-SECTION = Section("provenance", "Provenance", _contents)
+SECTION = Section("provenance", "Provenance", _contents, folded=True)

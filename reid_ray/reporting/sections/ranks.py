@@ -20,4 +20,6 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
     return {"curves": curves} if curves else None
 
 
-SECTION = Section("ranks", "Ranked lists", _contents, lambda s: {"ranks.csv": tables.ranks_table(s.methods)})
+SECTION = Section(
+    "ranks", "Ranked lists", _contents, lambda s: {"ranks.csv": tables.ranks_table(s.methods)}, folded=True
+)

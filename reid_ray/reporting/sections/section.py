@@ -60,12 +60,14 @@ class Section:
         contents: what the template prints, besides `study`, `domains` and the macros in `show`;
             None where there is nothing to say, which leaves the section out.
         tables: its tables by file name, for CSV; always written, so that scripts find them.
+        folded: for engineers: shown on a click.
     """
 
     name: str
     title: str
     contents: Callable[[Subject], dict[str, Any] | None]
     tables: Callable[[Subject], Mapping[str, pd.DataFrame]] = _no_tables
+    folded: bool = False
 
 
 def drawing(draw: Callable[..., str], name: str) -> Markup:

@@ -13,4 +13,4 @@ def _contents(subject: Subject) -> dict[str, Any] | None:
     return {"curves": drawing(partial(figures.training_curves, subject.methods), "training")}
 
 
-SECTION = Section("training", "Training", _contents)
+SECTION = Section("training", "Training", _contents, folded=True)

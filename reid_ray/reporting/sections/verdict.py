@@ -6,14 +6,18 @@ from reid_ray.reporting import verdict
 from reid_ray.reporting.closing import next_command
 from reid_ray.reporting.pooled import selected_method
 from reid_ray.reporting.sections.encounters import changed, encounters_table
+from reid_ray.reporting.sections.examples import load_gallery
 from reid_ray.reporting.sections.section import Section, Subject
 
 
 def _contents(subject: Subject) -> dict[str, Any]:
     study = subject.record.study
+    selected = selected_method(subject.record)
     return {
         "verdicts": verdict.domain_verdicts(subject.methods),
-        "selected": selected_method(subject.record),
+        "selected": selected,
+        "rivals": verdict.rival_lines(selected, subject.methods) if selected else [],
+        "example": _example(subject, selected.name if selected else ""),
         "command": next_command(subject.record),
         "choice": verdict.choice_sentence(study),
         "passed_over": verdict.passed_over(subject.methods),
@@ -21,6 +25,17 @@ def _contents(subject: Subject) -> dict[str, Any]:
         "totals": _totals(subject),
         "afield": _afield(subject),
     }
+
+
+def _example(subject: Subject, method: str) -> dict[str, Any] | None:
+    """A right answer to look at: the selected method's, or another's where it shows none."""
+    gallery = load_gallery(subject.record.gallery_path)
+    panels = gallery["panels"] if gallery else []
+    for panel in sorted(panels, key=lambda panel: panel["method"] != method):
+        if right := [case for case in panel["cases"] if case["correct"]]:
+            best: dict[str, Any] = max(right, key=lambda case: case["matches"] or 0)
+            return best
+    return None
 
 
 def _afield(subject: Subject) -> dict[str, dict[str, Any]]:

@@ -35,7 +35,8 @@ function progress() {
 function go(place, { remember = true } = {}) {
   if (remember && place !== at) history.pushState({ place }, "", `#${all.cards[place].card + 1}`);
   at = place;
-  [which, row] = [0, null];
+  [which, row, shot] = [0, null, 0];
+  region = corner = null;
   side = "asked";
   zoom = { k: 1, x: 0, y: 0 };
   const index = card().candidates.findIndex((one) => `is:${one.identity}` === said(card()));
@@ -84,8 +85,8 @@ function tiles() {
     const one = all.cards[place];
     const [first] = one.candidates;
     return make("li", {}, make("button", { type: "button", on: () => { grid = false; go(place); } },
-      make("img", { src: `cards/${one.card}/asked`, alt: "Photo", loading: "lazy" }),
-      first?.picture ? make("img", { src: `cards/${one.card}/candidate-0`, alt: "First candidate", loading: "lazy" }) : "",
+      make("img", { src: inCard(one, "asked"), alt: "Photo", loading: "lazy" }),
+      first?.picture ? make("img", { src: inCard(one, "candidate-0"), alt: "First candidate", loading: "lazy" }) : "",
       make("span", {}, name(one.path)),
       said(one) ? make("span", { class: "decided" }, "✓ ", name(words(said(one))))
         : make("span", {}, make("b", {}, name(first ? first.identity : "no candidate")), ` ${percent(one.probability)}`)));
@@ -161,20 +162,23 @@ function distance(a, b) {
 const ONE = {
   Enter: accept, a: accept, ArrowRight: () => choose(which + 1), ArrowLeft: () => choose(which - 1),
   u: () => { decideCard("unknown"); later(); }, n: naming, e: acceptEncounter, b: back, Backspace: back,
-  l: () => later(), f: flip, m: () => shown()?.points && matched(), p: photosOf, o: originals, s: beside,
+  l: () => later(), f: flip, m: () => shown()?.points && matched(), p: photosOf, o: originals, s: beside, d: draw, t: nextShot,
   "+": () => closer(1.5), "=": () => closer(1.5), "-": () => closer(1 / 1.5), 0: () => closer(0),
 };
 const PANS = { ArrowRight: [-60, 0], ArrowLeft: [60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
 const BUTTONS = {
   accept, next: ONE.ArrowRight, unknown: ONE.u, new: naming, encounter: acceptEncounter, back, skip: ONE.l, flip, beside,
-  match: matched, photos: photosOf, closer: ONE["+"], farther: ONE["-"], whole: ONE[0], originals, undo,
+  draw: () => (region ? stopDrawing() : draw()), "ask-region": askRegion, "whole-photo": wholePhoto, "stop-drawing": stopDrawing,
+  shot: nextShot, match: matched, photos: photosOf, closer: ONE["+"], farther: ONE["-"], whole: ONE[0], originals, undo,
   "as-grid": toggleGrid, "accept-many": acceptMany, cancel: () => $("naming").close(),
   "see-all": () => { grid = true; $("filters").querySelector("[name=state]").value = "all"; progress(); show(); },
 };
 
 function pressed(event) {
   const { key, target } = event;
-  if (event.ctrlKey || event.metaKey || event.altKey || !$("keys").checked || $("naming").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || $("naming").open) return;
+  if (region && regionKey(event)) return event.preventDefault();
+  if (!$("keys").checked) return;
   // A dialog that was just closed keeps the focus until the next frame.
   if (target.matches("input:not([type=checkbox]), select, textarea") && !target.closest("dialog")) return;
   // Enter and Space belong to what has the focus.
@@ -194,10 +198,31 @@ function pointers() {
   for (const glass of document.querySelectorAll(".glass")) {
     glass.addEventListener("wheel", (event) => { event.preventDefault(); closer(event.deltaY < 0 ? 1.2 : 1 / 1.2); },
       { passive: false });
-    glass.addEventListener("pointerdown", (event) => { glass.setPointerCapture(event.pointerId); event.preventDefault(); });
-    glass.addEventListener("pointermove", (event) => event.buttons && pan(event.movementX, event.movementY));
-    glass.addEventListener("dblclick", () => closer(zoom.k > 1 ? 0 : 3));
+    const fingers = new Map();
+    glass.addEventListener("pointerdown", (event) => {
+      glass.setPointerCapture(event.pointerId);
+      event.preventDefault();
+      fingers.set(event.pointerId, event);
+      if (fingers.size === 1) regionFrom(event);
+    });
+    glass.addEventListener("pointermove", (event) => {
+      if (!fingers.has(event.pointerId)) return;
+      const before = fingers.size === 2 ? apart(fingers) : 0;
+      const last = fingers.get(event.pointerId);
+      fingers.set(event.pointerId, event);
+      if (before) closer(apart(fingers) / before);
+      else if (!regionFrom(event)) pan(event.clientX - last.clientX, event.clientY - last.clientY);
+    });
+    for (const end of ["pointerup", "pointercancel"]) glass.addEventListener(end, (event) => fingers.delete(event.pointerId));
+    glass.addEventListener("dblclick", () => region || closer(zoom.k > 1 ? 0 : 3));
+    glass.querySelector("img").addEventListener("load", outline);
   }
+  addEventListener("resize", outline);
+}
+
+function apart(fingers) {
+  const [a, b] = fingers.values();
+  return Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
 }
 
 async function start() {
@@ -206,7 +231,7 @@ async function start() {
   all = await answer.json();
   undone = kept(sessionStorage, KEPT.undo, []);
   unsent = leftUnsent();
-  for (const one of unsent) apply(one.decided);
+  for (const one of unsent) apply(one);
   filters();
   renew({ problems: all.problems });
   for (const [id, act] of Object.entries(BUTTONS)) {

@@ -9,16 +9,18 @@ function pair() {
   $("asked").hidden = look === "points" || (look === "flip" && side !== "asked");
   $("candidate").hidden = look === "points" || (look === "flip" && side !== "candidate");
   $("points").hidden = look !== "points";
-  view("asked", photo(one, 1400), "Photo to be named", [make("b", {}, "Photo"), name(one.path),
-    one.paths.length > 1 ? `and ${one.paths.length - 1} more of its encounter` : "", ...facts(one.facts),
-    said(one) ? make("b", {}, `Decided: ${words(said(one))}`) : ""], `cards/${one.card}/asked`);
+  const count = one.paths.length;
+  view("asked", photo(one, 1400, shot), "Photo to be named", [make("b", {}, count > 1 ? `Photo ${shot + 1} of ${count}` : "Photo"),
+    name(path()), ...facts(one.each[shot]), ...asked(), said(one) ? make("b", {}, "Decided: ", name(words(said(one)))) : ""],
+  inCard(one, shot ? `more-${shot - 1}` : "asked"));
+  $("shot").hidden = count < 2;
   const source = picture !== null && picture !== undefined ? `known/${picture}?px=1400`
-    : other?.picture ? `cards/${one.card}/candidate-${which}` : null;
+    : other?.picture ? inCard(one, `candidate-${which}`) : null;
   const chosen = row === null ? null : (all.animals[other.identity] ?? []).find((known) => known.row === row);
   view("candidate", source, "Most alike photo of the candidate", other ? [make("b", {}, name(other.identity)),
     percent(other.probability), name((chosen ?? other).path), ...facts((chosen ?? other).facts)]
-    : ["No candidate"], other?.picture ? `cards/${one.card}/candidate-${which}` : null);
-  if (look === "points") view("points", `cards/${one.card}/points-${which}`,
+    : ["No candidate"], other?.picture ? inCard(one, `candidate-${which}`) : null);
+  if (look === "points") view("points", inCard(one, `points-${which}`),
     `Photo and candidate side by side, ${other.matches} matched points joined by lines`,
     [make("b", {}, `${many(other.matches, "matched point")} with `, name(other.identity)), name(other.note)]);
   $("accept").disabled = !other;
@@ -35,6 +37,7 @@ function pair() {
   strip();
   album();
   zoomed();
+  outline();
   ahead();
 }
 
@@ -43,8 +46,11 @@ const facts = (of) => Object.entries(of).filter(([fact]) => fact !== "species").
 function view(id, source, alt, caption, less = null) {
   const image = $(id).querySelector("img");
   image.onerror = less ? () => { image.onerror = null; image.src = less; } : null;
-  if (source) image.setAttribute("src", source);
-  else image.removeAttribute("src");
+  if (image.dataset.from !== (source ?? "")) {
+    image.dataset.from = source ?? "";
+    if (source) image.setAttribute("src", source);
+    else image.removeAttribute("src");
+  }
   image.alt = source ? alt : "";
   $(id).querySelector("figcaption").replaceChildren(...caption.filter((part) => part !== ""));
 }
@@ -53,7 +59,7 @@ function strip() {
   const focused = $("strip").contains(document.activeElement);
   $("strip").replaceChildren(...card().candidates.map((one, place) => make("li", {}, make("button", {
     type: "button", "aria-current": String(place === which), on: () => choose(place) },
-    one.picture ? make("img", { src: `cards/${card().card}/candidate-${place}`, alt: "" }) : "",
+    one.picture ? make("img", { src: inCard(card(), `candidate-${place}`), alt: "" }) : "",
     make("span", {}, make("b", {}, name(one.identity)), make("br"), percent(one.probability))))));
   if (focused) $("strip").querySelector("[aria-current=true]")?.focus();
 }
@@ -87,7 +93,7 @@ function choose(place) {
 }
 
 function zoomed() {
-  for (const image of document.querySelectorAll(".glass img")) {
+  for (const image of document.querySelectorAll(".glass img, .glass .layer")) {
     image.style.transform = `translate(${zoom.x}px, ${zoom.y}px) scale(${zoom.k})`;
   }
 }
@@ -97,7 +103,7 @@ function closer(by) {
   zoom = k === 1 ? { k, x: 0, y: 0 } : { k, x: (zoom.x * k) / zoom.k, y: (zoom.y * k) / zoom.k };
   // Close up, the original's own pixels are shown.
   if (k > 2) {
-    sharpen("asked", photo(card()));
+    sharpen("asked", photo(card(), 0, shot));
     if (shown() && (row ?? shown().row) !== null) sharpen("candidate", `known/${row ?? shown().row}`);
   }
   zoomed();
@@ -111,6 +117,11 @@ function sharpen(id, source) {
 function pan(x, y) {
   if (zoom.k > 1) zoom = { ...zoom, x: zoom.x + x, y: zoom.y + y };
   zoomed();
+}
+
+function nextShot() {
+  shot = (shot + 1) % card().paths.length;
+  pair();
 }
 
 function flip() {
@@ -136,6 +147,6 @@ function photosOf() {
 }
 
 function originals() {
-  window.open(photo(card()), "_blank", "noopener");
+  window.open(photo(card(), 0, shot), "_blank", "noopener");
   if (shown() && (row ?? shown().row) !== null) window.open(`known/${row ?? shown().row}`, "_blank", "noopener");
 }

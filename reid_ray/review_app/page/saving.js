@@ -12,8 +12,9 @@ const LABELS = { species: "Species", orientation: "Viewpoint", location: "Locati
 
 let all = null;  // what the server told: cards, animals, decisions, names, revision
 let unsent = [];  // [{decided, revision}], the earliest first
-let undone = [];  // what held before each decision of this tab: [{before, place}]
+let undone = [];  // what held before each decision of this tab: [{before, boxes, place}]
 let at = -1;  // place in all.cards of the photo that is shown
+let shot = 0;  // of its photos, where several of an encounter are asked together
 let which = 0;  // of its candidates
 let row = null;  // of the candidate's photo that is shown, where another was chosen
 let look = "pair";  // pair, flip or points
@@ -42,25 +43,31 @@ const shown = () => card().candidates[which];
 const said = (one) => one.paths.map((path) => all.decisions[path] ?? "").find((what) => what) ?? "";
 const words = (what) => (what === "unknown" ? "nobody known" : what.slice(3));
 const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
-const photo = (one, px = 0) => (one.there ? `sent/${encodeURIComponent(one.path)}${px ? `?px=${px}` : ""}` : `cards/${one.card}/asked`);
+const path = () => card().paths[shot];
+const inCard = (one, what) => `cards/${one.card}/${what}?v=${all.version}`;
+const photo = (one, px = 0, of = 0) => (one.there ? `sent/${encodeURIComponent(one.paths[of])}${px ? `?px=${px}` : ""}`
+  : inCard(one, of ? `more-${of - 1}` : "asked"));
 
-function save(decided, { undo = true } = {}) {
-  const before = {};
+function save(decided, { undo = true, boxes = {} } = {}) {
+  const [before, drawn] = [{}, {}];
   for (const path of Object.keys(decided)) before[path] = all.decisions[path] ?? "";
+  for (const path of Object.keys(boxes)) drawn[path] = all.boxes[path] ?? [];
   if (undo) {
-    undone = [...undone, { before, place: at }].slice(-STEP_BACK);
+    undone = [...undone, { before, boxes: drawn, place: at }].slice(-STEP_BACK);
     keep(sessionStorage, KEPT.undo, undone);
   }
-  apply(decided);
-  unsent.push({ decided, revision: all.revision });
+  apply({ decided, boxes });
+  unsent.push({ decided, boxes, revision: all.revision });
   keep(localStorage, KEPT.unsent, unsent);
   send();
 }
 
-function apply(decided) {
-  for (const [path, what] of Object.entries(decided)) {
-    if (what) all.decisions[path] = what;
-    else delete all.decisions[path];
+function apply({ decided, boxes = {} }) {
+  for (const [held, given] of [[all.decisions, decided], [all.boxes, boxes]]) {
+    for (const [path, what] of Object.entries(given)) {
+      if (what.length) held[path] = what;
+      else delete held[path];
+    }
   }
   progress();
 }
@@ -93,22 +100,50 @@ async function send() {
 function take(state, done) {
   // What was decided later on the same photos follows from this tab's own decision, so it is no conflict.
   for (const later of unsent.slice(1)) {
-    if (Object.keys(later.decided).some((path) => path in done.decided)) later.revision = state.revision;
+    if ([...Object.keys(later.decided), ...Object.keys(later.boxes ?? {})].some((path) => path in done.decided ||
+      path in (done.boxes ?? {}))) later.revision = state.revision;
   }
   for (const [path, what] of Object.entries(state.refused ?? {})) {
-    alerted(`refused ${path}`, `${path}: another page saved ${what ? words(what) : "no decision"} meanwhile, so ` +
+    if (!(path in done.decided)) alerted(`refused ${path}`, `${path}: another page drew a region meanwhile, so yours was not saved. Draw again if it is wrong.`);
+    else alerted(`refused ${path}`, `${path}: another page saved ${what ? words(what) : "no decision"} meanwhile, so ` +
       `“${done.decided[path] ? words(done.decided[path]) : "no decision"}” was not saved. Decide again if it is wrong.`);
   }
   renew(state);
 }
 
 function renew(state) {
+  const changed = "version" in state && state.version !== all.version;
   all = { ...all, ...state };
-  for (const later of unsent.slice(1)) apply(later.decided);
+  for (const later of unsent.slice(1)) apply(later);
   for (const problem of state.problems) alerted(problem, problem);
   $("names").replaceChildren(...all.names.map((one) => make("option", { value: one })));
   progress();
-  if (at >= 0 && !grid) strip();
+  if (changed) answers();
+  else if (at >= 0 && !grid && !$("one").hidden && !region) pair();
+  clearTimeout(waits);
+  if (Object.values(all.regions).some((one) => one === "waiting" || one === "running")) waits = setTimeout(lookAgain, 1000);
+}
+
+let waits = 0;
+
+async function lookAgain() {
+  const now = await fetch("state.json").catch(() => null);
+  if (now?.ok && !unsent.length) renew(await now.json());
+  else waits = setTimeout(lookAgain, 1000);
+}
+
+// Other answers, as a region was drawn or taken back; photos keep their order, so that none is met twice.
+async function answers() {
+  const answer = await fetch("photos.json").catch(() => null);
+  if (!answer?.ok) return;
+  const told = await answer.json();
+  const order = all.cards.map((one) => one.card);
+  const number = at < 0 ? null : card().card;
+  told.cards.sort((a, b) => order.indexOf(a.card) - order.indexOf(b.card));
+  all = { ...all, cards: told.cards, animals: told.animals };
+  if (number !== null) [which, row] = [0, null];
+  if (grid) tiles();
+  else if (at >= 0 && !$("one").hidden) pair();
 }
 
 // What this page, before a reload, or a page that was closed could not send. Sent twice it changes nothing.
@@ -133,7 +168,7 @@ function undo() {
   const last = undone.pop();
   if (!last) return;
   keep(sessionStorage, KEPT.undo, undone);
-  save(last.before, { undo: false });
+  save(last.before, { undo: false, boxes: last.boxes });
   if (grid) tiles();
   else if (last.place >= 0) go(last.place);
 }

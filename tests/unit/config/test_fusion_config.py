@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from reid_ray.config.fusion import by_name, required
 from reid_ray.config.match import MatchRun
 from reid_ray.config.tune import Study
 from reid_ray.errors import ConfigError
@@ -39,7 +40,23 @@ def test_parts_may_be_any_method_that_is_scored_or_chosen() -> None:
         ({"fusion": [{"name": "SIFT", "parts": ["SIFT", "LNBNN"]}]}, "names of methods must differ"),
         ({"baselines": {"matching": [{"name": "selected_trial"}]}}, "not be selected_trial or vlad"),
         ({"grid": None, "fusion": [{"parts": ["SIFT", "selected_trial"]}]}, "no method it can use"),
-        ({"baselines": {"matching": [{"shortlist": {"by": "SIFT"}}]}}, "SIFT names no method it can use"),
+        ({"baselines": {"matching": [{"shortlist": {"by": "Sift"}}]}}, "SIFT names no method it can use"),
+        ({"baselines": {"matching": [{"shortlist": {"by": "SIFT"}}]}}, "SIFT builds on itself"),
+        (
+            {
+                "baselines": {"matching": [*LOCAL, {"name": "again", "shortlist": {"by": "f"}}]},
+                "fusion": [{"name": "f", "parts": ["SIFT", "LNBNN"], "shortlist": {"by": "again"}}],
+            },
+            "again builds on itself",
+        ),
+        (
+            {
+                "baselines": {
+                    "matching": [*LOCAL, {"name": "a", "place_weights": "auto", "shortlist": {"by": "LNBNN"}}]
+                }
+            },
+            "a: place_weights behind a shortlist are those",
+        ),
         (
             {
                 "data": {**DATA, "split": {"validation_share": 0}},
@@ -63,6 +80,20 @@ def test_parts_may_be_any_method_that_is_scored_or_chosen() -> None:
 def test_what_cannot_be_had_is_refused_with_a_reason(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         study(**changes)
+
+
+def test_a_shortlist_may_go_by_local_features_or_a_fusion_and_takes_over_weights_of_places() -> None:
+    votes = {"name": "votes", "score": "lnbnn", "place_weights": "auto"}
+    again = {"name": "again", "place_weights": "auto", "shortlist": {"by": "f"}}
+    last = {"name": "last", "shortlist": {"by": "again"}}
+    found = study(
+        baselines={"matching": [last, again, *LOCAL, votes]},
+        fusion=[{"name": "f", "parts": ["SIFT", "votes"], "shortlist": {"by": "LNBNN"}}],
+    )
+    configs = by_name(found.baselines.matching, found.fusion)
+    assert required(configs["last"], configs) == {"again", "f", "SIFT", "votes", "LNBNN"}
+    assert required(configs["f"], configs) == {"SIFT", "votes", "LNBNN"}
+    assert required(configs["SIFT"], configs) == set()
 
 
 def test_matching_alone_can_be_fused_and_shortlisted_but_has_no_winner() -> None:

@@ -86,7 +86,8 @@ def test_settings_are_chosen_behind_the_shortlist_as_by_looking_up_each_candidat
     vectors = unit_rows(np.random.default_rng(0).normal(size=(6, 3)))[0]
     config = Matching(shortlist=MatchedShortlist(by="vlad", size=2), thresholds=(0.5, 0.9))
     out = np.eye(6, dtype=bool)
-    right = tuning.right_per_setting(references, config, np.arange(6), [out, out], units_gd=vectors)
+    order = shortlist.nearest_first(vectors, vectors)
+    right = tuning.right_per_setting(references, config, np.arange(6), [out, out], orders=[order, order])
     found = right.sum(axis=1)
     expected = np.zeros(2)
     for own in range(6):

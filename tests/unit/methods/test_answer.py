@@ -25,6 +25,10 @@ METHODS: dict[str, Method] = {
     "shortlist": Shortlisted(
         LocalFeatures(SIFT.model_copy(update={"shortlist": MatchedShortlist(by="vlad", size=6)}))
     ),
+    "behind lnbnn": Shortlisted(
+        LocalFeatures(SIFT.model_copy(update={"shortlist": MatchedShortlist(by="LNBNN", size=6)})),
+        LocalFeatures(LNBNN),
+    ),
     "fusion": Fusing(Fusion(parts=("SIFT", "LNBNN")), (LocalFeatures(SIFT), LocalFeatures(LNBNN))),
 }
 
@@ -44,7 +48,7 @@ def test_query_photos_have_no_part_in_what_is_learnt_nor_in_validation(name: str
     assert one.metrics["seen/top1"] != other.metrics["seen/top1"]
 
 
-@pytest.mark.parametrize("name", ["local", "lnbnn", "shortlist"])
+@pytest.mark.parametrize("name", ["local", "lnbnn", "shortlist", "behind lnbnn"])
 def test_validation_photos_have_no_part_in_the_setting_they_judge(name: str, tmp_path: Path) -> None:
     """With other names of the validation photos, the setting that answers them is the same."""
     rows = table()
@@ -54,6 +58,7 @@ def test_validation_photos_have_no_part_in_the_setting_they_judge(name: str, tmp
     one, other = (answer(METHODS[name], given, bench(tmp_path), k=3).ready[0] for given in (rows, changed))
     assert one.unvalidated is not None
     assert one.unvalidated["settings"] == other.unvalidated["settings"]  # type: ignore[index]
+    assert one.unvalidated.get("near") == other.unvalidated.get("near")  # type: ignore[union-attr]
 
 
 def test_probabilities_of_the_study_are_judged_with_the_animal_known_and_withheld(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A method is the same after it was saved and loaded, and damage is noticed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from collection import bench, table
 
 from reid_ray.config.datasets import Images
 from reid_ray.config.fusion import Fusion
-from reid_ray.config.matching import MatchedShortlist, Matching
+from reid_ray.config.matching import MatchedShortlist, Matching, Shortlist
 from reid_ray.embedding.encoding import Encoding
 from reid_ray.errors import StorageError
 from reid_ray.methods import saved
@@ -23,14 +24,28 @@ from reid_ray.methods.shortlist import Shortlisted
 
 SIFT = LocalFeatures(Matching.parse({"thresholds": [0.4, 0.8]}, where="test"))
 NETWORK = Embedding("tiny", "k", {ANY: Encoding("test_efficientnet", "random", 64, seed=3)})
+LNBNN = LocalFeatures(Matching.parse({"name": "LNBNN", "score": "lnbnn", "neighbours": [1, 3]}, where="test"))
+FUSION = Fusing(Fusion(parts=("SIFT", "tiny"), combine="log_odds"), (SIFT, NETWORK))
+
+
+def behind(near: Method) -> Shortlisted:
+    shortlist = MatchedShortlist(by=near.name, size=5)
+    return Shortlisted(LocalFeatures(SIFT.config.model_copy(update={"shortlist": shortlist})), near)
+
+
 METHODS: dict[str, Method] = {
     "embedding": NETWORK,
     "local": SIFT,
-    "shortlist": Shortlisted(
-        LocalFeatures(SIFT.config.model_copy(update={"shortlist": MatchedShortlist(by="tiny", size=5)})),
-        NETWORK,
+    "shortlist": behind(NETWORK),
+    "behind local features": behind(LNBNN),
+    "behind a fusion": behind(FUSION),
+    "behind what is behind a shortlist": behind(behind(NETWORK)),
+    "fusion": FUSION,
+    "fusion behind local features": replace(
+        FUSION,
+        config=FUSION.config.model_copy(update={"shortlist": Shortlist(by="LNBNN", size=7)}),
+        near=LNBNN,
     ),
-    "fusion": Fusing(Fusion(parts=("SIFT", "tiny"), combine="log_odds"), (SIFT, NETWORK)),
 }
 
 

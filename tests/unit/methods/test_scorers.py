@@ -87,6 +87,34 @@ def test_a_shortlist_ranks_candidates_by_matches_and_all_the_rest_by_embedding(
     assert 0 < found["measured_right"][:, 0].sum() < found["measured_right"][:, -1].sum()
 
 
+def test_a_shortlist_can_go_by_local_features_and_then_by_a_fusion(sides: Sides) -> None:
+    """LNBNN's votes make the list anew for each set of photos that may answer; counts rank it."""
+    gallery, local, near = sides
+    votes = replace(local, config=Matching(score="lnbnn"), settings=(Setting(neighbours=3),) * 2)
+    fused = FusionScorer((near, near), Fused((curve(-1, 1), curve(-1, 1)), (0.5, 0.5)))
+    asked = gallery.queries[:3]
+    full = matches(sides, asked)
+    out = np.zeros((3, 20), bool)
+    out[1, [0, 5, 6]] = True
+    for lister in (votes, fused):
+        scorer = ShortlistScorer(lister, local, 4)
+        block = scorer.scores(gallery, asked, [out])
+        for q, photo in enumerate(asked):
+            one = np.array([photo])
+            if lister is votes:
+                packed, features = votes.of(gallery, one)
+                views = [(votes.settings[0], out[q : q + 1])]
+                likeness = score_views(packed, features, votes.references, votes.config, views)[0, 0]
+            else:
+                likeness = np.where(out[q], -np.inf, cosines(near, one)[0])
+            order = best_first(likeness)
+            listed = np.isin(np.arange(20), order[:4])
+            expected = best_first(np.where(out[q], -2, np.where(listed, full[q], -1)), likeness)
+            assert block.order is not None
+            places = np.argsort(block.order[q])
+            assert best_first(block.scores[0, q], -places)[:17] == expected[:17]
+
+
 def test_scores_that_depend_on_the_others_are_made_anew_for_each_length(sides: Sides) -> None:
     gallery, local, near = sides
     few = np.array([17, 2, 9, 11, 4])

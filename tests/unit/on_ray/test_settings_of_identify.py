@@ -4,8 +4,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from reid_ray.config.identify import LOCAL
+from reid_ray.errors import ConfigError
 from reid_ray.identify import arguments
 from reid_ray.on_ray.naming import run_of
 
@@ -25,3 +27,14 @@ def test_a_rule_of_candidates_is_set_beside_the_defaults(tmp_path: Path) -> None
     ).matching()
     assert whole is not None
     assert whole.rules == {"location": "only", "date": "prefer"}
+
+
+def test_the_expected_share_of_unknown_animals_is_an_option(tmp_path: Path) -> None:
+    for name in ("known/leo", "known/lea", "new"):
+        (tmp_path / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name / "1.png"), np.full((64, 64, 3), 9, np.uint8))
+    given = ["--reference", str(tmp_path / "known"), "--query", str(tmp_path / "new")]
+    assert run_of(arguments().parse_args(given)).unknown_share == 0.2
+    assert run_of(arguments().parse_args([*given, "--unknown-share", "0.46"])).unknown_share == 0.46
+    with pytest.raises(ConfigError, match="unknown_share"):
+        run_of(arguments().parse_args([*given, "--unknown-share", "46"]))

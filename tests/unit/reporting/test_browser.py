@@ -116,7 +116,7 @@ def test_the_text_of_figures_is_large_enough_and_inside(browser, report, width) 
 def test_hostile_names_run_nothing_load_nothing_and_break_no_rule(browser, hostile) -> None:
     with opened(browser, hostile) as page:
         assert requests(page, hostile) == []
-        assert page.evaluate("document.scripts.length") == 0
+        assert page.evaluate("document.scripts.length") == 1
         assert "<script>alert(1)</script>" in page.inner_text("main")
 
 
@@ -134,6 +134,51 @@ def test_the_policy_stops_what_does_not_belong(browser, report, tmp_path: Path) 
         colour = page.evaluate("getComputedStyle(document.querySelector('h1')).color")
         assert colour != "rgb(1, 2, 3)"
         assert sum("Content Security Policy" in text for text in page.said) == 3
+
+
+def test_the_leaderboard_sorts_by_any_column_and_filters_by_family(browser, report) -> None:
+    with opened(browser, report) as page:
+        table = page.locator("#leaderboard table.sortable").first
+        names = table.locator("tbody th bdi")
+        seen = table.locator("thead th").nth(1)
+        seen.locator("button").click()
+        assert seen.get_attribute("aria-sort") == "descending"
+        cells = [
+            float(text.split()[0])
+            for text in table.locator("tbody tr td:nth-child(2)").all_inner_texts()
+            if text[0].isdigit()
+        ]
+        assert cells == sorted(cells, reverse=True)
+        seen.locator("button").press("Enter")
+        assert seen.get_attribute("aria-sort") == "ascending"
+        everyone = names.count()
+        page.locator("#leaderboard").get_by_label("Family").select_option("local features")
+        visible = [name for name in names.all() if name.is_visible()]
+        assert [name.inner_text() for name in visible] == ["SIFT"]
+        assert names.count() == everyone
+
+
+def test_wrong_answers_are_filtered_by_animal_and_method_and_enlarged(browser, report) -> None:
+    with opened(browser, report) as page:
+        examples = page.locator("#examples")
+        cards = examples.locator(".gallery > li")
+        shown = examples.get_by_role("status")
+        assert shown.inner_text() == f"{cards.count()} of {cards.count()} shown"
+        examples.get_by_label("Method").select_option("SIFT")
+        examples.get_by_label("Answer").select_option("Wrong")
+        animal = cards.locator("visible=true").first.get_attribute("data-animal")
+        examples.get_by_label("Animal").select_option(animal)
+        left = [card for card in cards.all() if card.is_visible()]
+        assert left
+        for card in left:
+            kinds = [card.get_attribute(f"data-{name}") for name in ("method", "answer", "animal")]
+            assert kinds == ["SIFT", "Wrong", animal]
+        assert shown.inner_text() == f"{len(left)} of {cards.count()} shown"
+        small = left[0].locator("img").first.bounding_box()["width"]
+        left[0].get_by_role("button", name="Enlarge").press("Enter")
+        assert page.locator("dialog img").first.bounding_box()["width"] > 1.5 * small
+        page.keyboard.press("Escape")
+        assert page.locator("dialog").count() == 0
 
 
 def test_it_prints_with_every_figure_in_place(browser, report) -> None:

@@ -1,5 +1,6 @@
 """Examples: the right ones, encoded anew, with real matches."""
 
+import hashlib
 import io
 from dataclasses import replace
 
@@ -23,6 +24,12 @@ def made(record, images, tmp_path_factory):
 def test_the_chosen_trial_and_the_local_features_are_shown(record):
     found = panels(record)
     assert {panel.family for panel in found} == {"Triplet", "local features"}
+    sift = next(m for m in record.methods if m.result.method == "SIFT")
+    other = replace(sift, result=replace(sift.result, key="f" * 16, method="DINO", family="pretrained"))
+    study = record.study | {"selected": other.result.key}
+    more = replace(record, study=study, methods=[*record.methods, other])
+    families = {panel.family for panel in panels(more)}
+    assert families == {"Triplet", "local features", "pretrained"}
     assert next(p for p in found if p.family == "local features").ratio("zebra") == 0.6
 
 
@@ -60,13 +67,33 @@ def test_right_and_wrong_answers_are_what_the_predictions_say(record, made):
     _, gallery = made
     for panel, source in zip(gallery["panels"], panels(record), strict=True):
         answers = source.predictions.set_index("query")
-        assert sorted(case["correct"] for case in panel["cases"]) == [False] * 3 + [True] * 3
+        assert sum(case["correct"] for case in panel["cases"]) == 3
+        wrong = {case["query"] for case in panel["cases"] if not case["correct"]}
+        assert wrong == set(answers.index[~answers["correct"]])
+        assert panel["wrong"] == len(wrong)
         for case in panel["cases"]:
             row = answers.loc[case["query"]]
             assert case["correct"] == row["correct"]
             assert case["predicted"] == row["predicted"]
             assert case["reference"] == row["top_keys"][0]
-            assert (case["right_image"] is None) or not case["correct"]
+            assert (case["right_image"] is None) == case["correct"]
+
+
+def test_of_many_wrong_answers_some_are_shown_and_all_are_counted(record, images, tmp_path):
+    path = make_gallery(record.rows, images, panels(record), tmp_path, each=1, most_wrong=2)
+    for panel, source in zip(files.read_json(path)["panels"], panels(record), strict=True):
+        assert sum(not case["correct"] for case in panel["cases"]) == 2
+        assert panel["wrong"] == (~source.predictions["correct"]).sum() > 2
+
+
+def test_beside_a_wrong_answer_stands_the_right_animal(record, made):
+    identity = dict(zip(record.rows["key"], record.rows["identity"], strict=True))
+    split = dict(zip(record.rows["key"], record.rows["split"], strict=True))
+    names = {hashlib.sha256(key.encode()).hexdigest()[:16]: key for key in record.rows["key"]}
+    wrong = [case for panel in made[1]["panels"] for case in panel["cases"] if not case["correct"]]
+    for case in wrong:
+        key = names[case["right_image"].removesuffix(".jpg")]
+        assert (identity[key], split[key]) == (case["identity"], "reference")
 
 
 def test_thumbnails_are_small_jpegs_without_metadata_and_named_by_hash(made):
@@ -79,7 +106,7 @@ def test_thumbnails_are_small_jpegs_without_metadata_and_named_by_hash(made):
         assert path.stat().st_size < 60_000
         with Image.open(path) as picture:
             assert not picture.getexif()
-            assert picture.height <= 220
+            assert picture.height <= 320
 
 
 def test_thumbnails_show_the_photo_of_their_row(record, images, made):
@@ -94,15 +121,15 @@ def test_thumbnails_show_the_photo_of_their_row(record, images, made):
 
 def test_the_same_seed_picks_the_same_queries(record):
     predictions = panels(record)[0].predictions
-    first = pick(predictions, each=3, rng=np.random.default_rng(5))
-    again = pick(predictions, each=3, rng=np.random.default_rng(5))
+    first = pick(predictions, right=3, wrong=3, rng=np.random.default_rng(5))
+    again = pick(predictions, right=3, wrong=3, rng=np.random.default_rng(5))
     assert [row["query"] for row in first] == [row["query"] for row in again]
 
 
 def test_a_query_without_any_reference_is_never_picked(record):
     predictions = panels(record)[0].predictions.copy()
     predictions["top_keys"] = [[] for _ in range(len(predictions))]
-    assert pick(predictions, each=3, rng=np.random.default_rng(0)) == []
+    assert pick(predictions, right=3, wrong=3, rng=np.random.default_rng(0)) == []
 
 
 def test_matched_points_of_a_shifted_photo_lie_at_the_shift(images):

@@ -109,6 +109,38 @@ def test_only_the_chosen_trial_and_baselines_compete_even_if_another_trial_did_b
     assert selected_trial_of(methods).name == "chosen"
 
 
+def local_features(record, **right: int) -> list:
+    """Methods of which each is right about so many of the same 20 animals."""
+    parts = [
+        MethodRecord(
+            method(name, "local features", "baseline", key=name),
+            answered([True] * count + [False] * (20 - count)),
+            [],
+        )
+        for name, count in right.items()
+    ]
+    return pooled_methods(study_of(record, *parts))
+
+
+@pytest.mark.parametrize(
+    ("selected", "said"),
+    [
+        ("SIFT", "On seen species, CLIP (90.0 %) cannot be told apart from it."),
+        ("DINO", "On seen species, SIFT (95.0 %) and CLIP (90.0 %) did better on the query photos."),
+        ("CLIP", "On seen species, SIFT (95.0 %) cannot be told apart from it."),
+    ],
+)
+def test_the_rivals_are_those_that_are_as_good_or_better(record, selected, said):
+    methods = local_features(record, SIFT=19, CLIP=18, DINO=4)
+    (mine,) = [one for one in methods if one.name == selected]
+    assert verdict.rival_lines(mine, methods) == [said]
+
+
+def test_far_ahead_of_all_the_second_is_named(record):
+    methods = local_features(record, SIFT=19, DINO=4, CLIP=2)
+    assert verdict.rival_lines(methods[0], methods) == ["On seen species, the next is DINO (20.0 %)."]
+
+
 def test_the_verdict_names_the_gap_and_the_published_p_value(record):
     # Fagerland et al. 2013: 1 and 7 disagreements, mid-p 0.039.
     a = answered([True] + [False] * 7 + [True] * 12)

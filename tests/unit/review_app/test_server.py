@@ -152,7 +152,7 @@ def test_a_naming_that_fails_says_why_and_the_server_goes_on(batches: Batches) -
     with client(batches) as web:
         sent = web.post("/photos", files=[JPEG], follow_redirects=False)
         page: Any = None
-        for _ in range(300):
+        for _ in range(2000):
             page = web.get(sent.headers["location"])
             if "could not be identified" in page.text:
                 break

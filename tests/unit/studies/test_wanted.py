@@ -95,8 +95,8 @@ def test_a_dry_run_says_which_methods_cannot_be_run_and_what_gets_their_weights(
     assert list(found) == ["wrong", "DISK", "behind", "both"]
     assert "another architecture than test_resnet" in found["wrong"]
     assert "python -m reid_ray.weights get disk" in found["DISK"]
-    assert found["behind"] == "its shortlist goes by wrong, which is not run"
-    assert found["both"] == "it joins DISK, which is not run"
+    assert found["behind"] == "it builds on wrong, which is not run"
+    assert found["both"] == "it builds on DISK, which is not run"
     assert said[1].startswith("note: DISK will not be run: ")
     lines = forecast(mine).splitlines()
     assert [line for line in lines if line.startswith("Not run: DISK") and "weights get disk" in line]
