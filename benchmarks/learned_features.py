@@ -3,9 +3,7 @@ matches by ratio, matches by LightGlue.
 """
 
 import hashlib
-import json
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -98,16 +96,16 @@ class Collection:
         return np.flatnonzero(part == "reference"), np.flatnonzero(part == "query")
 
     def features(self, kind: str) -> Features:
-        """Of all photos; 64 at a time, so that a run that was stopped goes on. CPU seconds are noted."""
-        images = Images(short_px=self.short_px)
-        read = (read_prepared(str(self.root), path, images=images).pixels for path in self.table["path"])
-        config, parts = extractors()[kind], []
+        """Of all photos; 64 at a time, so that a run that was stopped goes on."""
+        read, config = iter(self.photos(self.table["path"])), extractors()[kind]
+        folder, parts = self._folder("features"), []
         while some := list(islice(read, 64)):
-            before, made = len(list(self._folder("features").iterdir())), time.process_time()
-            parts.append(load_or_extract(self._folder("features"), some, config))
-            if len(list(self._folder("features").iterdir())) > before:
-                self.note("extract", kind, time.process_time() - made, len(some))
+            parts.append(load_or_extract(folder, some, config))
         return Features.concat(iter(parts))
+
+    def photos(self, paths: Iterable[str]) -> Iterator[NDArray[np.uint8]]:
+        images = Images(short_px=self.short_px)
+        return (read_prepared(str(self.root), path, images=images).pixels for path in paths)
 
     def votes(self, kind: str, features: Features, asked: Numbers, searched: Numbers) -> Votes:
         """The nearest searched photos of each descriptor of the asked photos, kept in parts."""
@@ -126,18 +124,10 @@ class Collection:
         digest = hashlib.sha256(asked.tobytes() + searched.tobytes()).hexdigest()[:12]
         file = self._folder("near") / f"{self.name}-{kind}-{self.short_px}-{digest}.npz"
         if not file.is_file():
-            began = time.process_time()
             found = compare(Packed.of(features).sketched(), asked, searched)
-            self.note("lnbnn", kind, time.process_time() - began, len(asked) * len(searched))
             np.savez(file, *found)
         with np.load(file) as kept:
             return kept["arr_0"], kept["arr_1"]
-
-    def ready(self, kind: str, asked: Numbers, searched: Numbers) -> None:
-        """Compare, for another process to go on with."""
-        features = self.features(kind)
-        for at in range(0, len(asked), PART):
-            self.part(kind, features, asked[at : at + PART], searched)
 
     def counts(
         self, kind: str, features: Features, asked: Numbers, searched: Numbers, *, mutual: bool
@@ -147,12 +137,10 @@ class Collection:
         file = self._folder("counts") / f"{self.name}-{kind}-{self.short_px}-{mutual}-{digest}.npy"
         if not file.is_file():
             packed = Packed.of(features).sketched()
-            among, found, began = packed.take(searched), [], time.process_time()
+            among, found = packed.take(searched), []
             for at in range(0, len(asked), PART):
                 few = packed.take(asked[at : at + PART])
                 found.append(count_block(few, 0, len(few), among, THRESHOLDS, mutual=mutual))
-            seconds = time.process_time() - began
-            self.note("mutual" if mutual else "ratio", kind, seconds, len(asked) * len(searched))
             np.save(file, np.concatenate(found).astype(np.int32))
         return np.asarray(np.load(file))
 
@@ -167,19 +155,13 @@ class Collection:
         for q, candidates in pairs:
             file = folder / f"{q}.npz"
             had = {int(g): one for g, one in np.load(file).items()} if file.is_file() else {}
-            missing, began = [int(g) for g in candidates if int(g) not in had], time.process_time()
+            missing = [int(g) for g in candidates if int(g) not in had]
             for g in missing:
                 had[g] = lightglue.match_pair(features.image(q), features.image(g), config, kind.lower())
             if missing:
-                self.note("lightglue", kind, time.process_time() - began, len(missing))
                 np.savez(file, **{str(g): one for g, one in had.items()})
             found |= {(q, int(g)): had[int(g)] for g in candidates}
         return found
-
-    def note(self, what: str, kind: str, seconds: float, count: int) -> None:
-        line = {"what": what, "of": f"{self.name}-{kind}-{self.short_px}", "s": seconds, "n": count}
-        with (self.keep / "seconds.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
 
     def _folder(self, name: str) -> Path:
         folder = self.keep / name
