@@ -255,16 +255,17 @@ def gained(gain: NDArray[np.floating], animals: Numbers) -> str:
 
 def measure(collection: Collection, given: argparse.Namespace) -> Iterator[str]:
     known, new = collection.split()
-    if given.queries:
-        new = by_animal(new, collection.identities, given.queries)
     features = {kind: collection.features(kind) for kind in given.kinds}
     met = collection.encounters
     taught = sample(len(known), most=given.taught, seed=0)
     some = np.sort(np.concatenate([known[taught], new]))
     votes = {kind: collection.votes(kind, features[kind], some, known) for kind in given.kinds}
+    if given.queries:
+        new = by_animal(new, collection.identities, given.queries)
     outs = {"other encounters": met[:, None] == met[None], "all": np.eye(len(met), dtype=bool)}
     flanks = bool((next(iter(votes.values())).sides >= 0).any())
-    for view, out in outs.items() if ENCOUNTERS[collection.name] else [("all", outs["all"])]:
+    for view in given.views if ENCOUNTERS[collection.name] else ["all"]:
+        out = outs[view]
         here = Measured(collection, known, new, taught, out, votes, features)
         animals = collection.identities[new]
         today = None
@@ -275,7 +276,7 @@ def measure(collection: Collection, given: argparse.Namespace) -> Iterator[str]:
             assert today is not None
             scored = np.isfinite(here.found[name].taught).any(axis=1)
             share = here.right(here.found[name].taught, here.asked)[scored].mean()
-            file = collection.keep / "answers" / f"{collection.name}-{view}-{collection.short_px}-{name}.npy"
+            file = collection.keep / "answers" / f"{collection.name}-{view}-{len(new)}-{name}.npy"
             file.parent.mkdir(exist_ok=True)
             np.save(file, np.stack([new, right]))
             yield (
@@ -299,6 +300,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(ENCOUNTERS))
     parser.add_argument("--kinds", nargs="+", default=["SIFT", "ALIKED", "XFeat", "DISK"])
     parser.add_argument("--lightglue", nargs="*", default=["ALIKED"])
+    parser.add_argument("--views", nargs="+", default=["other encounters", "all"])
     parser.add_argument("--ratio", nargs="*", default=["SIFT", "ALIKED", "XFeat", "DISK"])
     parser.add_argument("--queries", type=int, help="about so many, of animals that are drawn; default: all")
     parser.add_argument("--taught", type=int, default=100, help="references that are asked to choose by")
