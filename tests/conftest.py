@@ -25,9 +25,10 @@ BESIDE = {f"test_{name}" for name in ("jobs", "matching", "joined", "killed", "i
 """Files on Ray that take about as long as the others on Ray, so that two processes end together."""
 _ON_RAY = ("jobs", "stopped", "killed", "asha", "paper", "withheld", "tutorial", "spoilt_storage")
 _ALONE = ("splitting", "animalclef_on_ray", "shared_machine", "evaluate_study", "nodes")
-_BY_PAGES = ("browser", "mlflow_pages", "mlflow_server", "in_browser", "decide_by_keys", "draw_region")
+_BY_PAGES = ("browser", "mlflow_pages", "mlflow_server", "in_browser")
+_BY_REVIEWERS = ("decide_by_keys", "draw_region", "review_killed")
 _HOSTILE = ("processes", "bad_input", "object_storage", "tracking_faults", "fuzz")
-SLOW = {f"test_{name}" for name in (*_ON_RAY, *_ALONE, *_BY_PAGES, *_HOSTILE)}
+SLOW = {f"test_{name}" for name in (*_ON_RAY, *_ALONE, *_BY_PAGES, *_BY_REVIEWERS, *_HOSTILE)}
 """Files that kill, halt or fuzz, start clusters or browsers of their own, or train whole studies."""
 
 

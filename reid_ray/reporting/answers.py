@@ -6,7 +6,7 @@ population models, see `reid_ray.reporting.captures`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -211,30 +211,52 @@ def wildbook_table(answers: Answers) -> pd.DataFrame:
 
     The probability goes into the researcher's comments, so that whoever reviews the import sees it.
     """
-    rows = []
-    for answer in answers.answers:
-        date = moment(_cell(answers.rows, answer.row, "date"))
-        genus, _, epithet = _cell(answers.rows, answer.row, "species").partition(" ")
-        rows.append(
-            {
-                "Encounter.mediaAsset0": _cell(answers.rows, answer.row, "path"),
-                "Encounter.individualID": answer.identity or "" if answer.certain else "",
-                "Encounter.genus": genus,
-                "Encounter.specificEpithet": epithet,
-                "Encounter.year": date.year,
-                "Encounter.month": date.month,
-                "Encounter.day": date.day,
-                "Encounter.hour": date.hour,
-                "Encounter.minutes": date.minute,
-                "Encounter.locationID": _cell(answers.rows, answer.row, "location"),
-                "Encounter.verbatimLocality": _cell(answers.rows, answer.row, "location"),
-                "Annotation0.viewpoint": _cell(answers.rows, answer.row, "orientation"),
-                "Encounter.researcherComments": _comment(answer),
-            }
+    rows = [
+        wildbook_row(
+            _told(answers.rows, answer.row),
+            [_cell(answers.rows, answer.row, "path")],
+            identity=answer.identity or "" if answer.certain else "",
+            comment=_comment(answer),
         )
-    table = pd.DataFrame(rows)
+        for answer in answers.answers
+    ]
+    return wildbook_sheet(rows)
+
+
+def wildbook_sheet(rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    """Rows of `wildbook_row` as a sheet, without columns that are empty; of the names the column stays."""
+    table = pd.DataFrame([dict(row) for row in rows]).fillna("")
     filled = [str(name) for name in table if table[name].astype(str).ne("").any()]
     return table[[name for name in table if name in (*filled, "Encounter.individualID")]]
+
+
+def wildbook_row(
+    told: Mapping[str, str], media: Sequence[str], *, identity: str, comment: str
+) -> dict[str, str]:
+    """An encounter of a bulk-import sheet.
+
+    Args:
+        told: of `TOLD`, what is known.
+        media: paths of its photos.
+        identity: "" where no name is certain.
+    """
+    date = moment(told["date"])
+    genus, _, epithet = told["species"].partition(" ")
+    return {
+        **{f"Encounter.mediaAsset{place}": path for place, path in enumerate(media)},
+        "Encounter.individualID": identity,
+        "Encounter.genus": genus,
+        "Encounter.specificEpithet": epithet,
+        "Encounter.year": date.year,
+        "Encounter.month": date.month,
+        "Encounter.day": date.day,
+        "Encounter.hour": date.hour,
+        "Encounter.minutes": date.minute,
+        "Encounter.locationID": told["location"],
+        "Encounter.verbatimLocality": told["location"],
+        "Annotation0.viewpoint": told["orientation"],
+        "Encounter.researcherComments": comment,
+    }
 
 
 def _comment(answer: Answer) -> str:

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 from reid_ray.errors import StorageError
@@ -198,7 +198,7 @@ def grounds(card: Mapping[str, Any], what: str) -> str:
         told.append(f"probability {one['probability']:.2f}")
     if one["matches"]:
         told.append(f"{one['matches']} matched points")
-    return ", ".join(told) + (f", beside {one['path']}" if one["path"] else "")
+    return ", ".join(told) + (f", beside {PurePosixPath(one['path']).name}" if one["path"] else "")
 
 
 def _merged(

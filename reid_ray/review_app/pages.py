@@ -83,7 +83,7 @@ def batch_page(
         for path, what in (refused or {}).items()
     ]
     meanwhile += [
-        f"{path}: no animal is called “{typed}”{_near(typed, animals)}, so this was not saved; "
+        f"{path}: no animal is called “{typed}”{near_names(typed, animals)}, so this was not saved; "
         "correct it, or tick “a new animal” and save again"
         for path, typed in (doubtful or {}).items()
     ]
@@ -119,12 +119,11 @@ def decided_in(
         it was said that the animal is new, as a typo would make one.
     """
     decided, doubtful = {}, {}
-    same = {name.casefold(): name for name in reversed(animals)}
     for path in photos:
         if path in form:
             decided[path] = str(form[path])[: MOST_NAME + 3]
         if typed := " ".join(str(form.get(f"other:{path}", "")).split())[:MOST_NAME]:
-            known = typed if typed in animals else same.get(typed.casefold())
+            known = name_typed(typed, animals)
             if known or f"new:{path}" in form:
                 decided[path] = f"is:{known or typed}"
             else:
@@ -138,7 +137,14 @@ def decided_in(
     return told, doubtful
 
 
-def _near(typed: str, animals: Sequence[str]) -> str:
+def name_typed(typed: str, animals: Sequence[str]) -> str | None:
+    """The animal that is meant, whatever its case; None where nobody is called so."""
+    same = {name.casefold(): name for name in reversed(animals)}
+    return typed if typed in animals else same.get(typed.casefold())
+
+
+def near_names(typed: str, animals: Sequence[str]) -> str:
+    """Which animals may be meant, in words; "" where none is near."""
     near = difflib.get_close_matches(typed, animals, 3, 0.5)
     return f" (known are {', '.join(near)})" if near else ""
 
@@ -167,11 +173,14 @@ def styles(*sheets: str) -> str:
     return "\n".join([style_sheet(), *own])
 
 
-def render(template: str, *, forms: bool, refresh: int, **values: Any) -> str:
-    """A page that loads nothing: `forms` may go to this server; `refresh` seconds, 0 for none."""
-    css = styles()
+def render(
+    template: str, *sheets: str, forms: bool, refresh: int, script: bool = False, **values: Any
+) -> str:
+    """A page of the server: `forms` may go to it; `script`: its own script may run, and pictures come from
+    it; `refresh` seconds, 0 for none."""
+    css = styles(*sheets)
     return (
         environment()
         .get_template(template)
-        .render(css=Markup(css), policy=policy(css, forms=forms), refresh=refresh, **values)
+        .render(css=Markup(css), policy=policy(css, forms=forms, script=script), refresh=refresh, **values)
     )

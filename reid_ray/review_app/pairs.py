@@ -18,11 +18,12 @@ from PIL import Image
 from reid_ray.datasets.images import BadImage, open_photo, read_bytes
 from reid_ray.reporting.answers import Answers
 from reid_ray.reporting.html import environment, policy
-from reid_ray.review_app import regions
+from reid_ray.review_app import confirmed, regions
 from reid_ray.review_app.pages import MOST_NAME, PAGE, styles
 from reid_ray.review_app.queue import Batches
 
 SCRIPTS = ("saving.js", "pair.js", "region.js", "decide.js")
+OTHER_SCRIPTS = ("same.js",)
 VIEW_PX = 1400
 """Longer side of a photo as it is compared; the original is a key away."""
 _AS_THEY_ARE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
@@ -39,8 +40,8 @@ def decide_page(name: str) -> str:
 
 
 def script(file: str) -> str:
-    """One of `SCRIPTS`, as it is; LookupError: no such."""
-    if file not in SCRIPTS:
+    """One of ours, as it is; LookupError: no such."""
+    if file not in (*SCRIPTS, *OTHER_SCRIPTS):
         raise LookupError(file)
     return (PAGE / file).read_text(encoding="utf-8")
 
@@ -64,7 +65,8 @@ def all_of(batches: Batches, name: str) -> dict[str, Any]:
         animals.setdefault(one["identity"], []).append(
             {"row": row, "path": one["path"], "facts": one["facts"]}
         )
-    return {"name": name, "cards": listed, "animals": animals, **state_of(batches, name)}
+    refused = batches.refused(name)
+    return {"name": name, "cards": listed, "animals": animals, "refused": refused, **state_of(batches, name)}
 
 
 def state_of(batches: Batches, name: str) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def decide(batches: Batches, name: str, sent: Mapping[str, Any]) -> dict[str, An
         raise ValueError(
             f"{str(strange[0])[:200]}: no photo of this batch, or no decision; load the page again"
         )
-    refused = batches.save(name, decided, shown=shown, boxes=boxes)
+    refused = confirmed.decide(batches, name, decided, shown=shown, boxes=boxes)
     return {**state_of(batches, name), "refused": refused}
 
 

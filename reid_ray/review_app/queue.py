@@ -1,11 +1,12 @@
 """Keep batches of photos that were sent for naming, and name them one after another.
 
-In: photos in a batch's folder. Out: a folder per batch with answers and decisions, and tables of what was
-decided. Batches are named by `python -m reid_ray.identify` in another process, so that a fault there ends
-nothing else; see `Worker`. What is to be done is read off the folders, so a queue outlives its process.
+In: photos in a batch's folder. Out: a folder per batch with answers and decisions. Batches are named by
+`python -m reid_ray.identify` in another process, so that a fault there ends nothing else; see `Worker`. What
+is to be done is read off the folders, so a queue outlives its process.
 """
 
 import asyncio
+import csv
 import datetime
 import re
 import shutil
@@ -15,15 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from reid_ray.errors import StorageError
-from reid_ray.reporting.tables import to_csv, to_plain_csv
 from reid_ray.review_app import regions
 from reid_ray.review_app.answered import Answered, read_answered
 from reid_ray.review_app.decisions import LAST, Decisions, Journal, grounds
 from reid_ray.review_app.worker import Worker
-from reid_ray.runs import files
 from reid_ray.runs.lock import only_one
 
 CONFIRMED = "confirmed.csv"
@@ -148,9 +145,15 @@ class Batches:
         return {path.name for path in (self.folder / name / "photos").iterdir()}
 
     def refused(self, name: str) -> list[str]:
-        """Why files that were sent with a batch were not taken."""
+        """Why files that were sent with a batch were not taken, or could not be read."""
         path = self.folder / name / "refused.txt"
-        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        told = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        bad = self.folder / name / "answers" / "quarantined.csv"
+        if bad.exists():
+            with bad.open(encoding="utf-8", newline="") as file:
+                sent = [row for row in csv.DictReader(file) if row["path"] in self.photos(name)]
+            told += [f"{row['path']}: {row['reason']}; save it as JPEG and send that" for row in sent]
+        return told
 
     def journal(self, name: str) -> Journal:
         return Journal(self.folder / name)
@@ -180,30 +183,9 @@ class Batches:
         }
         card_of = {path: card for card in cards for path in regions.paths_of(card)}
         told = {path: grounds(card_of[path], what) for path, what in wanted.items() if path in card_of}
-        refused = self.journal(name).save(
+        return self.journal(name).save(
             wanted, shown=shown, boxes=drawn, reviewer=self.reviewer, evidence=told
         )
-        self.write_confirmed()
-        return refused
-
-    def write_confirmed(self) -> None:
-        """Write both tables of all decisions anew; they are made from the journals and can be made again."""
-        table = self.confirmed(self.names())
-        files.write_bytes(self.folder / CONFIRMED, to_plain_csv(table).encode("utf-8", "replace"))
-        files.write_bytes(self.folder / FOR_SPREADSHEETS, to_csv(table).encode("utf-8", "replace"))
-
-    def confirmed(self, names: Sequence[str]) -> pd.DataFrame:
-        """What was decided, as a table that `--reference` takes: path, identity, batch."""
-        rows = [
-            {
-                "path": f"{name}/photos/{path}",
-                "batch": name,
-                "identity": what[3:] if what.startswith("is:") else "unknown",
-            }
-            for name in names
-            for path, what in sorted(self.decisions(name).items())
-        ]
-        return pd.DataFrame(rows, columns=["path", "identity", "batch"])
 
     async def work(self) -> None:
         """Name waiting batches, one after another, for ever; what befalls one ends no other."""

@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from PIL import Image, ImageDraw
 
 from reid_ray.datasets.images import BadImage, open_photo
-from reid_ray.review_app import regions
+from reid_ray.review_app import confirmed, regions
 from reid_ray.review_app.pages import render
 from reid_ray.review_app.queue import Batches
 
@@ -47,7 +47,7 @@ def add_region_form(made: FastAPI, batches: Batches, known: Callable[[Batches, s
         )
         _photo_of(batches, name, path)
         try:
-            batches.save(name, {}, boxes={path: box})
+            confirmed.decide(batches, name, {}, boxes={path: box})
         except ValueError as error:
             return HTMLResponse(region_page(batches, name, path, form, problem=str(error)), 400)
         return RedirectResponse(f"/batches/{name}/?page={_page(form)}", 303)

@@ -20,11 +20,13 @@ class Contradiction(NamedTuple):
         chain: photos of which each is the same animal as the next, by verdicts.
         why: what speaks against its ends being one animal, in words.
         photos: all whose names are in doubt until it is resolved.
+        opposed: the pair that was found different, where that speaks against it.
     """
 
     chain: tuple[str, ...]
     why: str
     photos: frozenset[str]
+    opposed: tuple[str, str] | None = None
 
 
 Pair = tuple[str, str]
@@ -70,10 +72,12 @@ def contradictions(verdicts: Mapping[Pair, str], names: Mapping[str, str]) -> li
         own, others = group_of.get(one, (one,)), group_of.get(other, (other,))
         if own == others:
             chain = _chain(one, other, near)
-            found.append(Contradiction(chain, f"{one} and {other} were found different", frozenset(own)))
+            found.append(
+                Contradiction(chain, f"{one} and {other} were found different", frozenset(own), (one, other))
+            )
         elif both := _names_of(own, names) & _names_of(others, names) - {UNKNOWN}:
             why = f"{one} and {other} were found different, and both are called {', '.join(sorted(both))}"
-            found.append(Contradiction((one,), why, frozenset((*own, *others))))
+            found.append(Contradiction((one,), why, frozenset((*own, *others)), (one, other)))
     return found
 
 

@@ -13,12 +13,14 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 
 from reid_ray.datasets.kinds import SUFFIXES, UNREAD
 from reid_ray.errors import StorageError
 from reid_ray.reporting.tables import to_csv, to_plain_csv
+from reid_ray.review_app import confirmed
 from reid_ray.review_app.decisions import LAST
 from reid_ray.review_app.door import HEADERS, Door
 from reid_ray.review_app.pages import (
@@ -33,6 +35,7 @@ from reid_ray.review_app.pair_routes import add_pairs
 from reid_ray.review_app.pairs import names_in_use
 from reid_ray.review_app.queue import BATCH, CONFIRMED, FOR_SPREADSHEETS, Batches
 from reid_ray.review_app.region_form import add_region_form
+from reid_ray.review_app.unknown_routes import add_unknown
 
 MOST_FILES = 500
 MOST_FILE_BYTES = 64 << 20
@@ -80,6 +83,7 @@ def app(batches: Batches, door: Door | None = None) -> FastAPI:
     _add_batches(made, batches)
     add_pairs(made, batches, _known)
     add_region_form(made, batches, _known)
+    add_unknown(made, batches)
     _add_tables(made, batches)
     return made
 
@@ -139,7 +143,7 @@ def _add_batches(made: FastAPI, batches: Batches) -> None:
         animals = names_in_use(batches, name)
         decided, doubtful = decided_in(form, batches.photos(name), animals)
         wanted = of_all_photos(decided, batches.answers(name).cards)
-        refused = batches.save(name, wanted, shown=int(shown))
+        refused = confirmed.decide(batches, name, wanted, shown=int(shown))
         if refused or doubtful:
             again = batch_page(batches, name, page, animals=animals, refused=refused, doubtful=doubtful)
             return HTMLResponse(again, 409)
@@ -147,25 +151,19 @@ def _add_batches(made: FastAPI, batches: Batches) -> None:
 
 
 def _add_tables(made: FastAPI, batches: Batches) -> None:
-    def table(names: Sequence[str], *, plain: bool) -> Response:
-        found = batches.confirmed(names)
-        return PlainTextResponse(to_plain_csv(found) if plain else to_csv(found), media_type="text/csv")
+    for file, text in confirmed.exported(batches).items():
+        made.get(f"/{file}")(lambda text=text: PlainTextResponse(text(), media_type="text/csv"))
 
-    @made.get(f"/{CONFIRMED}")
-    def of_all() -> Response:
-        return table(batches.names(), plain=True)
-
-    @made.get(f"/{FOR_SPREADSHEETS}")
-    def of_all_for_spreadsheets() -> Response:
-        return table(batches.names(), plain=False)
+    def of_batch(name: str) -> pd.DataFrame:
+        return confirmed.confirmed(batches, [_known(batches, name)])
 
     @made.get(f"/batches/{{name}}/{CONFIRMED}")
-    def of_batch(name: str) -> Response:
-        return table([_known(batches, name)], plain=True)
+    def plain(name: str) -> Response:
+        return PlainTextResponse(to_plain_csv(of_batch(name)), media_type="text/csv")
 
     @made.get(f"/batches/{{name}}/{FOR_SPREADSHEETS}")
-    def of_batch_for_spreadsheets(name: str) -> Response:
-        return table([_known(batches, name)], plain=False)
+    def for_spreadsheets(name: str) -> Response:
+        return PlainTextResponse(to_csv(of_batch(name)), media_type="text/csv")
 
 
 async def _store(uploads: Sequence[Any], folder: Path) -> tuple[list[str], list[str]]:

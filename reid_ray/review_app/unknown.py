@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from reid_ray.errors import StorageError
 from reid_ray.review_app import regions
@@ -68,14 +67,17 @@ class Unknown:
 
     @cached_property
     def verdicts(self) -> dict[Pair, str]:
-        """What people said, and that photos of one encounter, decided on together, show one animal."""
+        """What people said; and that photos of one encounter that one answer was about, and photos of a new
+        animal of one name, show one animal."""
         said = {pair_of(text): what for text, what in self.journal.holds().items()}
-        together = {
-            key_of(one.key, mate): SAME
-            for one in self.photos.values()
-            for mate in one.mates
-            if mate != one.key
-        }
+        together: dict[Pair, str] = {}
+        last: dict[str, str] = {}
+        for one in self.photos.values():
+            together |= {key_of(one.key, mate): SAME for mate in one.mates if mate != one.key}
+            if (name := self.names.get(one.key, UNKNOWN)) != UNKNOWN:
+                if name in last:
+                    together[key_of(last[name], one.key)] = SAME
+                last[name] = one.key
         return together | said
 
     @cached_property
@@ -94,7 +96,8 @@ class Unknown:
 
     @cached_property
     def photos(self) -> dict[str, Photo]:
-        """By key, of batches whose answers can be read, in the order of batches and cards."""
+        """By key, of batches whose answers can be read, in the order of batches and cards: of nobody known,
+        of animals that are none of the batch's known ones, and those that a verdict is about."""
         asked_about = {key for text in self.journal.holds() for key in pair_of(text)}
         found: dict[str, Photo] = {}
         for batch in reversed(self.batches.names()):
@@ -104,16 +107,17 @@ class Unknown:
                 answered = self.batches.answers(batch)
             except StorageError:  # told on the batch's own page
                 continue
+            known = {one["identity"] for card in answered.cards for one in card["candidates"]}
+            known |= {one["identity"] for one in answered.known.values()}
+            new = {
+                key for key, name in self.names.items() if key.startswith(f"{batch}/") and name not in known
+            } | asked_about
             group_of = dict(zip(answered.answers.rows["path"], answered.answers.answers, strict=True))
             facts = {str(one["path"]): one for one in answered.answers.rows.to_dict("records")}
             for card in answered.cards:
                 paths = regions.paths_of(card)
                 like = {one["identity"]: one["probability"] or 0.0 for one in card["candidates"]}
-                wanted = [
-                    path
-                    for path in paths
-                    if self.names.get(f"{batch}/{path}") == UNKNOWN or f"{batch}/{path}" in asked_about
-                ]
+                wanted = [path for path in paths if f"{batch}/{path}" in new]
                 mates = tuple(f"{batch}/{path}" for path in wanted)
                 for path in wanted:
                     told = {
@@ -156,13 +160,22 @@ class Unknown:
                 found.append((unsure, -score, key_of(a, b)))
         return [pair for _, _, pair in sorted(found)]
 
-    def say(self, pair: Pair, verdict: str, *, reviewer: str) -> None:
+    def say(self, pair: Pair, verdict: str, *, reviewer: str, named: Sequence[str] = ()) -> None:
         """Keep a verdict; "" takes it back.
+
+        Args:
+            named: photos that get a name with it, as one of the groups has one.
 
         Raises:
             StorageError: it could not be kept.
         """
-        self.journal.save({text_of(pair): verdict}, reviewer=reviewer)
+        text = text_of(pair)
+        self.journal.save({text: verdict}, reviewer=reviewer, evidence={text: _BETWEEN.join(named)})
+
+    def named_with(self, pair: Pair) -> list[str]:
+        """Photos that got a name with a verdict, and still have one."""
+        keys = self.signed[pair].evidence.split(_BETWEEN)
+        return [key for key in keys if self.names.get(key, UNKNOWN) != UNKNOWN]
 
     def last(self) -> Pair | None:
         """The pair of the latest verdict that holds."""
@@ -197,13 +210,3 @@ def text_of(pair: Pair) -> str:
 def pair_of(text: str) -> Pair:
     one, _, other = text.partition(_BETWEEN)
     return key_of(one, other)
-
-
-def decide_group(batches: Batches, keys: Sequence[str], what: str) -> None:
-    """Decide on all photos of a group, in whichever batch they are."""
-    by_batch: dict[str, dict[str, Any]] = {}
-    for key in keys:
-        batch, _, path = key.partition("/")
-        by_batch.setdefault(batch, {})[path] = what
-    for batch, decided in by_batch.items():
-        batches.save(batch, decided)

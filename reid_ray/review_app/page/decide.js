@@ -233,6 +233,8 @@ async function start() {
   unsent = leftUnsent();
   for (const one of unsent) apply(one);
   filters();
+  for (const why of all.refused) alerted(why, `Not taken: ${why}`);
+  all.refused = {};
   renew({ problems: all.problems });
   for (const [id, act] of Object.entries(BUTTONS)) {
     // A pointer leaves the keys to the page; who works by keys keeps the button.

@@ -11,14 +11,14 @@ function pair() {
   $("points").hidden = look !== "points";
   const count = one.paths.length;
   view("asked", photo(one, 1400, shot), "Photo to be named", [make("b", {}, count > 1 ? `Photo ${shot + 1} of ${count}` : "Photo"),
-    name(path()), ...facts(one.each[shot]), ...asked(), said(one) ? make("b", {}, "Decided: ", name(words(said(one)))) : ""],
+    file(path()), ...facts(one.each[shot]), ...asked(), said(one) ? make("b", {}, "Decided: ", name(words(said(one)))) : ""],
   inCard(one, shot ? `more-${shot - 1}` : "asked"));
   $("shot").hidden = count < 2;
   const source = picture !== null && picture !== undefined ? `known/${picture}?px=1400`
     : other?.picture ? inCard(one, `candidate-${which}`) : null;
   const chosen = row === null ? null : (all.animals[other.identity] ?? []).find((known) => known.row === row);
   view("candidate", source, "Most alike photo of the candidate", other ? [make("b", {}, name(other.identity)),
-    percent(other.probability), name((chosen ?? other).path), ...facts((chosen ?? other).facts)]
+    percent(other.probability), file((chosen ?? other).path), ...facts((chosen ?? other).facts)]
     : ["No candidate"], other?.picture ? inCard(one, `candidate-${which}`) : null);
   if (look === "points") view("points", inCard(one, `points-${which}`),
     `Photo and candidate side by side, ${other.matches} matched points joined by lines`,
@@ -70,7 +70,7 @@ function album() {
   if (!open || !shown()) return;
   $("album").replaceChildren(...(all.animals[shown().identity] ?? []).map((known) => make("li", {}, make("button", {
     type: "button", on: () => { row = known.row; pair(); } },
-    make("img", { src: `known/${known.row}?px=300`, alt: "", loading: "lazy" }), name(known.path)))));
+    make("img", { src: `known/${known.row}?px=300`, alt: "", loading: "lazy" }), file(known.path)))));
 }
 
 let ready = [];  // pictures of the next photos, held so that the browser keeps them

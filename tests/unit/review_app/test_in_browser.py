@@ -94,10 +94,9 @@ def test_photos_are_dropped_looked_at_decided_and_taken_along(browser, served, t
     page.click("text=Save decisions")
     with page.expect_download() as download:
         page.evaluate("location.href = 'confirmed.csv'")
-    assert download.value.path().read_text().splitlines() == [
-        "path,identity,batch",
-        f"{name}/photos/p2.jpg,nia,{name}",
-    ]
+    header, row = download.value.path().read_text().splitlines()
+    assert header.startswith("path,identity,batch,")
+    assert row.startswith(f"{name}/photos/p2.jpg,nia,{name},")
     assert said == []
     page.close()
 

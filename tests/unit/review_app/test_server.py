@@ -66,10 +66,11 @@ def test_decisions_are_kept_shown_again_and_taken_along(batches: Batches) -> Non
         f"/batches/{NAME}/decisions",
         data={"p2.jpg": "is:leo", "other:p2.jpg": " =new one ", "new:p2.jpg": "on"},
     )
-    assert web.get("/confirmed.csv").text.splitlines() == [
-        "path,identity,batch",
-        f"{NAME}/photos/p2.jpg,=new one,{NAME}",
-    ]
+    header, row = web.get("/confirmed.csv").text.splitlines()
+    assert header == (
+        "path,identity,batch,bbox,date,location,species,orientation,encounter,decided_at,reviewer,evidence"
+    )
+    assert row.startswith(f"{NAME}/photos/p2.jpg,=new one,{NAME},,2023,")
     assert f"p2.jpg,'=new one,{NAME}" in web.get("/confirmed-spreadsheet.csv").text
     web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": ""})
     assert batches.decisions(NAME) == {}
