@@ -33,7 +33,7 @@ from reid_ray.matching.places import PlaceWeights, cells_of
 from reid_ray.methods.leave_one_out import sample
 
 VOTERS = (1, 2, 3, 5, 10)
-LISTED, GLUED = 20, 40
+LISTED = 20
 TODAY, DEFAULT = "SIFT, LNBNN", "SIFT, LNBNN by side and place"
 BY = " by side and place"
 
@@ -56,6 +56,7 @@ class Measured:
     Attributes:
         out: bool [n, n], photos that must not answer one another.
         taught: references that are asked to choose by, positions among `known`.
+        glued: of these, how many LightGlue looks at, for fusions.
     """
 
     collection: Collection
@@ -65,6 +66,7 @@ class Measured:
     out: NDArray[np.bool_]
     votes: dict[str, Votes]
     features: dict[str, Features]
+    glued: int = 0
     found: dict[str, Answers] = field(default_factory=dict)
     weights: dict[str, PlaceWeights | None] = field(default_factory=dict)
     chosen: dict[str, str] = field(default_factory=dict)
@@ -115,12 +117,12 @@ class Measured:
     def lightglue(self, kind: str, *, place: bool) -> Answers:
         """Matches of the best `LISTED` of LNBNN with the same features, by side and place.
 
-        Of the references `GLUED` are asked; the rows of the others are -inf.
+        Of the references the first `glued` are asked; the rows of the others are -inf.
         """
         base = self.found[f"{kind}, LNBNN{BY}"]
         sides = []
         for scores, asked in ((base.taught, self.asked), (base.queries, self.new)):
-            pairs = self.listed(scores, asked)[: GLUED if asked is self.asked else None]
+            pairs = self.listed(scores, asked)[: self.glued if asked is self.asked else None]
             matches = self.collection.matches(kind, self.features[kind], pairs)
             found = np.full(scores.shape, -np.inf)
             position = {int(photo): g for g, photo in enumerate(self.known)}
@@ -201,24 +203,24 @@ def ranked(fused: Fused, scores_gp: Scores) -> Scores:
     return found
 
 
-def ways(
-    kinds: Sequence[str], counted: Sequence[str], glued: Sequence[str], flanks: bool
-) -> dict[str, Callable[[Measured], Answers]]:
+def ways(given: argparse.Namespace, flanks: bool) -> dict[str, Callable[[Measured], Answers]]:
     """Each way by its name, in the order in which they build on one another."""
     found: dict[str, Callable[[Measured], Answers]] = {}
+    kinds: list[str] = given.kinds
     for kind in kinds:
         found[f"{kind}, LNBNN"] = partial(Measured.lnbnn, kind=kind, side=False, place=False)
         if flanks:
             found[f"{kind}, LNBNN, same side"] = partial(Measured.lnbnn, kind=kind, side=True, place=False)
         found[f"{kind}, LNBNN{BY}"] = partial(Measured.lnbnn, kind=kind, side=True, place=True)
-    for kind, mutual in product(counted, (False, True)):
+    for kind, mutual in product(given.ratio, (False, True)):
         name = f"{kind}, {'mutual' if mutual else 'ratio'}"
         found[name] = partial(Measured.ratio, kind=kind, mutual=mutual, side=False)
         if flanks:
             found[f"{name}, same side"] = partial(Measured.ratio, kind=kind, mutual=mutual, side=True)
-    for kind in glued:
+    for kind in given.lightglue:
         found[f"{kind}, LightGlue"] = partial(Measured.lightglue, kind=kind, place=False)
         found[f"{kind}, LightGlue by place"] = partial(Measured.lightglue, kind=kind, place=True)
+    glued = given.lightglue if given.glued else []
     joined = {DEFAULT + f" + {kind}, LightGlue": [DEFAULT, f"{kind}, LightGlue"] for kind in glued}
     joined |= {
         DEFAULT + f" + {kind}, LightGlue by place": [DEFAULT, f"{kind}, LightGlue by place"] for kind in glued
@@ -266,10 +268,10 @@ def measure(collection: Collection, given: argparse.Namespace) -> Iterator[str]:
     flanks = bool((next(iter(votes.values())).sides >= 0).any())
     for view in given.views if ENCOUNTERS[collection.name] else ["all"]:
         out = outs[view]
-        here = Measured(collection, known, new, taught, out, votes, features)
+        here = Measured(collection, known, new, taught, out, votes, features, given.glued)
         animals = collection.identities[new]
         today = None
-        for name, way in ways(given.kinds, given.ratio, given.lightglue, flanks).items():
+        for name, way in ways(given, flanks).items():
             here.found[name] = way(here)
             right = here.right(here.found[name].queries, new).astype(float)
             today = right if name == TODAY else today
@@ -302,6 +304,9 @@ def main() -> None:
     parser.add_argument("--lightglue", nargs="*", default=["ALIKED"])
     parser.add_argument("--views", nargs="+", default=["other encounters", "all"])
     parser.add_argument("--ratio", nargs="*", default=["SIFT", "ALIKED", "XFeat", "DISK"])
+    parser.add_argument(
+        "--glued", type=int, default=40, help="of these, looked at by LightGlue; 0: not fused"
+    )
     parser.add_argument("--queries", type=int, help="about so many, of animals that are drawn; default: all")
     parser.add_argument("--taught", type=int, default=100, help="references that are asked to choose by")
     parser.add_argument("--short-px", type=int, default=256)
