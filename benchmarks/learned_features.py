@@ -157,7 +157,9 @@ class Collection:
             had = {int(g): one for g, one in np.load(file).items()} if file.is_file() else {}
             missing = [int(g) for g in candidates if int(g) not in had]
             for g in missing:
-                had[g] = lightglue.match_pair(features.image(q), features.image(g), config, kind.lower())
+                (had[g],) = lightglue.match_pairs(
+                    features.image(q), [features.image(g)], config, kind.lower()
+                )
             if missing:
                 np.savez(file, **{str(g): one for g, one in had.items()})
             found |= {(q, int(g)): had[int(g)] for g in candidates}

@@ -101,15 +101,25 @@ class Step:
 
 
 class Display:
-    """Where a run tells what it does; one phase at a time."""
+    """Where a run tells what it does; one phase at a time.
 
-    def __init__(self, console: Console | None = None) -> None:
+    Args:
+        bars: show them on a terminal; without, lines are written as on none.
+    """
+
+    def __init__(self, console: Console | None = None, *, bars: bool = True) -> None:
         # A notebook keeps all that is written: plain lines, as on no terminal.
         notebook = "ipykernel" in sys.modules
         self.console = console or Console(
             file=sys.stdout, soft_wrap=True, force_jupyter=False, force_terminal=False if notebook else None
         )
-        self.started = time.monotonic()
+        self.started, self.bars = time.monotonic(), bars
+
+    def aside(self) -> "Display":
+        """For work beside the phase that has the bar: the same clock, in lines."""
+        beside = Display(self.console, bars=False)
+        beside.started = self.started
+        return beside
 
     def say(self, text: str) -> None:
         """One line, with the time since the start."""
@@ -120,7 +130,7 @@ class Display:
     @contextmanager
     def phase(self, name: str, total: int, unit: str) -> Iterator[Phase]:
         """Follow one stretch of work; its time is told at the end."""
-        if self.console.is_terminal and total:
+        if self.bars and self.console.is_terminal and total:
             with Progress(*_columns(unit), console=self.console, transient=True) as bar:
                 task = bar.add_task(name, total=total, detail="", rate="", left="")
                 phase = Phase(name, total, unit, self.console, bar, task)

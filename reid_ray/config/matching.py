@@ -65,46 +65,89 @@ class XFeat(Config):
     max_keypoints: PositiveInt | None = 4096
 
 
-Extractor = Annotated[Sift | SuperPoint | Disk | Aliked | XFeat, Field(discriminator="kind")]
+class Cells(Config):
+    """Grey cells of 8 x 8 pixels instead of keypoints, for LoFTR, which looks at whole photos."""
+
+    kind: Literal["cells"]
+    max_keypoints: None = None
+
+
+Extractor = Annotated[Sift | SuperPoint | Disk | Aliked | XFeat | Cells, Field(discriminator="kind")]
 Distance = Literal["squared", "plain"]
 
 
-class Verify(Config):
+Geometry = Literal["affine", "homography", "fundamental"]
+UNLISTED = 20
+"""Candidates that are looked at again where neither a number nor a shortlist is given."""
+
+
+class CloserLook(Config):
+    """What all ways to look at the best candidates again have in common."""
+
+    candidates: PositiveInt | None = None
+    """How many; none: the whole shortlist, and 20 where there is none."""
+    reprojection_px: PositiveFloat = 8.0
+    """How far matches may lie from where the transform puts them (from their epipolar line)."""
+
+
+class Verify(CloserLook):
     """Look at the best candidates again: how many matches agree on one geometric transform."""
 
-    candidates: PositiveInt = 20
-    model: Literal["homography", "affine"] = "affine"
-    reprojection_px: PositiveFloat = 8.0
+    model: Geometry = "affine"
     threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     """Ratio of squared distances below which a match is offered to the transform; none: the one that
     `count` chose on the references (0.5 for `lnbnn`, which has none). Looser ones let in wrong matches
     that agree by chance."""
 
 
-class LightGlue(Config):
+class LightGlue(CloserLook):
     """Look at the best candidates again: how many matches LightGlue (Lindenberger et al. 2023; for XFeat
-    LighterGlue) accepts. A network looks at each pair, thousands of times slower than the ratio test.
+    LighterGlue) accepts, and a geometric transform agrees with. A network looks at each pair, thousands of
+    times slower than the ratio test. It puts a whole shortlist in order by itself: nothing is scored before.
     """
 
     model: Literal["lightglue"]
     weights: str
     """LightGlue's file for the same kind of features, or a folder that has it; published ones for other kinds
     are refused."""
-    candidates: PositiveInt = 20
+    geometry: Geometry | Literal["off"] = "off"
+    """The transform (MAGSAC) whose matches alone count; `off`: all that the network accepts."""
     least_score: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Matches that the network is less sure of do not count."""
 
 
+class LoFTR(CloserLook):
+    """Look at a shortlist again: how many cells of 8 x 8 pixels LoFTR (Sun et al. 2021) matches, and a
+    geometric transform agrees with. It needs both photos, not features: the extractor is `cells`.
+    """
+
+    model: Literal["loftr"]
+    weights: str
+    """LoFTR's outdoor file, or a folder that has it."""
+    candidates: None = None
+    geometry: Geometry | Literal["off"] = "off"
+    """The transform (MAGSAC) whose matches alone count; `off`: all that the network accepts."""
+    least_score: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Matches that the network is less sure of do not count."""
+
+
+NETWORKS = (LightGlue, LoFTR)
+"""Closer looks by a network at each pair."""
+
+
 def _looks_again(raw: object) -> str:
     model = raw.get("model") if isinstance(raw, dict) else getattr(raw, "model", None)
-    return "lightglue" if model == "lightglue" else "geometry"
+    return model if model in ("lightglue", "loftr") else "geometry"
 
 
 SecondLook = Annotated[
-    Annotated[Verify, Tag("geometry")] | Annotated[LightGlue, Tag("lightglue")], Discriminator(_looks_again)
+    Annotated[Verify, Tag("geometry")]
+    | Annotated[LightGlue, Tag("lightglue")]
+    | Annotated[LoFTR, Tag("loftr")],
+    Discriminator(_looks_again),
 ]
-LIGHTGLUE_KINDS = ("superpoint", "disk", "aliked", "xfeat")
-"""Extractors that LightGlue's published weights were trained for."""
+LIGHTGLUE_KINDS = ("superpoint", "disk", "aliked", "sift", "xfeat")
+"""Extractors that LightGlue's published weights were trained for; of SIFT they know RootSIFT."""
 
 
 class Shortlist(Config):
@@ -193,20 +236,55 @@ class Matching(CandidateSets):
 
     @model_validator(mode="after")
     def _lightglue_knows_the_features(self) -> "Matching":
+        if not isinstance(self.verify, LightGlue):
+            return self
         for extractor in (self.extractor, *self.alternatives):
             small = isinstance(extractor, Aliked) and extractor.model == "aliked-t16"
-            known = extractor.kind in LIGHTGLUE_KINDS and not small
-            if isinstance(self.verify, LightGlue) and not known:
+            if extractor.kind not in LIGHTGLUE_KINDS or small:
                 found = "aliked-t16" if small else extractor.kind
                 raise ValueError(
                     f"verify by lightglue cannot match {found} features; its weights are for "
                     f"{', '.join(LIGHTGLUE_KINDS)} (not aliked-t16)"
                 )
-        if isinstance(self.verify, LightGlue) and any(
-            other.kind != self.extractor.kind for other in self.alternatives
-        ):
+            if isinstance(extractor, Sift) and not extractor.root:
+                raise ValueError(
+                    "verify by lightglue cannot match plain SIFT features; its weights are for RootSIFT, set "
+                    "root: true of the extractor"
+                )
+        if any(other.kind != self.extractor.kind for other in self.alternatives):
             raise ValueError("verify by lightglue needs one kind of extractor in alternatives")
         return self
+
+    @model_validator(mode="after")
+    def _loftr_has_photos_to_look_at(self) -> "Matching":
+        cells = [isinstance(one, Cells) for one in (self.extractor, *self.alternatives)]
+        if any(cells) != isinstance(self.verify, LoFTR) or any(cells) != all(cells):
+            raise ValueError(
+                "LoFTR matches cells of whole photos, and nothing else does; give extractor: {kind: cells} "
+                "and verify: {model: loftr, weights: ...} together, or neither"
+            )
+        if isinstance(self.verify, LoFTR) and self.shortlist is None:
+            raise ValueError(
+                "LoFTR has no descriptors to score photos by before it looks at them; give a shortlist, for "
+                "example by a pretrained model or by local features of this run"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _alternatives_can_be_told_apart(self) -> "Matching":
+        if self.alternatives and not self.scores_first:
+            raise ValueError(
+                "alternatives are compared by what is scored before the closer look, and a network that "
+                "looks at the whole shortlist scores nothing before; remove alternatives, or set "
+                "verify.candidates"
+            )
+        return self
+
+    @property
+    def scores_first(self) -> bool:
+        """Whether anything is scored before the closer look; equal matches else rank in the list's order."""
+        whole = self.shortlist is not None and isinstance(self.verify, NETWORKS)
+        return not whole or (self.verify is not None and self.verify.candidates is not None)
 
     @property
     def pairwise(self) -> bool:

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from reid_ray.config.base import read_yaml
+from reid_ray.config.base import Config, read_yaml
 from reid_ray.config.candidate_sets import CandidateSets
 from reid_ray.config.datasets import Name
 from reid_ray.errors import ConfigError
@@ -16,6 +16,24 @@ MORE = "REID_RAY_MODELS"
 """Environment variable: path of a list in the form of `published.yaml`, added to it."""
 
 Three = tuple[float, float, float]
+
+
+class KReciprocal(Config):
+    """Put the best references in order again by k-reciprocal neighbours (Zhong et al. 2017). Which of these
+    settings, or the embedding's own order, is chosen on the references.
+    """
+
+    size: Annotated[int, Field(ge=2, le=1000)] = 200
+    """References that are put in order again; the others follow in the embedding's order."""
+    k1: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (5, 10, 20)
+    """Lengths of the lists of nearest photos."""
+    k2: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 3, 6)
+    """Photos whose lists are averaged."""
+    weights: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (0.1, 0.3, 0.6)
+    """Shares of the plain distance in the final one; 1 leaves the order as it was."""
+    leave_one_out_queries: PositiveInt = 1000
+    """Leave-one-out queries, made of reference photos, to choose with."""
+    seed: NonNegativeInt = 0
 
 
 class Pretrained(CandidateSets):
@@ -41,6 +59,8 @@ class Pretrained(CandidateSets):
     interpolation: Literal["bilinear", "bicubic"] | None = None
     licence: str = ""
     """Of the weights; told in the report."""
+    rerank: KReciprocal | None = None
+    """Re-ranking by k-reciprocal neighbours; omit to disable, `{}` for the usual settings."""
     remark: str = ""
     """How to get the weights, where that is not by the hub."""
 
@@ -60,13 +80,19 @@ class Pretrained(CandidateSets):
                 "give model: (a timm name or hf-hub: id) or weights: (a timm folder)"
             )
         # Behind this step values are checked as Python's, where an array is a tuple.
-        return {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
+        if isinstance(rerank := given.get("rerank"), dict):
+            given = {**given, "rerank": _with_tuples(rerank)}
+        return _with_tuples(given)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides its vectors."""
-        told = {"name", "licence", "remark", *CandidateSets.model_fields}
+        told = {"name", "licence", "remark", "rerank", *CandidateSets.model_fields}
         return self.model_dump(mode="json", exclude=told)
+
+
+def _with_tuples(given: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
 
 
 def published() -> dict[str, dict[str, Any]]:

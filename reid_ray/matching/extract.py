@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Extractor, LightGlue, Matching, Sift, SuperPoint
+from reid_ray.config.matching import Cells, Extractor, LightGlue, LoFTR, Matching, Sift, SuperPoint
 from reid_ray.matching import sift
 from reid_ray.matching.features import Features
 
@@ -25,6 +25,10 @@ def extract(images: Iterable[NDArray[np.uint8]], config: Extractor) -> Features:
     """Features of RGB images [H, W, 3], in the given order."""
     if isinstance(config, Sift):
         return sift.extract(images, config)
+    if isinstance(config, Cells):
+        from reid_ray.matching import loftr
+
+        return loftr.extract(images)
     # torch's layers are imported only where they are needed: SIFT workers start faster.
     if isinstance(config, SuperPoint):
         from reid_ray.matching import superpoint
@@ -46,7 +50,7 @@ def check_weights(config: Matching) -> None:
             from reid_ray.matching import superpoint
 
             superpoint.load(extractor.weights)
-        elif not isinstance(extractor, Sift):
+        elif not isinstance(extractor, Sift | Cells):
             from reid_ray.matching import learned
 
             learned.load(extractor)
@@ -54,3 +58,7 @@ def check_weights(config: Matching) -> None:
         from reid_ray.matching import lightglue
 
         lightglue.load(config.verify.weights, config.extractor.kind)
+    if isinstance(config.verify, LoFTR):
+        from reid_ray.matching import loftr
+
+        loftr.load(config.verify.weights)

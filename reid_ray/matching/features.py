@@ -6,7 +6,7 @@ Legend: n images, K keypoints of all images together, d descriptor dims.
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from reid_ray.errors import StorageError
 from reid_ray.runs import files, seals
 
-_PER_KEYPOINT = ("descriptors", "points_xy", "scales", "responses")
+_PER_KEYPOINT = ("descriptors", "points_xy", "scales", "responses", "angles")
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Keypoints of one image: descriptors [k, d], points_xy [k, 2] in pixels, scales and responses
-    [k]; `size_px` is the image's (width, height), (0, 0) where unknown.
+    """Keypoints of one image: descriptors [k, d], points_xy [k, 2] in pixels, scales, responses and angles
+    (radians; all 0 where none are given) [k]; `size_px` is the image's (width, height), (0, 0) where unknown.
     """
 
     descriptors: NDArray[Any]
@@ -30,6 +30,11 @@ class ImageFeatures:
     scales: NDArray[np.float32]
     responses: NDArray[np.float32]
     size_px: tuple[int, int] = (0, 0)
+    angles: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __post_init__(self) -> None:
+        if len(self.angles) != len(self.descriptors):
+            object.__setattr__(self, "angles", np.zeros(len(self.descriptors), np.float32))
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -67,6 +72,7 @@ class Features:
         scales: float32 [K], keypoint diameter in pixels (0 where the extractor has none).
         responses: float32 [K], strength of the keypoint.
         sizes_px: int32 [n, 2], width and height of each image, 0 where unknown.
+        angles: float32 [K], in radians (0 where the extractor has none).
     """
 
     descriptors: NDArray[Any]
@@ -75,6 +81,11 @@ class Features:
     scales: NDArray[np.float32]
     responses: NDArray[np.float32]
     sizes_px: NDArray[np.int32]
+    angles: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __post_init__(self) -> None:
+        if len(self.angles) != len(self.descriptors):
+            object.__setattr__(self, "angles", np.zeros(len(self.descriptors), np.float32))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -86,7 +97,7 @@ class Features:
 
     @property
     def nbytes(self) -> int:
-        return sum(getattr(self, field.name).nbytes for field in fields(self))
+        return sum(getattr(self, one.name).nbytes for one in fields(self))
 
     def image(self, index: int) -> ImageFeatures:
         """The features of one image, as views."""
@@ -105,6 +116,7 @@ class Features:
                 self.scales[:0],
                 self.responses[:0],
                 self.sizes_px[:0],
+                self.angles[:0],
             )
         return Features.pack(self.image(int(index)) for index in indices)
 
@@ -128,7 +140,7 @@ class Features:
     def save(self, path: Path) -> None:
         """Write one `.npz` file, whole or not at all."""
         buffer = io.BytesIO()
-        np.savez(buffer, **{field.name: getattr(self, field.name) for field in fields(self)})
+        np.savez(buffer, **{one.name: getattr(self, one.name) for one in fields(self)})
         files.write_bytes(path, seals.seal_bytes(buffer.getvalue()))
 
     @classmethod
@@ -141,7 +153,9 @@ class Features:
         try:
             data = seals.unseal_bytes(files.read_bytes(path), path)
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-                features = cls(**{field.name: stored[field.name] for field in fields(cls)})
+                # Files of extractors without angles may be older than these.
+                names = [one.name for one in fields(cls) if one.name != "angles" or one.name in stored]
+                features = cls(**{name: stored[name] for name in names})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise StorageError(
                 f"{path}: cannot be read as features ({error}); delete it to have it made again"
@@ -160,6 +174,6 @@ class Features:
             and self.offsets[-1] == count
             and bool((np.diff(self.offsets) >= 0).all())
             and self.points_xy.shape == (count, 2)
-            and self.scales.shape == self.responses.shape == (count,)
+            and self.scales.shape == self.responses.shape == self.angles.shape == (count,)
             and self.sizes_px.shape == (len(self), 2)
         )

@@ -3,25 +3,22 @@
 Legend: q queries, g references.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Distance, Matching, Verify
+from reid_ray.config.matching import UNLISTED, Distance, Matching
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features
 from reid_ray.matching.lnbnn import lnbnn_block, lnbnn_by_part
-from reid_ray.matching.verify import inliers
+from reid_ray.matching.second_look import SecondLook, put_in_order
 
 EXCLUDED = np.float32(-np.inf)
 """Score of a reference that must not answer a query; it ranks last."""
 WORTH_LEAVING = 0.2
 """Share of the references from which on leaving them out is worth copying the others."""
-LNBNN_VERIFY = 0.5
-"""Ratio of the matches that are verified where no ratio was chosen."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,8 @@ class Setting:
 
 def settings_of(config: Matching) -> tuple[Setting, ...]:
     """What the config lets choose from, the preferred of equals first."""
+    if not config.scores_first:
+        return (Setting(),)
     if config.score == "count":
         return tuple(Setting(threshold=value) for value in sorted(set(config.thresholds)))
     return tuple(
@@ -88,6 +87,8 @@ def score_views(
     references: References,
     config: Matching,
     views: Sequence[tuple[Setting, NDArray[np.bool_]]],
+    *,
+    listed: bool = False,
 ) -> NDArray[np.float32]:
     """Scores of the same photos under several (setting, references left out), float32 [v, q, g].
 
@@ -97,15 +98,20 @@ def score_views(
 
     Args:
         features: of the same photos as `packed`; needed only where candidates are verified.
+        listed: the references are a shortlist, all of which is looked at again where no number is given.
     """
     settings, outs = [setting for setting, _ in views], [out for _, out in views]
     each = np.arange(len(views))
-    scores = score_settings(packed, references, config, settings, outs)[each, each]
+    if config.scores_first:
+        scores = score_settings(packed, references, config, settings, outs)[each, each]
+    else:
+        scores = np.zeros((len(views), *outs[0].shape))
     if config.verify is not None and references.features is not None and features is not None:
-        look = second_look(features, references.features, config)
+        look = SecondLook(features, references.features, config, packed=(packed, references.packed))
+        candidates = config.verify.candidates or (len(references.packed) if listed else UNLISTED)
         scores = np.stack(
             [
-                _verified(one, partial(look, setting), config.verify.candidates)
+                put_in_order(one, look, setting.threshold, candidates)
                 for one, setting in zip(scores, settings, strict=True)
             ]
         )
@@ -254,43 +260,3 @@ def summed_per_identity(
     sums_qg = np.add.reduceat(scores_qg[:, order], starts, axis=1)[:, place_g]
     own = most * scores_qg / (1 + scores_qg.max(axis=1, keepdims=True, initial=0))
     return np.asarray(sums_qg + own)
-
-
-def second_look(
-    queries: Features, references: Features, config: Matching
-) -> Callable[[Setting, int, int], int]:
-    """How many matches of query q and reference g stand a closer look; no pair is looked at twice."""
-    verify = config.verify
-    assert verify is not None
-
-    @cache
-    def agreeing(threshold: float, q: int, g: int) -> int:
-        query, reference = queries.image(q), references.image(g)
-        if isinstance(verify, Verify):
-            return inliers(query, reference, verify, threshold=threshold, mutual=config.mutual)
-        # Its network takes a second to import, so only who uses it waits.
-        from reid_ray.matching import lightglue
-
-        return len(lightglue.match_pair(query, reference, verify, config.extractor.kind))
-
-    def look(setting: Setting, q: int, g: int) -> int:
-        if not isinstance(verify, Verify):
-            return int(agreeing(0.0, q, g))
-        chosen = LNBNN_VERIFY if config.score == "lnbnn" else setting.threshold
-        return int(agreeing(verify.threshold or chosen, q, g))
-
-    return look
-
-
-def _verified(
-    scores_qg: NDArray[np.float64], agreeing: Callable[[int, int], int], candidates: int
-) -> NDArray[np.float64]:
-    """Best candidates by matches that agree (then by score); all others below them, in their old
-    order.
-    """
-    highest = scores_qg.max(axis=1, keepdims=True, initial=0) + 1
-    verified: NDArray[np.float64] = scores_qg - highest
-    for q, row in enumerate(scores_qg):
-        for g in np.argsort(-row, kind="stable")[:candidates].tolist():
-            verified[q, g] = agreeing(q, g) + row[g] / highest[q, 0]
-    return verified

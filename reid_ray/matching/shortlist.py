@@ -55,6 +55,7 @@ def score_candidates(
                 references.take(chosen[order]),
                 config,
                 [(setting, np.zeros((1, len(chosen)), bool))],
+                listed=True,
             )[0, 0]
         found.append(scores)
     return found

@@ -42,6 +42,7 @@ def _extract_one(image: NDArray[np.uint8], detector: cv2.SIFT, config: Sift) -> 
         np.array([point.size for point in keypoints], np.float32),
         np.array([point.response for point in keypoints], np.float32),
         (width, height),
+        np.deg2rad(np.array([point.angle for point in keypoints], np.float32)),
     ).strongest(config.max_keypoints)
     if not config.root:
         return found

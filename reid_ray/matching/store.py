@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Extractor, Sift
+from reid_ray.config.matching import Cells, Extractor, Sift
 from reid_ray.errors import StorageError, WeightsError
 from reid_ray.matching import sift
 from reid_ray.matching.extract import extract
@@ -20,13 +20,14 @@ from reid_ray.matching.features import Features
 from reid_ray.matching.weights import weights_path
 from reid_ray.runs import files
 
-_VERSION = 2
+_VERSION, _SIFT_VERSION = 2, 3
 """Raised when an extractor gives other features for the same settings."""
 
 
 def feature_key(images: Sequence[NDArray[np.uint8]], config: Extractor) -> str:
     """20 hex digits that are equal for equal pixels and settings."""
-    digest = hashlib.sha256(f"{_VERSION} {settings_key(config)}".encode())
+    version = _SIFT_VERSION if isinstance(config, Sift) else _VERSION
+    digest = hashlib.sha256(f"{version} {settings_key(config)}".encode())
     for image in images:
         digest.update(np.array(image.shape, np.int64).tobytes())
         digest.update(np.ascontiguousarray(image).data)
@@ -35,7 +36,7 @@ def feature_key(images: Sequence[NDArray[np.uint8]], config: Extractor) -> str:
 
 def settings_key(config: Extractor) -> str:
     """The extractor's settings, with the content of its weights in place of their path."""
-    if isinstance(config, Sift):
+    if isinstance(config, Sift | Cells):
         return config.canonical()
     try:
         content = hashlib.sha256(weights_path(config).read_bytes()).hexdigest()

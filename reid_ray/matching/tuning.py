@@ -39,6 +39,7 @@ def right_per_setting(
     asked: NDArray[np.int64],
     outs: Sequence[NDArray[np.bool_]],
     *,
+    silent: Sequence[NDArray[np.bool_]] | None = None,
     orders: Sequence[NDArray[np.int64]] | None = None,
 ) -> NDArray[np.float64]:
     """How likely each of `settings_of(config)` names each of `asked` rightly, float64 [v, l, s].
@@ -47,7 +48,8 @@ def right_per_setting(
 
     Args:
         asked: positions of references.
-        outs: per view, the references that must not answer, bool [l, g].
+        outs: per view, the references that are as if they were not there, bool [l, g].
+        silent: per view, those that must not answer, bool [l, g]; None: `outs`.
         orders: per view, all references in the order of the config's shortlist, int64 [l, g]: each is asked
             behind it.
     """
@@ -64,11 +66,11 @@ def right_per_setting(
         return right
     for at in range(0, len(asked), BLOCK):
         block = slice(at, at + BLOCK)
-        few = [out[block] for out in outs]
+        few, mute = ([out[block] for out in some] for some in (outs, silent or outs))
         scores_vsqg = score_settings(references.packed.take(asked[block]), references, config, settings, few)
         for q, position in enumerate(asked[block]):
             same_g = references.identities_g == references.identities_g[position]
-            for v, out_qg in enumerate(few):
+            for v, out_qg in enumerate(mute):
                 right[v, at + q] = _right(scores_vsqg[v, :, q], same_g, ~out_qg[q])
     return right
 

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Verify
+from reid_ray.config.matching import Geometry
 from reid_ray.matching.features import ImageFeatures
 
-_NEEDED = {"homography": 4, "affine": 3}
+_NEEDED: dict[Geometry, int] = {"homography": 4, "affine": 3, "fundamental": 8}
 _ITERATIONS = 2000
 _CONFIDENCE = 0.999
 
@@ -36,38 +36,35 @@ def match_pair(
     return np.stack([np.flatnonzero(passing), nearest[passing]], axis=1)
 
 
-def inliers(
-    query: ImageFeatures, reference: ImageFeatures, config: Verify, *, threshold: float, mutual: bool = False
-) -> int:
-    """How many matches agree on one homography or affine transform; 0 where none can be found."""
-    matches = match_pair(query, reference, threshold, mutual=mutual)
-    return int(inlier_mask(query, reference, matches, config).sum())
-
-
 def inlier_mask(
-    query: ImageFeatures, reference: ImageFeatures, matches: NDArray[np.int64], config: Verify
+    query: ImageFeatures,
+    reference: ImageFeatures,
+    matches: NDArray[np.int64],
+    model: Geometry,
+    reprojection_px: float,
 ) -> NDArray[np.bool_]:
-    """Which of the matches [m, 2] agree on one transform (MAGSAC), bool [m]."""
+    """Which of the matches [m, 2] agree on one transform (MAGSAC, Barath et al. 2020), bool [m]; none where
+    there are too few to find one.
+    """
     nothing = np.zeros(len(matches), bool)
-    if len(matches) < _NEEDED[config.model]:
+    if len(matches) < _NEEDED[model]:
         return nothing
     source = reference.points_xy[matches[:, 1]]
     target = query.points_xy[matches[:, 0]]
-    if config.model == "homography":
+    if model == "homography":
         found, mask = cv2.findHomography(
-            source,
-            target,
-            cv2.USAC_MAGSAC,
-            config.reprojection_px,
-            maxIters=_ITERATIONS,
-            confidence=_CONFIDENCE,
+            source, target, cv2.USAC_MAGSAC, reprojection_px, maxIters=_ITERATIONS, confidence=_CONFIDENCE
+        )
+    elif model == "fundamental":
+        found, mask = cv2.findFundamentalMat(
+            source, target, cv2.USAC_MAGSAC, reprojection_px, _CONFIDENCE, _ITERATIONS
         )
     else:
         found, mask = cv2.estimateAffine2D(
             source,
             target,
             method=cv2.USAC_MAGSAC,
-            ransacReprojThreshold=config.reprojection_px,
+            ransacReprojThreshold=reprojection_px,
             maxIters=_ITERATIONS,
             confidence=_CONFIDENCE,
         )

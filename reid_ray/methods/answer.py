@@ -211,6 +211,8 @@ def local_params(config: Matching, ready: Sequence[Ready]) -> Params:
     }
     if config.verify:
         params["verify"] = config.verify.model
+        if not config.scores_first:
+            del params["score"]  # nothing was scored before
     if config.shortlist is not None:
         params |= {"shortlist": config.shortlist.by, "candidates": config.shortlist.size}
     return params

@@ -4,11 +4,13 @@ In: a model per collection. Out: a `Ready` per gallery.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reid_ray.config.candidate_sets import ALL, CandidateSets
+from reid_ray.config.models import KReciprocal
 from reid_ray.embedding.encoding import Encoding
+from reid_ray.evaluation.reciprocal import Reciprocal
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery
 from reid_ray.methods.ready import Learnt, Method, Ready
@@ -26,6 +28,7 @@ class Embedding:
         encodings: a model by collection; `ANY` stands for every other one.
         trained: whether it has seen the reference photos of seen domains that do not validate.
         sets: which references may answer.
+        rerank: settings to choose from for re-ranking by k-reciprocal neighbours; None: cosine alone.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Embedding:
     encodings: Mapping[str, Encoding]
     trained: bool = False
     sets: CandidateSets = ALL
+    rerank: KReciprocal | None = None
 
     def encoding(self, collection: str) -> Encoding | None:
         """The model for a collection; None where it has none."""
@@ -49,12 +53,14 @@ class Embedding:
         learnt: Mapping[str, Learnt] | None = None,
         folder: Path | None = None,
     ) -> list[Ready]:
-        """Vectors of all photos; nothing is fitted."""
-        return [
-            embedding_ready(self, one.under(self.sets), scorer, bench)
-            for one in galleries
-            if (scorer := self.scorer(one, bench)) is not None
-        ]
+        """Vectors of all photos; only the setting of a re-ranking is chosen."""
+        found = []
+        for gallery in galleries:
+            if (scorer := self.scorer(gallery, bench)) is not None:
+                ready = embedding_ready(self, gallery.under(self.sets), scorer, bench)
+                known = (learnt or {}).get(gallery.fingerprint)
+                found.append(ready if self.rerank is None else _reranked(ready, self.rerank, bench, known))
+        return found
 
     def scorer(self, gallery: Gallery, bench: Bench) -> EmbeddingScorer | None:
         """Vectors of all photos of the gallery; None where no model is for its collection."""
@@ -75,6 +81,28 @@ def embedding_ready(method: Method, gallery: Gallery, scorer: EmbeddingScorer, b
         size=max(PHOTOS_PER_REQUEST, len(gallery.queries)),
         matched=gallery.matched(),
         params=gallery.params(),
+    )
+
+
+def _reranked(ready: Ready, config: KReciprocal, bench: Bench, learnt: Learnt | None) -> Ready:
+    """The same behind a re-ranking, whose setting is chosen where it was not before."""
+    from reid_ray.methods import reciprocal
+
+    assert isinstance(ready.scorer, EmbeddingScorer)
+    unvalidated = learnt
+    if learnt is None:
+        learnt, unvalidated = reciprocal.tuned(
+            config, ready.scorer, ready.gallery, bench, trained=ready.method.trained
+        )
+    scorer = reciprocal.ReciprocalScorer(ready.scorer, config.size, Reciprocal(*learnt["reciprocal"]))
+    return replace(
+        ready,
+        scorer=scorer,
+        shared=(bench.share(scorer), ready.shared[1]),
+        learnt=learnt,
+        unvalidated=unvalidated,
+        size=reciprocal.PHOTOS_PER_REQUEST,
+        params=ready.params | reciprocal.params(learnt),
     )
 
 

@@ -43,6 +43,8 @@ class Gallery:
         painted: bool [n], photos of which all but the animal was painted black.
         animals: of each photo of which only keypoints on the animal are matched, where it is.
         sets: which references answer a photo of another side, location or period.
+        all_vote: references that `sets` leave out are left out of the answers alone: they are matched, and
+            take votes that would else go to others.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Gallery:
     painted: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     animals: Mapping[int, Animal] = field(default_factory=dict)
     sets: CandidateSets = ALL
+    all_vote: bool = False
 
     def __post_init__(self) -> None:
         if len(self.shown.sides) != len(self.photos):
@@ -111,8 +114,8 @@ class Gallery:
         return self.shown.sides
 
     def under(self, sets: CandidateSets) -> "Gallery":
-        """The same with these rules of who may answer."""
-        return replace(self, sets=sets.alone)
+        """The same with these rules of who may answer; whom they leave out is not matched."""
+        return replace(self, sets=sets.alone, all_vote=False)
 
     @property
     def knows_encounters(self) -> bool:
@@ -127,10 +130,10 @@ class Gallery:
         hidden_g: NDArray[np.bool_] | None = None,
         withheld: bool = False,
     ) -> NDArray[np.bool_]:
-        """References that must not answer, bool [a, g]: they are as if they were not there.
+        """References that are as if they were not there, bool [a, g].
 
-        A leave-one-out query is never answered by itself or by a copy of its file. What `sets` leave out, is
-        left out of all answers.
+        A leave-one-out query is never answered by itself or by a copy of its file. What `sets` leave out is
+        left out here, too, but where `all_vote`: then `silent` says who must not answer.
 
         Args:
             encounter: leave out references of the asked photo's own encounter.
@@ -147,13 +150,17 @@ class Gallery:
             out |= hidden_g
         if withheld:
             out |= self.labels[asked][:, None] == self.labels_g
-        if self.sets.rules:
-            return left_out(self.shown.compare(self.sets, asked, self.references), self.labels_g, out)
-        return np.asarray(out)
+        return np.asarray(out) if self.all_vote else self.silent(asked, out)
+
+    def silent(self, asked: Positions, out: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """References that must not answer, bool [a, g]: `out`, and those that `sets` leave out."""
+        if not self.sets.rules:
+            return np.asarray(out)
+        return left_out(self.shown.compare(self.sets, asked, self.references), self.labels_g, out)
 
     def alike(self, asked: Positions) -> Iterator[Positions]:
-        """The rows of `asked` in parts that the same references may answer, but for single ones."""
-        return self.shown.alike(self.sets, asked)
+        """The rows of `asked` in parts that are matched with the same references, but for single ones."""
+        return self.shown.alike(ALL if self.all_vote else self.sets, asked)
 
     def pairs(self, asked: Positions) -> int:
         """References that may answer, of all asked photos together."""
@@ -162,12 +169,13 @@ class Gallery:
     def _left(self, asked: Positions) -> Positions:
         """References that may answer each photo, int64 [a]."""
         each = (asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE))
-        found = [(~self.excluded(some, encounter=False)).sum(axis=1) for some in each]
+        outs = ((some, self.excluded(some, encounter=False)) for some in each)
+        found = [(~self.silent(some, out)).sum(axis=1) for some, out in outs]
         return np.concatenate([np.zeros(0, np.int64), *found])
 
     def matched(self) -> int:
         """References that a query is compared with, on average."""
-        if not self.sets.rules or not len(self.queries):
+        if not self.sets.rules or not len(self.queries) or self.all_vote:
             return self.references
         return round(self.pairs(self.queries) / len(self.queries))
 
@@ -183,7 +191,7 @@ class Gallery:
         unknown = {f"photos_without_{WORDS[one]}": self.shown.unknown(one, every) for one in self.sets.rules}
         left_q = self._left(self.queries)
         return {
-            "candidate_sets": self.rules(),
+            "candidate_sets": self.rules() + (", but all vote" if self.all_vote else ""),
             "references": self.references,
             "references_matched": self.matched(),
             "queries_without_candidates": int((left_q == 0).sum()),
@@ -198,6 +206,7 @@ class Gallery:
         parts = [
             f"candidates by {self.rules()}: a photo is matched with {found['references_matched']} of "
             f"{self.references} references on average"
+            + (", of which the others vote and do not answer" if self.all_vote else "")
         ]
         if none := found["queries_without_candidates"]:
             parts.append(f"{none} of {len(self.queries)} photos have none left, and so no candidate")

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reid_ray.config.matching import Extractor, LightGlue, Matching
+from reid_ray.config.candidate_sets import ALL
+from reid_ray.config.matching import NETWORKS, UNLISTED, Extractor, Matching
 from reid_ray.matching.engine import Packed
 from reid_ray.matching.extract import check_weights
 from reid_ray.matching.features import Features
 from reid_ray.matching.kept import kept_scores
 from reid_ray.matching.places import PlaceWeights, cells_of
-from reid_ray.matching.scoring import References, Setting, score_views, settings_of
+from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_views, settings_of
 from reid_ray.matching.shortlist import score_candidates
 from reid_ray.matching.tuning import Tuned, best_of, right_per_setting
 from reid_ray.methods.animals import told
@@ -88,9 +89,15 @@ class LocalScorer:
         return packed, queries
 
     def scores(self, gallery: Gallery, asked: Positions, outs: Outs) -> ScoreBlock:
+        found = self._scores(gallery, asked, outs)
+        if gallery.all_vote:
+            found[np.stack([gallery.silent(asked, out) for out in outs[: len(found)]])] = EXCLUDED
+        return ScoreBlock(found)
+
+    def _scores(self, gallery: Gallery, asked: Positions, outs: Outs) -> NDArray[np.float32]:
         pairs = list(zip(self.settings, outs, strict=False))
         if self.kept is None:
-            return ScoreBlock(self._made(gallery, asked, pairs))
+            return self._made(gallery, asked, pairs)
         names = [self._name(asked, setting, out) for setting, out in pairs]
         made: list[NDArray[np.float32]] = []
 
@@ -103,7 +110,7 @@ class LocalScorer:
             kept_scores(self.kept, name, out.shape, partial(make, view))
             for view, (name, (_, out)) in enumerate(zip(names, pairs, strict=True))
         ]
-        return ScoreBlock(np.stack(kept))
+        return np.stack(kept)
 
     def _made(
         self, gallery: Gallery, asked: Positions, pairs: Sequence[tuple[Setting, NDArray[np.bool_]]]
@@ -158,7 +165,10 @@ class TuneRequest:
         for rows in gallery.alike(self.asked):
             asked, some = self.asked[rows], [out[rows] for out in outs]
             orders = None if near is None else [listed(near, gallery, asked, out) for out in some]
-            right[:, rows] = right_per_setting(references, self.config, asked, some, orders=orders)
+            silent = [gallery.silent(asked, out) for out in some]
+            right[:, rows] = right_per_setting(
+                references, self.config, asked, some, silent=silent, orders=orders
+            )
         return {"right": right}
 
 
@@ -202,12 +212,13 @@ class LocalFeatures:
         gallery = gallery.under(self.config)
         work = None if folder is None else folder / "chunks" / self.work_key(gallery)
         if learnt is None:
-            number, (references, queries), tuned = self._choose(gallery, bench, work)
+            number, (references, queries), tuned, gallery = self._choose(gallery, bench, work)
             size = request_size(self.config, gallery.references)
             found = [one[0].setting for one in tuned]
             placed = learn_places(self.config, found, references, gallery, bench, work, size)
         else:
             number, chosen = _chosen(learnt)
+            gallery = replace(gallery, all_vote=bool(learnt.get("all_vote")))
             references, queries = self.sides(gallery, bench, self.extractors[number])
             tuned = [chosen, chosen]
             placed = (Places.of(learnt),) * 2
@@ -222,8 +233,8 @@ class LocalFeatures:
             gallery=gallery,
             scorer=scorer,
             shared=(bench.share(scorer), bench.share(gallery)),
-            learnt=self.plain(number, tuned[0], placed[0]),
-            unvalidated=self.plain(number, tuned[1], placed[1]),
+            learnt=self.plain(number, tuned[0], placed[0], all_vote=gallery.all_vote),
+            unvalidated=self.plain(number, tuned[1], placed[1], all_vote=gallery.all_vote),
             params=chosen_params(config, tuned[0], several=len(self.extractors) > 1)
             | placed[0].params()
             | gallery.params(),
@@ -238,8 +249,9 @@ class LocalFeatures:
         config = self.config.model_copy(update={"extractor": extractor})
         features = on_animals(bench.features(gallery.photos, config), gallery, bench)
         searched = features.take(np.arange(gallery.references))
+        packed = Packed.of(searched)
         references = References(
-            Packed.of(searched).sketched(),
+            packed.sketched() if self.config.scores_first else packed,
             gallery.labels_g,
             gallery.encounters_g,
             searched if self.config.verify else None,
@@ -254,24 +266,44 @@ class LocalFeatures:
 
     def _choose(
         self, gallery: Gallery, bench: Bench, work: Path | None
-    ) -> tuple[int, tuple[References, Features], list[TunedPair]]:
-        """The extractor (its number) and the settings that name most references rightly, with both sides."""
-        best: tuple[int, tuple[References, Features], list[TunedPair]] | None = None
+    ) -> tuple[int, tuple[References, Features], list[TunedPair], Gallery]:
+        """The extractor (its number) and the settings that name most references rightly, with both sides, and
+        the gallery: whether those that its rules leave out vote. Of equals they do not, which costs less.
+        """
+        best: tuple[int, tuple[References, Features], list[TunedPair], Gallery] | None = None
         for number, extractor in enumerate(self.extractors):
             sides = self.sides(gallery, bench, extractor)
-            tuned = tune(self.config, sides[0], gallery, bench, work, extractor=number)
-            if best is None or tuned[0][0].best > best[2][0][0].best:
-                best = number, sides, tuned
+            votes = (False, True) if self._votes_differ(gallery) else (False,)
+            for all_vote in votes:
+                one = replace(gallery, all_vote=all_vote)
+                tuned = tune(
+                    self.config, sides[0], one, bench, work, extractor=number, compared=len(votes) > 1
+                )
+                if best is None or tuned[0][0].best > best[2][0][0].best:
+                    best = number, sides, tuned, one
         assert best is not None
         return best
 
-    def plain(self, extractor: int, tuned: TunedPair, placed: Places | None = None) -> Learnt:
+    def _votes_differ(self, gallery: Gallery) -> bool:
+        """Whether it matters to votes that some references are left out: the score depends on the others, and
+        the rules leave out any of them.
+        """
+        every = np.arange(gallery.references)
+        return (
+            self.config.score == "lnbnn"
+            and bool(gallery.sets.rules)
+            and gallery.pairs(every) < replace(gallery, sets=ALL).pairs(every)
+        )
+
+    def plain(
+        self, extractor: int, tuned: TunedPair, placed: Places | None = None, *, all_vote: bool = False
+    ) -> Learnt:
         """What was chosen, as plain data."""
         settings = [
             {"setting": vars(one.setting), "top1": list(one.top1), "looked_up": one.looked_up}
             for one in tuned
         ]
-        found = {"extractor": extractor, "settings": settings}
+        found = {"extractor": extractor, "settings": settings} | ({"all_vote": True} if all_vote else {})
         return found if placed is None or not placed.asked else found | {"places": placed.as_json()}
 
     def work_key(self, gallery: Gallery) -> str:
@@ -317,6 +349,7 @@ def tune(
     work: Path | None,
     *,
     extractor: int = 0,
+    compared: bool = False,
     trained: bool = False,
     near: Scorer | None = None,
 ) -> list[TunedPair]:
@@ -326,11 +359,12 @@ def tune(
 
     Args:
         extractor: number of the extractor of `references`.
+        compared: the best top-1 is compared with another one, so it is found even if one setting is all.
         trained: `near` knows some references too well.
         near: what the config's shortlist goes by.
     """
     settings = settings_of(config)
-    if len(settings) == 1 and not config.alternatives:
+    if len(settings) == 1 and not config.alternatives and not compared:
         return [(Tuned(settings[0], (), 0),) * 2] * 2
     asked, hidden = asked_references(
         gallery, trained=trained, most=config.leave_one_out_queries, seed=config.seed
@@ -341,7 +375,9 @@ def tune(
         )
     size = request_size(config, gallery.references)
     requests = {
-        f"tuning-{extractor}-{at:08d}": TuneRequest(asked[at : at + size], hidden, config)
+        f"tuning-{extractor}{'-all' if gallery.all_vote else ''}-{at:08d}": TuneRequest(
+            asked[at : at + size], hidden, config
+        )
         for at in range(0, len(asked), size)
     }
     shared = bench.share(references), bench.share(gallery), bench.share(near)
@@ -365,8 +401,9 @@ def request_size(config: Matching, references: int) -> int:
     if config.shortlist is not None and config.shortlist.curve != "all":
         matched = min(references, config.shortlist.size)
     size = max(1, PAIRS_PER_REQUEST // max(1, matched))
-    if isinstance(config.verify, LightGlue):
-        return max(1, min(size, NETWORK_PAIRS_PER_REQUEST // config.verify.candidates))
+    if isinstance(config.verify, NETWORKS):
+        looks = config.verify.candidates or (config.shortlist.size if config.shortlist else UNLISTED)
+        return max(1, min(size, NETWORK_PAIRS_PER_REQUEST // looks))
     return size
 
 
@@ -374,8 +411,8 @@ def chosen_params(config: Matching, tuned: tuple[Tuned, Tuned], *, several: bool
     """What was chosen on one gallery's references, and how often it was right there."""
 
     def of(one: Tuned) -> Params:
-        found: Params = {"threshold": one.setting.threshold}
-        if config.score == "lnbnn":
+        found: Params = {"threshold": one.setting.threshold} if config.scores_first else {}
+        if config.scores_first and config.score == "lnbnn":
             found = {"neighbours": one.setting.neighbours, "distance": one.setting.distance}
         if several:
             found["chosen_extractor"] = config.extractor.canonical()

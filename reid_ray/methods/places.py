@@ -87,7 +87,7 @@ class VotesByPlace:
 
     Attributes:
         votes: float32 [l * c, g], sparse as few references get any from one cell.
-        out: bool [l, g], references that were left out.
+        out: bool [l, g], references that must not answer.
     """
 
     votes: sparse.csr_matrix
@@ -128,8 +128,10 @@ class PlacesRequest:
                 found[rows] = votes_by_part(
                     packed, references, self.config, self.setting, cells, CELLS, out[rows]
                 )
+            silent = gallery.silent(few, out)
+            found = np.where(silent[:, None], 0, found)
             votes.append(sparse.csr_matrix(found.reshape(-1, gallery.references)))
-            outs.append(out)
+            outs.append(silent)
         joined = sparse.vstack(votes, format="csr")
         return {
             "values": joined.data,

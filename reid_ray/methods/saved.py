@@ -17,6 +17,7 @@ from reid_ray.config.candidate_sets import CandidateSets
 from reid_ray.config.datasets import Images
 from reid_ray.config.fusion import Fusion
 from reid_ray.config.matching import Matching, Sift
+from reid_ray.config.models import KReciprocal
 from reid_ray.embedding.encoding import Encoding
 from reid_ray.errors import StorageError
 from reid_ray.methods.embedding import Embedding
@@ -173,6 +174,7 @@ class _Writer:
                 "trained": method.trained,
                 "sets": method.sets.model_dump(mode="json"),
                 "encodings": parts,
+                "rerank": None if method.rerank is None else method.rerank.model_dump(mode="json"),
             }
         if isinstance(method, LocalFeatures):
             return {"kind": "local_features", "config": self._local(method.config)}
@@ -257,7 +259,8 @@ class _Reader:
     def _embedding(self, raw: Any) -> Embedding:
         encodings = {name: self._encoding(one) for name, one in raw["encodings"].items()}
         sets = CandidateSets.parse(raw.get("sets", {}), where=FILE)
-        return Embedding(raw["name"], raw["key"], encodings, trained=bool(raw["trained"]), sets=sets)
+        rerank = None if raw.get("rerank") is None else KReciprocal.parse(raw["rerank"], where=FILE)
+        return Embedding(raw["name"], raw["key"], encodings, bool(raw["trained"]), sets, rerank)
 
     def _encoding(self, raw: Any) -> Encoding:
         three = {name: tuple(map(float, raw[name])) for name in ("mean", "std")}

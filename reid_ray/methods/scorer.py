@@ -93,7 +93,7 @@ def rank_blocks(
         outs = views(scorer, gallery, few)
         block = scorer.scores(gallery, few, outs)
         answers = [
-            _ranked(scores, block.order, gallery.labels[few], gallery.labels_g, k, out)
+            _ranked(scores, block.order, gallery.labels[few], gallery.labels_g, k, gallery.silent(few, out))
             for scores, out in zip(block.scores, outs, strict=True)
         ]
         found.append(replace(answers[0], other_encounter=answers[1] if len(answers) > 1 else None))

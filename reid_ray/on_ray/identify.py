@@ -95,7 +95,9 @@ def method_of(run: IdentifyRun) -> Method:
             raise WeightsError(f"{run.model.name}: {there.sentence}")
         encoding = encoding_of(run.model, there, short_px=run.images.short_px)
         key = method_key("pretrained", run.model.settings, there.version)
-        network = Embedding(run.model.name, key, {ANY: encoding}, bool(_trained_on(run)), run.model.alone)
+        network = Embedding(
+            run.model.name, key, {ANY: encoding}, bool(_trained_on(run)), run.model.alone, run.model.rerank
+        )
     if local is None:
         assert network is not None
         return network

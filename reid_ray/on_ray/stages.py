@@ -4,7 +4,7 @@ In: a study under way, its plans and materials. Out: finished method folders; ML
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -48,13 +48,17 @@ class StudyRun:
     leaks: list[dict[str, Any]] = field(default_factory=list)
     background: list[dict[str, Any]] = field(default_factory=list)
 
+    def aside(self) -> "StudyRun":
+        """For work beside the phase that is shown."""
+        return replace(self, display=self.display.aside())
+
     def warn(self, text: str) -> None:
         self.warnings.append(text)
         self.display.say(f"note: {text}")
 
 
-def baselines(run: StudyRun, plan: StudyPlan, bench: RayBench) -> None:
-    """Chance, networks without fine-tuning, local features."""
+def networks(run: StudyRun, plan: StudyPlan, bench: RayBench) -> None:
+    """Chance, and networks without fine-tuning."""
     rows = bench.materials.rows
     if not run.folder.method(plan.chance_key).done():
         score_chance(plan.chance_key, rows, run.folder.method(plan.chance_key))
@@ -64,13 +68,18 @@ def baselines(run: StudyRun, plan: StudyPlan, bench: RayBench) -> None:
         with run.display.phase("networks without fine-tuning", photos, "photos embedded") as phase:
             bench.embedded = phase.at
             score_encoders(encoders, bench, run.folder)
-    for matcher in plan.matchers:
-        method = method_of(matcher.key, plan, (), run.folder)
-        _run_method(run, method, matcher.key, "local features", bench, pair_count(rows))
-    for key in plan.baseline_keys():
+    for key in (plan.chance_key, *(encoder.key for encoder in plan.encoders)):
         run.tracking.sync(run.folder.method(key))
     for sentence in told_of(plan.encoders, run.folder):
         run.warn(sentence)
+
+
+def local_features(run: StudyRun, plan: StudyPlan, bench: RayBench) -> None:
+    """Local features that need no other method."""
+    for matcher in plan.matchers:
+        method = method_of(matcher.key, plan, (), run.folder)
+        _run_method(run, method, matcher.key, "local features", bench, pair_count(bench.materials.rows))
+        run.tracking.sync(run.folder.method(matcher.key))
 
 
 def _run_method(run: StudyRun, method: Method, key: str, family: Family, bench: RayBench, pairs: int) -> None:

@@ -4,7 +4,9 @@ In: a `Study` config. Out: a finished study folder, MLflow runs and a report.
 """
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -24,11 +26,13 @@ from reid_ray.on_ray.cluster.reserved import reserved
 from reid_ray.on_ray.cluster.session import Cluster, cluster
 from reid_ray.on_ray.photos import load_photos
 from reid_ray.on_ray.retrieval.bench import RayBench
+from reid_ray.on_ray.side_by_side import beside, nodes_beside
 from reid_ray.on_ray.stages import (
     StudyRun,
-    baselines,
     confirm,
     dependent_methods,
+    local_features,
+    networks,
     train_trials,
     train_withheld,
 )
@@ -46,7 +50,7 @@ from reid_ray.runs.study import StudyFolder, StudyRecord
 from reid_ray.splits.manifest import write_manifest
 from reid_ray.studies.export import export_selected, export_trial
 from reid_ray.studies.methods_of import DependentPlan, method_of
-from reid_ray.studies.planning import StudyPlan, dataset_inputs, plan_study
+from reid_ray.studies.planning import StudyPlan, dataset_inputs, left_to_do, plan_study
 from reid_ray.studies.transfer import refuse_empty
 from reid_ray.studies.trial import Plan
 from reid_ray.studies.wanted import look_for_weights
@@ -120,11 +124,10 @@ def _run_study(here: Present, storage: Path, display: Display, tracking: Trackin
         run.tracking.begin(folder, dataset_inputs(rows, study))
         shared = Materials(images, rows)
         materials = ray.put(shared)
-        with _bench(run, shared, materials, storage, resources) as bench:
-            baselines(run, stages, bench)
-        train_trials(run, stages.trials, materials, resources, search=study.search)
+        bench_of = partial(_bench, run, shared, materials, storage, resources)
+        _independent_methods(run, stages, bench_of, materials, resources)
         selected_trial = _best_trial(folder, stages.trials, study)
-        with _bench(run, shared, materials, storage, resources) as bench:
+        with bench_of() as bench:
             dependent = dependent_methods(run, stages, selected_trial, bench)
         keys = stages.keys() + [plan.key for plan in dependent]
         if selected_trial is not None:
@@ -147,6 +150,34 @@ def _run_study(here: Present, storage: Path, display: Display, tracking: Trackin
         compare=run.tracking.compare_path(trials=len(stages.trials)),
         model=folder.selected_path,
     )
+
+
+def _independent_methods(
+    run: StudyRun,
+    stages: StudyPlan,
+    bench_of: Callable[..., RayBench],
+    materials: ray.ObjectRef,
+    resources: Cluster,
+) -> None:
+    """What builds on no other method. Where trainings on GPUs leave CPUs, local features are matched on these
+    meanwhile, and on all once trainings have ended.
+    """
+    search = run.study.search
+    waiting = any(left_to_do(run.folder.method(plan.key), search=search) for plan in stages.trials)
+    nodes = nodes_beside(run.study.scaling, resources) if waiting else []
+    train = partial(train_trials, run, stages.trials, materials, resources, search=search)
+    if not nodes:
+        with bench_of() as bench:
+            networks(run, stages, bench)
+            local_features(run, stages, bench)
+        train()
+        return
+    with bench_of() as bench, bench_of(nodes) as aside:
+        match = partial(local_features, run.aside(), stages, aside)
+        with beside(match, alone=partial(aside.widen, bench.matching), stop=aside.stop):
+            networks(run, stages, bench)
+            bench.release()
+            train()
 
 
 def _open_folder(run: StudyRun, rows: pd.DataFrame, quarantine: pd.DataFrame, plan: StudyPlan) -> None:
@@ -189,9 +220,14 @@ def _write_study(
 
 
 def _bench(
-    run: StudyRun, shared: Materials, materials: ray.ObjectRef, storage: Path, resources: Cluster
+    run: StudyRun,
+    shared: Materials,
+    materials: ray.ObjectRef,
+    storage: Path,
+    resources: Cluster,
+    nodes: Sequence[str] = (),
 ) -> RayBench:
-    """Workers for methods that need no training."""
+    """Workers for methods that need no training; those that match stay on `nodes`, if any are given."""
     scaling = run.study.scaling
     gpus = gpus_per_worker(scaling, resources)
     slots = int(resources.gpus / gpus) if gpus else resources.cpus
@@ -203,6 +239,7 @@ def _bench(
         matching=scaling.matching_actors or resources.cpus,
         embedding=max(1, min(slots, scaling.embedding_actors or slots, resources.cpus)),
         gpus=gpus,
+        nodes=nodes,
     )
 
 

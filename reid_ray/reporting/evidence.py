@@ -84,7 +84,7 @@ def evidence(
     not_there = np.zeros(len(reference), bool) if away_r is None else reference.within(away_r)
     beside = away[pairs[:, 0]] | not_there[pairs[:, 1]]
     kept = pairs[~beside]
-    kept = kept[inlier_mask(query, reference, kept, Verify())]
+    kept = kept[inlier_mask(query, reference, kept, Verify().model, Verify().reprojection_px)]
     return Evidence(
         query.points_xy[kept[:, 0]], reference.points_xy[kept[:, 1]], len(pairs), int(beside.sum())
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from reid_ray.config.datasets import Images
-from reid_ray.config.matching import LightGlue, Matching, Sift
+from reid_ray.config.matching import NETWORKS, Matching, Sift
 from reid_ray.datasets.cutout import Row
 from reid_ray.datasets.images import BadImage, Pixels, prepare_source, read_source
 from reid_ray.matching.engine import Packed, use_one_thread
@@ -38,7 +38,7 @@ def sample(rows: pd.DataFrame, images: Images) -> list[Pixels]:
 
 def pairs_per_second(config: Matching, photos: list[Pixels]) -> float | None:
     """On one core; None where there are too few photos, or a network would have to be loaded."""
-    networks = isinstance(config.verify, LightGlue) or not isinstance(config.extractor, Sift)
+    networks = isinstance(config.verify, NETWORKS) or not isinstance(config.extractor, Sift)
     if networks or len(photos) < FEWEST:
         return None
     use_one_thread()

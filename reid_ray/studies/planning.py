@@ -13,7 +13,7 @@ from reid_ray.config.base import as_written
 from reid_ray.config.candidate_sets import ALL, CandidateSets
 from reid_ray.config.fusion import Fusion
 from reid_ray.config.matching import Matching
-from reid_ray.config.models import Pretrained
+from reid_ray.config.models import KReciprocal, Pretrained
 from reid_ray.config.training import Trial
 from reid_ray.config.tune import Search, Study
 from reid_ray.datasets.schema import KEYPOINTS
@@ -41,6 +41,7 @@ class EncoderPlan:
     Attributes:
         missing: whether the weights are nowhere; `encoding.source` then says how to get them.
         sets: which references may answer.
+        rerank: settings to choose from for re-ranking by k-reciprocal neighbours.
     """
 
     key: str
@@ -50,10 +51,11 @@ class EncoderPlan:
     top_k: int
     missing: bool = False
     sets: CandidateSets = ALL
+    rerank: KReciprocal | None = None
 
     def embedding(self) -> Embedding:
         """As a method."""
-        return Embedding(self.name, self.key, {ANY: self.encoding}, sets=self.sets)
+        return Embedding(self.name, self.key, {ANY: self.encoding}, sets=self.sets, rerank=self.rerank)
 
     def result(self, scope: str, **fields: Any) -> Result:
         """The result with what is known beforehand."""
@@ -97,12 +99,8 @@ class StudyPlan:
     trials: list[Plan]
 
     def keys(self) -> list[str]:
-        return [*self.baseline_keys(), *(plan.key for plan in self.trials)]
-
-    def baseline_keys(self) -> list[str]:
-        """Keys of what needs no training."""
         encoders, matchers = ((plan.key for plan in self.encoders), (plan.key for plan in self.matchers))
-        return [self.chance_key, *encoders, *matchers]
+        return [self.chance_key, *encoders, *matchers, *(plan.key for plan in self.trials)]
 
 
 def table_digest(rows: pd.DataFrame, study: Study) -> str:
@@ -261,6 +259,7 @@ def pretrained_plan(model: Pretrained, digest: str, *, short_px: int, seed: int,
     """
     found = find(model)
     rules = [model.alone.canonical()] if model.rules else []
+    rules += [model.rerank.canonical()] if model.rerank else []
     return EncoderPlan(
         key=method_key("pretrained", model.name, model.settings, seed, found.version, top_k, digest, *rules),
         name=model.name,
@@ -269,4 +268,5 @@ def pretrained_plan(model: Pretrained, digest: str, *, short_px: int, seed: int,
         top_k=top_k,
         missing=found.missing,
         sets=model.alone,
+        rerank=model.rerank,
     )

@@ -1,14 +1,15 @@
 """Workers, and a pool that replaces the ones that die. In: requests. Out: their results."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 import ray
 from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError, RayTaskError, WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from reid_ray.errors import ReidError, ResourceError, TrialError
 from reid_ray.methods.bench import Request
@@ -44,10 +45,16 @@ class Worker:
         return request.run(*shared)
 
 
-def starting(*, gpus: float = 0.0, matches: bool = False) -> Callable[[], Any]:
-    """What starts a worker."""
+def starting(*, gpus: float = 0.0, matches: bool = False) -> Callable[..., Any]:
+    """What starts a worker, wherever there is room or on the node of an id that it is given."""
     actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker)
-    return lambda: actor.options(num_gpus=gpus).remote(matches)
+
+    def start(node: str = "") -> Any:
+        # Soft: where the node is gone, any other will do.
+        where = NodeAffinitySchedulingStrategy(node, soft=True) if node else None
+        return actor.options(num_gpus=gpus, scheduling_strategy=where).remote(matches)
+
+    return start
 
 
 @dataclass
@@ -56,6 +63,7 @@ class _Worker:
 
     actor: Any
     starting: ray.ObjectRef | None
+    node: str = ""
     calls: dict[ray.ObjectRef, str] = field(default_factory=dict)
     lost: bool = False
 
@@ -70,13 +78,18 @@ class Pool:
     Where Ray's memory monitor ends one, half as many go on.
 
     Args:
-        start: makes an actor with a method `ready`.
+        start: makes an actor with a method `ready`; where there are `nodes`, on the one of an id.
         kind, setting: name the work and the config key of `size` in errors.
+        nodes: ids of the nodes to stay on, each as often as it may have an actor; () is anywhere.
     """
 
-    def __init__(self, size: int, start: Callable[[], Any], *, kind: str, setting: str) -> None:
-        self.size = size
+    def __init__(
+        self, size: int, start: Callable[..., Any], *, kind: str, setting: str, nodes: Sequence[str] = ()
+    ) -> None:
+        self.size = min(size, len(nodes)) if nodes else size
         self._start, self._kind, self._setting = start, kind, setting
+        self._nodes = tuple(nodes)
+        self._stopped = False
         self.workers: list[_Worker] = []
         self._failed_starts = 0
         self._short_of_memory = False
@@ -95,6 +108,15 @@ class Pool:
             ray.kill(worker.actor)
         self.workers = []
 
+    def grow(self, size: int) -> None:
+        """Use so many actors from now on, on any node."""
+        self._nodes, self.size = (), size
+
+    def stop(self) -> None:
+        """Give all workers back, and up what runs."""
+        self._stopped = True
+        self.release()
+
     def run(self, requests: Mapping[str, Request], *shared: Any) -> Iterator[tuple[str, Any]]:
         """Results by name, as they end; `shared` are references to objects that each request is given.
 
@@ -108,6 +130,8 @@ class Pool:
         left = len(requests)
         idle_since = time.monotonic()
         while left:
+            if self._stopped:
+                raise TrialError(f"{self._kind}: stopped")
             self._fill(requests, shared, waiting, left)
             for worker, ref in self._ended():
                 name, arrays = self._take(worker, ref)
@@ -147,13 +171,19 @@ class Pool:
             ray.kill(worker.actor)
             self.workers.remove(worker)
         while len(self.workers) < min(self.size, left):
-            actor = self._start()
-            self.workers.append(_Worker(actor, actor.ready.remote()))
+            node = self._node()
+            actor = self._start(node) if node else self._start()
+            self.workers.append(_Worker(actor, actor.ready.remote(), node))
         for _ in range(OUTSTANDING):
             for worker in self.workers[: self.size]:
                 if waiting and worker.free:
                     name = waiting.popleft()
                     worker.calls[worker.actor.run.remote(requests[name], *shared)] = name
+
+    def _node(self) -> str:
+        """One that has fewer actors than it may; "" is any."""
+        left = Counter(self._nodes) - Counter(worker.node for worker in self.workers)
+        return next(iter(left), "")
 
     def _ended(self) -> list[tuple[_Worker, ray.ObjectRef]]:
         """What ends first within a second, a start or a call, with its worker."""

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 
 class Share(NamedTuple):
-    """One node: its address, and all its CPUs and GPUs, whether they are free or not."""
+    """One node: its address, all its CPUs and GPUs, whether they are free or not, and Ray's id of it."""
 
     address: str
     cpus: float
     gpus: float
+    node: str = ""
 
     def slots(self, *, cpus: float, gpus: float) -> int:
         """How many workers of so many CPUs and GPUs the node holds; a fraction of a GPU is of one card."""
@@ -28,10 +29,18 @@ def shares_of_nodes() -> tuple[Share, ...]:
             str(node["NodeManagerAddress"]),
             float(node["Resources"].get("CPU", 0)),
             float(node["Resources"].get("GPU", 0)),
+            str(node["NodeID"]),
         )
         for node in ray.nodes()
         if node["Alive"]
     )
+
+
+def left_over(shares: Sequence[Share], *, cpus: float, gpus: float) -> list[str]:
+    """Ids of nodes, each as often as it has CPUs to spare while workers of so many CPUs and GPUs hold all
+    cards that they can.
+    """
+    return [one.node for one in shares for _ in range(int(one.cpus - cpus * one.slots(cpus=cpus, gpus=gpus)))]
 
 
 def closest(shares: Sequence[Share], *, cpus: float, gpus: float) -> Share:

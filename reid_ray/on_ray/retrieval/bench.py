@@ -50,6 +50,8 @@ class RayBench:
         told: called with a few words whenever something went on.
         embedded: called with the photos embedded so far, of all models.
         here: little is left to do, so it is done in this process.
+        nodes: ids of the nodes on which workers that match may be, each as often as it may have one; () is
+            anywhere.
     """
 
     materials: Materials
@@ -65,6 +67,8 @@ class RayBench:
     _kind: str = ""
     _step: Step = field(default_factory=Step)
     here: bool = False
+    nodes: Sequence[str] = ()
+    _stopped: bool = False
     _pool: Pool | Here | None = None
 
     def __enter__(self) -> "RayBench":
@@ -81,10 +85,24 @@ class RayBench:
             self._pool.release()
         self._pool, self._kind = None, ""
 
+    def widen(self, matching: int) -> None:
+        """Match with so many workers from now on, on any node."""
+        self.matching, self.nodes = matching, ()
+        if isinstance(self._pool, Pool) and self._kind == "matching":
+            self._pool.grow(matching)
+
+    def stop(self) -> None:
+        """Give all workers back, and up what they do; called from another thread."""
+        self._stopped = True
+        if isinstance(self._pool, Pool):
+            self._pool.stop()
+
     def pool(self, kind: str) -> Pool | Here:
         """Workers that match or embed."""
         if self.here:
             return Here()
+        if self._stopped:
+            raise TrialError(f"{kind}: stopped")
         if self._pool is None or self._kind != kind:
             self.release()
             match = kind == "matching"
@@ -93,6 +111,7 @@ class RayBench:
                 starting(matches=True) if match else starting(gpus=self.gpus),
                 kind=kind,
                 setting=f"scaling.{kind}_actors",
+                nodes=self.nodes if match else (),
             )
             self._kind = kind
         return self._pool

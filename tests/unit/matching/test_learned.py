@@ -13,7 +13,7 @@ from torch import nn
 
 from reid_ray.config.matching import Aliked, Disk, Extractor, LightGlue, Matching, SuperPoint
 from reid_ray.errors import ConfigError, WeightsError
-from reid_ray.matching import lightglue
+from reid_ray.matching import learned, lightglue
 from reid_ray.matching.extract import check_weights, extract
 from reid_ray.matching.features import ImageFeatures
 from reid_ray.matching.store import load_or_extract
@@ -101,17 +101,21 @@ def pair_of(dims: int) -> tuple[ImageFeatures, ImageFeatures]:
 
     def image(descriptors: NDArray[np.float64], size_px: tuple[int, int]) -> ImageFeatures:
         descriptors = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
-        zeros = np.zeros(len(descriptors), np.float32)
-        points = rng.uniform(0, size_px, (len(descriptors), 2)).astype(np.float32)
-        return ImageFeatures(descriptors.astype(np.float32), points, zeros, zeros, size_px)
+        count = len(descriptors)
+        points = rng.uniform(0, size_px, (count, 2)).astype(np.float32)
+        scales, angles = (rng.uniform(0, most, count).astype(np.float32) for most in (9, 6.2))
+        return ImageFeatures(descriptors.astype(np.float32), points, scales, scales, size_px, angles)
 
     base = rng.normal(size=(50, dims))
     return image(base[:40] + rng.normal(size=(40, dims)) * 0.05, (90, 60)), image(base, (80, 100))
 
 
-@pytest.mark.parametrize(("kind", "dims"), [("superpoint", 256), ("disk", 128), ("aliked", 128)])
+@pytest.mark.parametrize(
+    ("kind", "dims"), [("superpoint", 256), ("disk", 128), ("aliked", 128), ("sift", 128)]
+)
 def test_lightglue_accepts_what_kornias_does(tmp_path: Path, kind: str, dims: int) -> None:
-    theirs: Any = seeded(lambda: kornia.feature.LightGlue(None, input_dim=dims))
+    sift = kind == "sift"
+    theirs: Any = seeded(lambda: kornia.feature.LightGlue(None, input_dim=dims, add_scale_ori=sift))
     # As published: attention is numbered apart from layers, derived buffers are left out.
     state = {}
     for name, value in theirs.state_dict().items():
@@ -129,6 +133,8 @@ def test_lightglue_accepts_what_kornias_does(tmp_path: Path, kind: str, dims: in
             "keypoints": torch.from_numpy(image.points_xy)[None],
             "descriptors": torch.from_numpy(image.descriptors)[None],
             "image_size": torch.tensor([image.size_px]),
+            "scales": torch.from_numpy(image.scales)[None],
+            "oris": torch.from_numpy(image.angles)[None],
         }
 
     both = {"image0": side(query), "image1": side(reference)}
@@ -138,11 +144,14 @@ def test_lightglue_accepts_what_kornias_does(tmp_path: Path, kind: str, dims: in
         theirs.conf.filter_threshold = middle
         expected = theirs(both)["matches"][0]
     config = LightGlue(model="lightglue", weights=str(tmp_path / "l.pth"), least_score=middle)
-    found = lightglue.match_pair(query, reference, config, kind)
+    (found,) = lightglue.match_pairs(query, [reference], config, kind)
     assert 5 < len(found) < 40
     assert found.tolist() == expected.tolist()
-    few = ImageFeatures(*(getattr(query, name)[:1] for name in list(vars(query))[:4]), (90, 60))
-    assert lightglue.match_pair(few, reference, config, kind).shape == (0, 2)
+    few = query.strongest(1)
+    assert lightglue.match_pairs(few, [reference], config, kind)[0].shape == (0, 2)
+    one, none, two = lightglue.match_pairs(query, [reference, few, reference], config, kind)
+    assert one.tolist() == two.tolist() == expected.tolist()
+    assert none.shape == (0, 2)
 
 
 def test_wrong_weights_are_refused_before_any_work_with_what_is_needed(tmp_path: Path) -> None:
@@ -173,10 +182,35 @@ def test_wrong_weights_are_refused_before_any_work_with_what_is_needed(tmp_path:
     refused(Disk(kind="disk", weights=str(disk)), "not finite; the file is damaged")
 
 
+@pytest.mark.parametrize("most", [1, 2, 8])
+def test_photos_of_one_size_are_taken_together_and_keep_their_order(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(seeded(lambda: kornia.feature.ALIKED("aliked-t16")).state_dict(), tmp_path / "a.safetensors")
+    config = Aliked(
+        kind="aliked", weights=str(tmp_path / "a.safetensors"), model="aliked-t16", max_keypoints=30
+    )
+    one, two = photos()
+    several = [one, two, one[::-1].copy(), two[:, ::-1].copy(), one[:, ::-1].copy()]
+    monkeypatch.setattr(learned, "_AT_ONCE", {"cpu": most, "cuda": most})
+    found = extract(several, config)
+    for place, photo in enumerate(several):
+        alone, own = extract([photo], config).image(0), found.image(place)
+        assert own.size_px == (photo.shape[1], photo.shape[0])
+        np.testing.assert_allclose(own.points_xy, alone.points_xy, atol=1e-3)
+        np.testing.assert_allclose(own.descriptors, alone.descriptors, atol=1e-4)
+
+
 def test_lightglue_is_refused_for_features_it_does_not_know() -> None:
     look = {"model": "lightglue", "weights": "l.pth"}
-    with pytest.raises(ConfigError, match="cannot match sift features"):
+    with pytest.raises(ConfigError, match=r"cannot match plain SIFT features.*root: true"):
         Matching.parse({"verify": look}, where="test")
+    Matching.parse({"verify": look, "extractor": {"kind": "sift", "root": True}}, where="test")
+    several = {"extractor": {"kind": "disk", "weights": "d"}, "shortlist": {"by": "SIFT"}, "verify": look}
+    several["alternatives"] = [{"kind": "disk", "weights": "d", "nms_px": 3}]
+    with pytest.raises(ConfigError, match="alternatives are compared by what is scored before"):
+        Matching.parse(several, where="test")
+    Matching.parse(several | {"verify": look | {"candidates": 5}}, where="test")
     small = {"kind": "aliked", "weights": "a", "model": "aliked-t16"}
     with pytest.raises(ConfigError, match="cannot match aliked-t16 features"):
         Matching.parse({"extractor": small, "verify": look}, where="test")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from reid_ray.config.matching import Disk, Distance, LightGlue, Matching, Verify
 from reid_ray.datasets.encounters import same_encounter
-from reid_ray.matching import scoring, tuning
+from reid_ray.matching import scoring, second_look, tuning
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features, ImageFeatures
 from reid_ray.matching.lnbnn import lnbnn_block
@@ -218,7 +218,8 @@ def test_verified_candidates_rank_by_inliers_and_before_all_others(monkeypatch: 
     references = references_of(features, [0, 1, 2, 3], [-1] * 4)
     monkeypatch.setattr(scoring, "score_settings", lambda *_: np.array([[[[4.0, 9.0, 7.0, 8.0]]]]))
     seen = iter([2, 5])  # inliers of the best (1) and second best (3)
-    monkeypatch.setattr(scoring, "inliers", lambda *_, **__: next(seen))
+    monkeypatch.setattr(second_look, "match_pair", lambda *_, **__: np.zeros((9, 2), np.int64))
+    monkeypatch.setattr(second_look, "inlier_mask", lambda *_: np.arange(9) < next(seen))
     config = Matching(verify=Verify(candidates=2))
     found = score_block(queries, NOWHERE[:1], references, config, SETTING)[0]
     assert np.argsort(-found).tolist() == [3, 1, 2, 0]
@@ -268,12 +269,13 @@ def test_a_pair_is_looked_at_once_for_all_views(monkeypatch: pytest.MonkeyPatch)
     references = references_of(features, [0, 1, 2, 3], [4, 5, 6, 7])
     looked: list[int] = []
 
-    def agreeing(_: object, reference: ImageFeatures, *__: object, **how: object) -> int:
-        assert how == {"threshold": 0.9, "mutual": True}
+    def matches(_: object, reference: ImageFeatures, ratio: float, *, mutual: bool) -> NDArray[np.int64]:
+        assert (ratio, mutual) == (0.9, True)
         looked.append(len(reference))
-        return len(reference)
+        return np.zeros((len(reference), 2), np.int64)
 
-    monkeypatch.setattr(scoring, "inliers", agreeing)
+    monkeypatch.setattr(second_look, "match_pair", matches)
+    monkeypatch.setattr(second_look, "inlier_mask", lambda _, __, pairs, *___: np.ones(len(pairs), bool))
     config = Matching(mutual=True, verify=Verify(candidates=3))
     none = np.zeros((1, 4), bool)
     out = np.array([[False, True, False, False]])
@@ -293,12 +295,12 @@ def test_lightglues_matches_put_candidates_in_order(monkeypatch: pytest.MonkeyPa
     references = references_of(features, [0, 1, 2, 3], [-1] * 4)
 
     def matches(
-        query: ImageFeatures, reference: ImageFeatures, config: LightGlue, kind: str
-    ) -> NDArray[np.int64]:
+        query: ImageFeatures, references: list[ImageFeatures], config: LightGlue, kind: str
+    ) -> list[NDArray[np.int64]]:
         assert (len(query), config.weights, kind) == (20, "glue.pth", "disk")
-        return np.zeros((40 - len(reference), 2), np.int64)
+        return [np.zeros((40 - len(reference), 2), np.int64) for reference in references]
 
-    monkeypatch.setattr(lightglue, "match_pair", matches)
+    monkeypatch.setattr(lightglue, "match_pairs", matches)
     config = Matching(
         extractor=Disk(kind="disk", weights="d"),
         verify=LightGlue(model="lightglue", weights="glue.pth", candidates=9),

@@ -11,6 +11,7 @@ from collection import bench, table
 from reid_ray.config.datasets import Images
 from reid_ray.config.fusion import Fusion
 from reid_ray.config.matching import MatchedShortlist, Matching, Shortlist
+from reid_ray.config.models import KReciprocal
 from reid_ray.embedding.encoding import Encoding
 from reid_ray.errors import StorageError
 from reid_ray.methods import saved
@@ -36,6 +37,7 @@ def behind(near: Method) -> Shortlisted:
 METHODS: dict[str, Method] = {
     "embedding": NETWORK,
     "local": SIFT,
+    "k-reciprocal": replace(NETWORK, rerank=KReciprocal(size=15, k1=(3,), k2=(2,), weights=(0.2,))),
     "shortlist": behind(NETWORK),
     "behind local features": behind(LNBNN),
     "behind a fusion": behind(FUSION),

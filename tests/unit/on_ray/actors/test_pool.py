@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ray.exceptions import OutOfMemoryError
 
-from reid_ray.errors import ReidError
+from reid_ray.errors import ReidError, TrialError
 from reid_ray.on_ray.actors import pool as pools
 from reid_ray.on_ray.actors.pool import Pool
 
@@ -83,3 +83,36 @@ def test_what_never_fits_is_told_with_what_to_lower_and_without_rays_dump(cluste
     assert "lower data.images.short_px" in str(told.value)
     assert "hunter2" not in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_workers_stay_on_their_nodes_also_those_that_replace_others(cluster: Cluster) -> None:
+    there: list[str] = []
+
+    def start(node: str = "anywhere") -> Actor:
+        there.append(node)
+        return Actor(cluster)
+
+    cluster.fits = 100
+    pool = Pool(8, start, kind="matching", setting="scaling.matching_actors", nodes=["a", "a", "b"])
+    running = pool.run({str(number): None for number in range(40)})  # type: ignore[misc]
+    next(running)
+    assert sorted(there) == ["a", "a", "b"]
+    assert [worker.node for worker in pool.workers] == there
+    lost = next(worker for worker in pool.workers if worker.node == "b")
+    lost.lost = True
+    pool.workers.remove(lost)
+    next(running)
+    assert there[3:] == ["b"]
+    pool.grow(5)
+    next(running)
+    assert there[4:] == ["anywhere", "anywhere"]
+
+
+def test_a_pool_that_is_stopped_gives_up(cluster: Cluster) -> None:
+    pool = pool_of(cluster)
+    running = pool.run({str(number): None for number in range(40)})  # type: ignore[misc]
+    next(running)
+    pool.stop()
+    with pytest.raises(TrialError, match="stopped"):
+        list(running)
+    assert pool.workers == []
