@@ -339,6 +339,9 @@ class Images(Config):
 
     short_px: Annotated[int, Field(ge=32, le=2048)] = 256
     """Shorter side after preparation (the paper's 256)."""
+    enlarge: bool = True
+    """Whether smaller photos are enlarged to that, as the paper does. With `false` they keep their own size,
+    and `short_px` is but a cap: with a large one, local features come from each photo's own pixels."""
     crop: Crop = "full"
     """What is looked at: the whole photo; the animal's box (column `bbox`); or the animal alone (columns
     `mask` or `segmentation`): the rest is black, and no keypoint there is matched. A photo without is taken

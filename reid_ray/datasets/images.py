@@ -121,7 +121,7 @@ def prepare_source(source: Source, *, images: Images) -> Pixels:
     # With a box, the crop and not the photo must stay large, so such a photo is decoded whole.
     short_px = None if source.box else images.short_px
     pixels = decode(source.data, max_pixels=images.max_pixels, short_px=short_px)
-    return prepare(pixels, short_px=images.short_px, bbox=source.box)
+    return prepare(pixels, short_px=images.short_px, bbox=source.box, enlarge=images.enlarge)
 
 
 def read_prepared(root: str, path: str, *, images: Images, bbox: Sequence[float] | None = None) -> Photo:
@@ -202,14 +202,17 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener(thumbnails=False)
 
 
-def prepare(pixels: Pixels, *, short_px: int, bbox: Sequence[float] | None = None) -> Pixels:
-    """Crop to `bbox` [x, y, w, h] (pixels or shares) if given, then bring the shorter side to `short_px`.
+def prepare(
+    pixels: Pixels, *, short_px: int, bbox: Sequence[float] | None = None, enlarge: bool = True
+) -> Pixels:
+    """Crop to `bbox` [x, y, w, h] (pixels or shares) if given, then bring the shorter side to `short_px`; a
+    smaller one is left as it is where not `enlarge`.
 
     Bilinear with antialiasing, up and down, the longer side cut to whole pixels: torchvision's
     `Resize`, which the paper used.
 
     Returns:
-        uint8 [H', W', 3] with min(H', W') == short_px.
+        uint8 [H', W', 3] with min(H', W') == short_px, or less where not `enlarge`.
 
     Raises:
         BadImage: the box leaves less than 32 px of the photo, or a side is 20 times the other.
@@ -220,7 +223,7 @@ def prepare(pixels: Pixels, *, short_px: int, bbox: Sequence[float] | None = Non
     short, long = sorted((height, width))
     if long > MAX_ASPECT * short:
         raise BadImage(f"{width} x {height} px: one side is more than {MAX_ASPECT} times the other")
-    if short == short_px:
+    if short == short_px or (short < short_px and not enlarge):
         return np.ascontiguousarray(pixels)
     long_px = int(short_px * long / short)
     size = (short_px, long_px) if width <= height else (long_px, short_px)

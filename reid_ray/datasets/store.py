@@ -98,7 +98,7 @@ class PreparedStore:
 
     def __init__(self, folder: Path, images: Images) -> None:
         self.images = images
-        self.folder = folder.absolute() / f"{images.short_px}px"
+        self.folder = folder.absolute() / f"{images.short_px}px{'' if images.enlarge else '-at-most'}"
 
     def index(self) -> Index:
         """What is there; a json that cannot be read hides its shard."""
@@ -201,12 +201,13 @@ class PreparedStore:
         if animal is None:
             return prepare_source(source, images=self.images)
         pixels = cut_out(decode(source.data, max_pixels=self.images.max_pixels), animal)
-        return prepare(pixels, short_px=self.images.short_px)
+        return prepare(pixels, short_px=self.images.short_px, enlarge=self.images.enlarge)
 
     def key(self, source: Source) -> str:
         """Equal keys: the same pixels once prepared."""
         box = None if source.box is None else [float(side) for side in source.box]
         made = [VERSION, source.content, box, self.images.short_px, self.images.max_pixels]
+        made += [] if self.images.enlarge else ["at most"]
         return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:32]
 
     def open(self, placed: Sequence[Placed]) -> PreparedImages:

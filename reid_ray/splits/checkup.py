@@ -279,7 +279,7 @@ def _open_one(row: tuple[str, str, str, Sequence[float] | None], *, images: Imag
     try:
         data = read_bytes(root, path)
         pixels = decode(data, max_pixels=images.max_pixels)
-        prepare(pixels, short_px=images.short_px, bbox=box)
+        prepare(pixels, short_px=images.short_px, bbox=box, enlarge=images.enlarge)
     except BadImage as error:
         return Opened(key, error=str(error))
     return Opened(key, content_hash(data, box), *pixels.shape[:2])

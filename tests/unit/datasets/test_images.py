@@ -216,6 +216,20 @@ def test_preparing_is_torchvisions_resize(width: int, height: int, short_px: int
     assert min(pixels.shape[:2]) == short_px
 
 
+def test_a_small_photo_keeps_its_pixels_where_none_is_enlarged_and_a_large_one_is_capped(
+    tmp_path: Path,
+) -> None:
+    small, large = (np.asarray(picture(1, *size)) for size in ((90, 60), (300, 200)))
+    np.testing.assert_array_equal(images.prepare(small, short_px=128, enlarge=False), small)
+    expected = images.prepare(large, short_px=128)
+    np.testing.assert_array_equal(images.prepare(large, short_px=128, enlarge=False), expected)
+    assert expected.shape == (128, 192, 3)
+    picture(1, 90, 60).save(tmp_path / "a.png")
+    settings = Images(short_px=128, enlarge=False)
+    found = images.read_prepared(str(tmp_path), "a.png", images=settings).pixels
+    np.testing.assert_array_equal(found, small)
+
+
 def test_a_box_is_cut_out_before_resizing() -> None:
     original = picture(1, 200, 100)
     pixels = images.prepare(np.asarray(original), short_px=64, bbox=[20.4, 10, 90.2, 50])

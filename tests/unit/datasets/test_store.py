@@ -87,6 +87,16 @@ def test_only_new_and_changed_photos_are_decoded(
     np.testing.assert_array_equal(images[1], expected(rows[1]))
 
 
+def test_photos_that_are_not_enlarged_are_kept_apart(tmp_path: Path, rows: list[Row]) -> None:
+    large = SETTINGS.model_copy(update={"short_px": 2048})
+    found = []
+    for settings in (large, large.model_copy(update={"enlarge": False})):
+        store = PreparedStore(tmp_path / "kept", settings)
+        found.append(store.open(store.prepare(rows[:1], store.index()))[0].shape)
+    assert min(found[0][:2]) == 2048
+    assert min(found[1][:2]) < 2048
+
+
 def test_the_same_file_twice_is_kept_once(tmp_path: Path, rows: list[Row], decoded: list[str]) -> None:
     placed = prepare(tmp_path / "kept", [rows[0], rows[1], rows[0]])
     assert placed[0] == placed[2] != placed[1]

@@ -13,7 +13,7 @@ from torch import nn
 
 from reid_ray.config.matching import Aliked, Disk, Extractor, LightGlue, Matching, SuperPoint
 from reid_ray.errors import ConfigError, WeightsError
-from reid_ray.matching import lightglue
+from reid_ray.matching import learned, lightglue
 from reid_ray.matching.extract import check_weights, extract
 from reid_ray.matching.features import ImageFeatures
 from reid_ray.matching.store import load_or_extract
@@ -180,6 +180,25 @@ def test_wrong_weights_are_refused_before_any_work_with_what_is_needed(tmp_path:
     state["unet.path_down.0.1.3.bias"].fill_(torch.nan)
     save_file(state, disk)
     refused(Disk(kind="disk", weights=str(disk)), "not finite; the file is damaged")
+
+
+@pytest.mark.parametrize("most", [1, 2, 8])
+def test_photos_of_one_size_are_taken_together_and_keep_their_order(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(seeded(lambda: kornia.feature.ALIKED("aliked-t16")).state_dict(), tmp_path / "a.safetensors")
+    config = Aliked(
+        kind="aliked", weights=str(tmp_path / "a.safetensors"), model="aliked-t16", max_keypoints=30
+    )
+    one, two = photos()
+    several = [one, two, one[::-1].copy(), two[:, ::-1].copy(), one[:, ::-1].copy()]
+    monkeypatch.setattr(learned, "_AT_ONCE", {"cpu": most, "cuda": most})
+    found = extract(several, config)
+    for place, photo in enumerate(several):
+        alone, own = extract([photo], config).image(0), found.image(place)
+        assert own.size_px == (photo.shape[1], photo.shape[0])
+        np.testing.assert_allclose(own.points_xy, alone.points_xy, atol=1e-3)
+        np.testing.assert_allclose(own.descriptors, alone.descriptors, atol=1e-4)
 
 
 def test_lightglue_is_refused_for_features_it_does_not_know() -> None:

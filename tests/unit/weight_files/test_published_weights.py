@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from reid_ray.config.matching import Aliked, Disk, LightGlue, Matching, XFeat
-from reid_ray.embedding.backbones import build
+from reid_ray.config.matching import Disk, LightGlue, Matching, XFeat
+from reid_ray.embedding.backbones import build, check_fit
 from reid_ray.errors import WeightsError
-from reid_ray.matching import learned, lightglue
+from reid_ray.matching import learned, lightglue, loftr
 from reid_ray.matching.extract import check_weights, extract
 from reid_ray.matching.features import ImageFeatures
 from reid_ray.matching.store import settings_key
@@ -52,29 +52,43 @@ def test_each_known_file_is_what_the_list_says(name: str) -> None:
     assert fetch.is_whole(path, known()[name])
 
 
-ALIKEDS = ("aliked-n16", "aliked-n16rot", "aliked-n32", "aliked-t16")
+def wanted(name: str, path: str) -> None:
+    """Have `path` looked at as the weights of what `name` is the file of, before any work."""
+    if backbone := known()[name].backbone:
+        check_fit(backbone, Path(path))
+    elif name.endswith("-lightglue"):
+        lightglue.load(path, name.removesuffix("-lightglue"))
+    elif name == "loftr":
+        loftr.load(path)
+    else:
+        kind, _, size = name.partition("-")
+        raw = {"kind": kind, "weights": path, **({"model": name} if size else {})}
+        check_weights(Matching.parse({"extractor": raw}, where="test"))
 
 
-@pytest.mark.parametrize("model", ALIKEDS)
-def test_aliked_takes_its_own_file_alone(model: Any) -> None:
-    for name in ALIKEDS:
-        config = Aliked(kind="aliked", weights=published(name), model=model)
-        if name == model:
-            check_weights(Matching(extractor=config))
-            continue
-        with pytest.raises(WeightsError, match=f"these are the weights of {name}, expected {model}"):
-            check_weights(Matching(extractor=config))
+@pytest.mark.parametrize("name", PINNED)
+def test_each_file_is_taken_where_it_belongs(name: str) -> None:
+    wanted(name, published(name))
 
 
-def test_lightglue_takes_the_file_for_its_features_alone() -> None:
-    pairs = {"disk": "disk-lightglue", "aliked": "aliked-lightglue"}
-    for kind, name in pairs.items():
-        lightglue.load(published(name), kind)
-        other = next(one for one in pairs if one != kind)
-        with pytest.raises(WeightsError, match=f"these are the weights of {name}, expected {pairs[other]}"):
-            lightglue.load(published(name), other)
-    with pytest.raises(WeightsError, match="these are the weights of disk, expected disk-lightglue"):
-        lightglue.load(published("disk"), "disk")
+@pytest.mark.parametrize("name", sorted(known()))
+@pytest.mark.parametrize("file", PINNED)
+def test_each_other_file_is_refused_with_what_is_needed_and_what_it_is(file: str, name: str) -> None:
+    """Files of one shape, as of ALIKED's variants or LightGlue for ALIKED and DISK, are told by values."""
+    if file == name:
+        return
+    backbone = known()[name].backbone
+    says = f"another architecture than {backbone}" if backbone else f"these are the weights of {file}, "
+    with pytest.raises(WeightsError, match=says) as refused:
+        wanted(name, published(file))
+    assert backbone or f"expected {name}" in str(refused.value)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "efficientnet_b0", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("file", PINNED)
+def test_each_file_is_refused_by_backbones_that_are_not_its_own(file: str, backbone: str) -> None:
+    with pytest.raises(WeightsError, match=f"another architecture than {backbone}"):
+        check_fit(backbone, Path(published(file)))
 
 
 def test_disks_features_are_the_reference_implementations() -> None:
