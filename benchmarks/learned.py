@@ -17,6 +17,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,6 @@ from reid_ray.methods.leave_one_out import sample
 
 VOTERS = (1, 2, 3, 5, 10)
 LISTED = 20
-WHOLE = ("SIFT", "ALIKED")
-"""Features by which all references are asked about places; by others, which are slower, those that choose."""
 TODAY, DEFAULT = "SIFT, LNBNN", "SIFT, LNBNN by side and place"
 BY = " by side and place"
 
@@ -57,6 +56,7 @@ class Measured:
     Attributes:
         out: bool [n, n], photos that must not answer one another.
         taught: references that are asked to choose by, positions among `known`.
+        glued: of these, how many LightGlue looks at, for fusions.
     """
 
     collection: Collection
@@ -66,6 +66,7 @@ class Measured:
     out: NDArray[np.bool_]
     votes: dict[str, Votes]
     features: dict[str, Features]
+    glued: int = 0
     found: dict[str, Answers] = field(default_factory=dict)
     weights: dict[str, PlaceWeights | None] = field(default_factory=dict)
     chosen: dict[str, str] = field(default_factory=dict)
@@ -92,9 +93,7 @@ class Measured:
         if not place:
             return Answers(scored[voters], votes.scores(self.new, self.known, voters, new))
         met = (self.met | (self.flank & side))[np.ix_(self.known, self.known)]
-        places = votes.places(
-            self.known, voters, met, self.identities, None if kind in WHOLE else self.taught
-        )
+        places = votes.places(self.known, voters, met, self.identities, self.taught)
         self.weights[kind] = places.weights
         if places.weights is None:
             self.chosen[name] += ", places alike"
@@ -105,7 +104,7 @@ class Measured:
 
     def ratio(self, kind: str, *, mutual: bool, side: bool) -> Answers:
         asked = np.concatenate([self.asked, self.new])
-        counts = self.collection.counts(kind, self.features[kind], asked, mutual=mutual)[:, self.known]
+        counts = self.collection.counts(kind, self.features[kind], asked, self.known, mutual=mutual)
         out = (self.out | (self.flank & side))[np.ix_(asked, self.known)]
         scores = np.where(out[..., None], -np.inf, counts)
         taught, new = scores[: len(self.asked)], scores[len(self.asked) :]
@@ -116,11 +115,14 @@ class Measured:
         return Answers(taught[..., best], new[..., best])
 
     def lightglue(self, kind: str, *, place: bool) -> Answers:
-        """Matches of the best `LISTED` of LNBNN with the same features, by side and place."""
+        """Matches of the best `LISTED` of LNBNN with the same features, by side and place.
+
+        Of the references the first `glued` are asked; the rows of the others are -inf.
+        """
         base = self.found[f"{kind}, LNBNN{BY}"]
         sides = []
         for scores, asked in ((base.taught, self.asked), (base.queries, self.new)):
-            pairs = self.listed(scores, asked)
+            pairs = self.listed(scores, asked)[: self.glued if asked is self.asked else None]
             matches = self.collection.matches(kind, self.features[kind], pairs)
             found = np.full(scores.shape, -np.inf)
             position = {int(photo): g for g, photo in enumerate(self.known)}
@@ -171,6 +173,7 @@ class Measured:
                 others=30,
             )
             for q, one in enumerate(taught)
+            if np.isfinite(one).any(axis=0).all()
         ]
         fitted = max(
             (
@@ -200,25 +203,24 @@ def ranked(fused: Fused, scores_gp: Scores) -> Scores:
     return found
 
 
-def ways(
-    kinds: Sequence[str], glued: Sequence[str], flanks: bool
-) -> dict[str, Callable[[Measured], Answers]]:
+def ways(given: argparse.Namespace, flanks: bool) -> dict[str, Callable[[Measured], Answers]]:
     """Each way by its name, in the order in which they build on one another."""
     found: dict[str, Callable[[Measured], Answers]] = {}
+    kinds: list[str] = given.kinds
     for kind in kinds:
         found[f"{kind}, LNBNN"] = partial(Measured.lnbnn, kind=kind, side=False, place=False)
         if flanks:
             found[f"{kind}, LNBNN, same side"] = partial(Measured.lnbnn, kind=kind, side=True, place=False)
         found[f"{kind}, LNBNN{BY}"] = partial(Measured.lnbnn, kind=kind, side=True, place=True)
-    for kind in kinds:
-        for mutual in (False, True):
-            name = f"{kind}, {'mutual' if mutual else 'ratio'}"
-            found[name] = partial(Measured.ratio, kind=kind, mutual=mutual, side=False)
-            if flanks:
-                found[f"{name}, same side"] = partial(Measured.ratio, kind=kind, mutual=mutual, side=True)
-    for kind in glued:
+    for kind, mutual in product(given.ratio, (False, True)):
+        name = f"{kind}, {'mutual' if mutual else 'ratio'}"
+        found[name] = partial(Measured.ratio, kind=kind, mutual=mutual, side=False)
+        if flanks:
+            found[f"{name}, same side"] = partial(Measured.ratio, kind=kind, mutual=mutual, side=True)
+    for kind in given.lightglue:
         found[f"{kind}, LightGlue"] = partial(Measured.lightglue, kind=kind, place=False)
         found[f"{kind}, LightGlue by place"] = partial(Measured.lightglue, kind=kind, place=True)
+    glued = given.lightglue if given.glued else []
     joined = {DEFAULT + f" + {kind}, LightGlue": [DEFAULT, f"{kind}, LightGlue"] for kind in glued}
     joined |= {
         DEFAULT + f" + {kind}, LightGlue by place": [DEFAULT, f"{kind}, LightGlue by place"] for kind in glued
@@ -255,28 +257,28 @@ def gained(gain: NDArray[np.floating], animals: Numbers) -> str:
 
 def measure(collection: Collection, given: argparse.Namespace) -> Iterator[str]:
     known, new = collection.split()
-    if given.queries:
-        new = by_animal(new, collection.identities, given.queries)
     features = {kind: collection.features(kind) for kind in given.kinds}
     met = collection.encounters
     taught = sample(len(known), most=given.taught, seed=0)
     some = np.sort(np.concatenate([known[taught], new]))
-    votes = {
-        kind: collection.votes(kind, features[kind], None if kind in WHOLE else some) for kind in given.kinds
-    }
+    votes = {kind: collection.votes(kind, features[kind], some, known) for kind in given.kinds}
+    if given.queries:
+        new = by_animal(new, collection.identities, given.queries)
     outs = {"other encounters": met[:, None] == met[None], "all": np.eye(len(met), dtype=bool)}
     flanks = bool((next(iter(votes.values())).sides >= 0).any())
-    for view, out in outs.items() if ENCOUNTERS[collection.name] else [("all", outs["all"])]:
-        here = Measured(collection, known, new, taught, out, votes, features)
+    for view in given.views if ENCOUNTERS[collection.name] else ["all"]:
+        out = outs[view]
+        here = Measured(collection, known, new, taught, out, votes, features, given.glued)
         animals = collection.identities[new]
         today = None
-        for name, way in ways(given.kinds, given.lightglue, flanks).items():
+        for name, way in ways(given, flanks).items():
             here.found[name] = way(here)
             right = here.right(here.found[name].queries, new).astype(float)
             today = right if name == TODAY else today
             assert today is not None
-            share = here.right(here.found[name].taught, here.asked).mean()
-            file = collection.keep / "answers" / f"{collection.name}-{view}-{collection.short_px}-{name}.npy"
+            scored = np.isfinite(here.found[name].taught).any(axis=1)
+            share = here.right(here.found[name].taught, here.asked)[scored].mean()
+            file = collection.keep / "answers" / f"{collection.name}-{view}-{len(new)}-{name}.npy"
             file.parent.mkdir(exist_ok=True)
             np.save(file, np.stack([new, right]))
             yield (
@@ -300,8 +302,13 @@ def main() -> None:
     parser.add_argument("--only", choices=list(ENCOUNTERS))
     parser.add_argument("--kinds", nargs="+", default=["SIFT", "ALIKED", "XFeat", "DISK"])
     parser.add_argument("--lightglue", nargs="*", default=["ALIKED"])
+    parser.add_argument("--views", nargs="+", default=["other encounters", "all"])
+    parser.add_argument("--ratio", nargs="*", default=["SIFT", "ALIKED", "XFeat", "DISK"])
+    parser.add_argument(
+        "--glued", type=int, default=40, help="of these, looked at by LightGlue; 0: not fused"
+    )
     parser.add_argument("--queries", type=int, help="about so many, of animals that are drawn; default: all")
-    parser.add_argument("--taught", type=int, default=80, help="references that are asked to choose by")
+    parser.add_argument("--taught", type=int, default=100, help="references that are asked to choose by")
     parser.add_argument("--short-px", type=int, default=256)
     given = parser.parse_args()
     use_one_thread()

@@ -1,14 +1,10 @@
 """Compare learned local features of a collection's photos, and keep what is slow: features, nearest photos,
 matches by ratio, matches by LightGlue.
-
-Descriptors of length 1 are rounded to bytes, on a scale on which the largest number is 127, so that the
-engine for whole numbers compares them.
 """
 
-import json
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -16,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from votes import Votes
+from votes import Votes, compare
 
 from reid_ray.config.datasets import Images
 from reid_ray.config.matching import Aliked, Disk, Extractor, LightGlue, Sift, XFeat
@@ -24,11 +20,15 @@ from reid_ray.datasets.images import read_prepared
 from reid_ray.matching import lightglue
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features
+from reid_ray.matching.places import cells_of
 from reid_ray.matching.store import load_or_extract
 from reid_ray.splits.closed_set import closed_set
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 20))
 ENCOUNTERS = {"NyalaDev": r"(\d+)_[^/]*$", "LionData": None}
+
+PART = 16
+"""Photos that are asked at once."""
 
 Numbers = NDArray[np.int64]
 
@@ -46,18 +46,9 @@ def extractors() -> dict[str, Extractor]:
     return {
         "SIFT": Sift(root=True),
         "ALIKED": Aliked(kind="aliked", weights=cvg),
-        "XFeat": XFeat(kind="xfeat", weights=verlab),
+        "XFeat": XFeat(kind="xfeat", weights=verlab, max_keypoints=512),
         "DISK": Disk(kind="disk", weights=cvg),
     }
-
-
-def rounded(features: Features) -> Features:
-    """Descriptors as bytes."""
-    if features.descriptors.dtype == np.uint8:
-        return features
-    scale = 127 / np.abs(features.descriptors).max()
-    whole = np.rint(features.descriptors * scale).astype(np.int8)
-    return replace(features, descriptors=whole.view(np.uint8) ^ 0x80)
 
 
 @dataclass(frozen=True)
@@ -105,34 +96,53 @@ class Collection:
         return np.flatnonzero(part == "reference"), np.flatnonzero(part == "query")
 
     def features(self, kind: str) -> Features:
-        """Of all photos; 64 at a time, so that a run that was stopped goes on. CPU seconds are noted."""
-        images = Images(short_px=self.short_px)
-        read = (read_prepared(str(self.root), path, images=images).pixels for path in self.table["path"])
-        config, parts = extractors()[kind], []
+        """Of all photos; 64 at a time, so that a run that was stopped goes on."""
+        read, config = iter(self.photos(self.table["path"])), extractors()[kind]
+        folder, parts = self._folder("features"), []
         while some := list(islice(read, 64)):
-            before, made = len(list(self._folder("features").iterdir())), time.process_time()
-            parts.append(load_or_extract(self._folder("features"), some, config))
-            if len(list(self._folder("features").iterdir())) > before:
-                self.note("extract", kind, time.process_time() - made, len(some))
+            parts.append(load_or_extract(folder, some, config))
         return Features.concat(iter(parts))
 
-    def votes(self, kind: str, features: Features, asked: Numbers | None = None) -> Votes:
-        """The nearest photos of each descriptor of the asked photos; None: of all."""
-        some = "" if asked is None else f"-{len(asked)}"
-        return Votes(self.root, self._folder(f"near/{kind}-{self.short_px}{some}"), rounded(features), asked)
+    def photos(self, paths: Iterable[str]) -> Iterator[NDArray[np.uint8]]:
+        images = Images(short_px=self.short_px)
+        return (read_prepared(str(self.root), path, images=images).pixels for path in paths)
 
-    def counts(self, kind: str, features: Features, asked: Numbers, *, mutual: bool) -> NDArray[np.int32]:
-        """Matches by each of `THRESHOLDS` of the asked with all photos, int32 [a, n, t]."""
-        file = self._folder("counts") / f"{self.name}-{kind}-{self.short_px}-{mutual}-{len(asked)}.npy"
-        if file.is_file():
-            return np.asarray(np.load(file))
-        packed = Packed.of(rounded(features)).sketched()
-        found = []
-        for at in range(0, len(asked), 8):
-            few = packed.take(asked[at : at + 8])
-            found.append(count_block(few, 0, len(few), packed, THRESHOLDS, mutual=mutual))
-        np.save(file, np.concatenate(found).astype(np.int32))
-        return np.concatenate(found)
+    def votes(self, kind: str, features: Features, asked: Numbers, searched: Numbers) -> Votes:
+        """The nearest searched photos of each descriptor of the asked photos, kept in parts."""
+        parts = [
+            self.part(kind, features, asked[at : at + PART], searched) for at in range(0, len(asked), PART)
+        ]
+        distances, photos = (np.concatenate(one) for one in zip(*parts, strict=True))
+        counts = np.where(np.isin(np.arange(len(features)), asked), features.keypoints, 0)
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        cells = cells_of(features.take(asked)).astype(np.uint8)
+        return Votes(self.root, arrays=(distances, photos, offsets, cells))
+
+    def part(
+        self, kind: str, features: Features, asked: Numbers, searched: Numbers
+    ) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+        digest = hashlib.sha256(asked.tobytes() + searched.tobytes()).hexdigest()[:12]
+        file = self._folder("near") / f"{self.name}-{kind}-{self.short_px}-{digest}.npz"
+        if not file.is_file():
+            found = compare(Packed.of(features).sketched(), asked, searched)
+            np.savez(file, *found)
+        with np.load(file) as kept:
+            return kept["arr_0"], kept["arr_1"]
+
+    def counts(
+        self, kind: str, features: Features, asked: Numbers, searched: Numbers, *, mutual: bool
+    ) -> NDArray[np.int32]:
+        """Matches by each of `THRESHOLDS` of the asked with the searched photos, int32 [a, g, t]."""
+        digest = hashlib.sha256(asked.tobytes() + searched.tobytes()).hexdigest()[:12]
+        file = self._folder("counts") / f"{self.name}-{kind}-{self.short_px}-{mutual}-{digest}.npy"
+        if not file.is_file():
+            packed = Packed.of(features).sketched()
+            among, found = packed.take(searched), []
+            for at in range(0, len(asked), PART):
+                few = packed.take(asked[at : at + PART])
+                found.append(count_block(few, 0, len(few), among, THRESHOLDS, mutual=mutual))
+            np.save(file, np.concatenate(found).astype(np.int32))
+        return np.asarray(np.load(file))
 
     def matches(
         self, kind: str, features: Features, pairs: Sequence[tuple[int, Sequence[int]]]
@@ -145,21 +155,15 @@ class Collection:
         for q, candidates in pairs:
             file = folder / f"{q}.npz"
             had = {int(g): one for g, one in np.load(file).items()} if file.is_file() else {}
-            missing, began = [int(g) for g in candidates if int(g) not in had], time.process_time()
+            missing = [int(g) for g in candidates if int(g) not in had]
             for g in missing:
                 (had[g],) = lightglue.match_pairs(
                     features.image(q), [features.image(g)], config, kind.lower()
                 )
             if missing:
-                self.note("lightglue", kind, time.process_time() - began, len(missing))
                 np.savez(file, **{str(g): one for g, one in had.items()})
             found |= {(q, int(g)): had[int(g)] for g in candidates}
         return found
-
-    def note(self, what: str, kind: str, seconds: float, count: int) -> None:
-        line = {"what": what, "of": f"{self.name}-{kind}-{self.short_px}", "s": seconds, "n": count}
-        with (self.keep / "seconds.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
 
     def _folder(self, name: str) -> Path:
         folder = self.keep / name

@@ -4,7 +4,7 @@ Each descriptor keeps its nearest photos. Which of them vote depends on who may 
 collection is compared once for any number of divisions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from reid_ray.config.matching import Sift
 from reid_ray.datasets.images import read_prepared
 from reid_ray.matching.engine import Packed, nearest_images, use_one_thread
 from reid_ray.matching.extract import extract
-from reid_ray.matching.features import Features
 from reid_ray.matching.places import CELLS, LEFT, RIGHT, PlaceWeights, cells_of
 from reid_ray.methods.candidate_sets import Shown
 from reid_ray.methods.gallery import Gallery
@@ -27,6 +26,18 @@ from reid_ray.methods.places import Places, VotesByPlace, decide
 NEAREST = 48
 """Photos kept per descriptor; a division that leaves fewer of them than voters need loses its vote."""
 BLOCK = 16
+
+
+def compare(
+    packed: Packed, asked: NDArray[np.int64], searched: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+    """Of each descriptor of the asked photos the `NEAREST` of the searched ones, but for its own."""
+    few = packed.take(asked)
+    among = packed if len(searched) == len(packed) else packed.take(searched)
+    own = asked[:, None] == searched[None]
+    kept = min(NEAREST, len(searched) - 1)
+    squared, near = nearest_images(few, 0, len(few), among, kept=kept, left_out_qg=own)
+    return np.sqrt(squared), np.where(near < 0, -1, searched[near]).astype(np.int16)
 
 
 class Votes:
@@ -40,54 +51,37 @@ class Votes:
         sides: [photos], `LEFT`, `RIGHT`, or -1 where the table does not say.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        keep: Path | None = None,
-        features: Features | None = None,
-        asked: NDArray[np.int64] | None = None,
-    ) -> None:
-        """Compare photos, or load what `keep` has.
+    def __init__(self, root: Path, keep: Path | None = None, arrays: Sequence[NDArray] | None = None) -> None:
+        """Compare all photos, or load what `keep` has.
 
         Args:
-            features: of all photos; None: RootSIFT.
-            asked: photos that will be asked, ascending; None: all.
+            arrays: what was compared elsewhere, as `compare` gives it, offsets in place of counts.
         """
         self.table = pd.read_csv(root / "metadata.csv", dtype=str)
         kept = None if keep is None else keep / f"{root.name}.npz"
-        if kept is None or not kept.is_file():
-            arrays = self._compare(root, features, asked)
+        if arrays is None and (kept is None or not kept.is_file()):
+            arrays = self._compare(root)
             if kept is not None:
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 np.savez(kept, *arrays)
-        else:
+        elif arrays is None:
             with np.load(kept) as file:
                 arrays = tuple(file[name] for name in ("arr_0", "arr_1", "arr_2", "arr_3"))
         self.distances, self.photos, self.offsets, self.cells = arrays
         side = self.table.get("orientation", pd.Series("", self.table.index))
         self.sides = side.map({"left": LEFT, "right": RIGHT}).fillna(-1).to_numpy(np.int64)
 
-    def _compare(
-        self, root: Path, features: Features | None, asked: NDArray[np.int64] | None
-    ) -> tuple[NDArray, ...]:
+    def _compare(self, root: Path) -> tuple[NDArray, ...]:
         use_one_thread()
-        if features is None:
-            images = Images(short_px=256)
-            read = (read_prepared(str(root), path, images=images).pixels for path in self.table["path"])
-            features = extract(read, Sift(root=True))
+        images = Images(short_px=256)
+        read = (read_prepared(str(root), path, images=images).pixels for path in self.table["path"])
+        features = extract(read, Sift(root=True))
         packed = Packed.of(features).sketched()
-        asked = np.arange(len(packed)) if asked is None else asked
-        distances, photos = [], []
-        for at in range(0, len(asked), BLOCK):
-            few = packed.take(asked[at : at + BLOCK])
-            own = asked[at : at + BLOCK, None] == np.arange(len(packed))[None]
-            squared, near = nearest_images(few, 0, len(few), packed, kept=NEAREST, left_out_qg=own)
-            distances.append(np.sqrt(squared))
-            photos.append(near.astype(np.int16))
-        counts = np.where(np.isin(np.arange(len(packed)), asked), features.keypoints, 0)
-        offsets = np.concatenate([[0], np.cumsum(counts)])
-        cells = cells_of(features.take(asked)).astype(np.uint8)
-        return np.concatenate(distances), np.concatenate(photos), offsets, cells
+        every = np.arange(len(packed))
+        parts = [compare(packed, every[at : at + BLOCK], every) for at in range(0, len(packed), BLOCK)]
+        cells = cells_of(features).astype(np.uint8)
+        distances, photos = (np.concatenate(one) for one in zip(*parts, strict=True))
+        return distances, photos, np.asarray(packed.offsets), cells
 
     def scores(
         self,
