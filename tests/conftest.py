@@ -23,7 +23,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 BESIDE = {f"test_{name}" for name in ("jobs", "matching", "joined", "killed", "intake_on_ray", "identify")}
 """Files on Ray that take about as long as the others on Ray, so that two processes end together."""
-_ON_RAY = ("jobs", "stopped", "killed", "asha", "paper", "withheld", "tutorial", "spoilt_storage")
+_ON_RAY = ("jobs", "stopped", "killed", "asha", "paper", "withheld", "tutorial", "spoilt_storage", "selected")
+_ON_RAY += ("joined", "matching", "identify", "intake_on_ray", "secrets", "near_duplicates_by_workers")
 _ALONE = ("splitting", "animalclef_on_ray", "shared_machine", "evaluate_study", "nodes")
 _BY_PAGES = ("browser", "mlflow_pages", "mlflow_server", "in_browser")
 _BY_REVIEWERS = ("decide_by_keys", "draw_region", "review_killed")
@@ -40,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     them.
     """
     for item in items:
-        if item.path.stem in SLOW:
+        if item.path.stem in SLOW or item.get_closest_marker("large"):
             item.add_marker(pytest.mark.slow)
     every = config.args in ([], config.getini("testpaths"))
     marks = {"soak": True, "slow": every}

@@ -60,7 +60,7 @@ def test_a_mask_whose_numbers_overflow_is_refused_and_its_photo_is_matched(
     places = [f"storage={tmp_path / 'runs'}", f"reports={tmp_path / 'reports'}"]
     words = ["match", "seg.yaml", *(w for place in places for w in ("--set", place))]
     monkeypatch.setattr(sys, "argv", words)
-    assert command.run("match", MatchRun, match.act, default=None, description="") == 0
+    assert command.run("match", MatchRun, match.act, match.arguments()) == 0
     said = capsys.readouterr()
     assert "0_0.jpg" in said.out + said.err
     assert len(pd.read_parquet(tmp_path / "runs" / "seg" / "rows.parquet")) == 16
