@@ -232,7 +232,8 @@ class Store:
         run_id = self.sync_study(folder)
         study = files.read_json(folder.study_path)
         try:
-            results = [method.result for method in folder.load().methods]
+            methods = [folder.method(key) for key in study.get("methods") or ()]
+            results = [method.result() for method in methods if method.finished()]
             self._keep_views(results)
             self.client.set_tag(run_id, "mlflow.note.content", description)
             note = description + self._box_plots(results)

@@ -6,7 +6,6 @@ from reid_ray.reporting import verdict
 from reid_ray.reporting.closing import next_command
 from reid_ray.reporting.pooled import selected_method
 from reid_ray.reporting.sections.encounters import changed, encounters_table
-from reid_ray.reporting.sections.examples import load_gallery
 from reid_ray.reporting.sections.section import Section, Subject
 
 
@@ -29,8 +28,7 @@ def _contents(subject: Subject) -> dict[str, Any]:
 
 def _example(subject: Subject, method: str) -> dict[str, Any] | None:
     """A right answer to look at: the selected method's, or another's where it shows none."""
-    gallery = load_gallery(subject.record.gallery_path)
-    panels = gallery["panels"] if gallery else []
+    panels = subject.gallery["panels"] if subject.gallery else []
     for panel in sorted(panels, key=lambda panel: panel["method"] != method):
         if right := [case for case in panel["cases"] if case["correct"]]:
             best: dict[str, Any] = max(right, key=lambda case: case["matches"] or 0)
