@@ -77,16 +77,17 @@ class Training(Config):
     """First epochs in which the backbone stays as it came and only the class centres of the loss learn, so
     that random ones do not spoil it (Kumar et al. 2022)."""
     augment: Augment = Augment()
-    validate_every: PositiveInt = 1
-    """Epochs between validations on the slice of the reference set; the last epoch always is."""
+    validate_every: PositiveInt | Literal["auto"] = "auto"
+    """Epochs between validations on the slice of the reference set; the last epoch always is. `auto`: as many
+    as keep validation below a tenth of the training, counted in photos that pass the network."""
     select: Literal["last", "best"] = "last"
     """Which epoch's weights are kept: the last (the paper), or the best on the validation slice;
     without a slice the last."""
     patience: PositiveInt | None = None
     """Stop after so many validations without a better one; none: train all epochs (the paper)."""
     checkpoint_every_s: NonNegativeFloat = 30.0
-    """Least time between two checkpoints; longer where saving takes more than a twentieth of it; 0: after
-    each epoch. The last epoch is always kept."""
+    """Least time between two checkpoints, which a thread writes; longer where training waits for more than a
+    twentieth of it, or the one before is under way; 0: after each epoch. The last epoch is always kept."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 autocast on GPUs that compute it (not V100, T4), else fp32."""
     compile: bool = False

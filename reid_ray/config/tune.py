@@ -1,5 +1,6 @@
 """A study: collections, a grid of training settings, baselines, and where results go."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -81,6 +82,14 @@ class Asha(Config):
     grace_epochs: PositiveInt = 10
     """Epochs that every trial gets."""
     reduction: Annotated[float, Field(gt=1)] = 3.0
+
+    def rungs(self, epochs: int) -> frozenset[int]:
+        """The first epoch at or after each grace_epochs x reduction^k, before the last of `epochs`."""
+        found, at = set(), float(self.grace_epochs)
+        while at < epochs:
+            found.add(math.ceil(at))
+            at *= self.reduction
+        return frozenset(found)
 
 
 class Baselines(Config):

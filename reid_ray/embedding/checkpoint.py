@@ -1,7 +1,8 @@
 """Save and resume training so that a killed run ends with the same weights.
 
 A checkpoint is a folder whose manifest is written last and holds the sha256 of every file: a folder
-that is half written, cut short or has a flipped bit is not used.
+that is half written, cut short or has a flipped bit is not used. Training only waits for a copy in
+memory, which a thread writes.
 """
 
 import hashlib
@@ -9,9 +10,11 @@ import io
 import logging
 import pickle
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -55,41 +58,73 @@ class Training:
     selection: Selection
 
 
-def save(folder: Path, training: Training, *, epoch: int) -> None:
-    """Replace the checkpoint by the state after `epoch` epochs.
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint will hold, in this machine's memory, where training does not change it.
 
-    After the last one only the weights that are used are kept: nothing goes on from there.
+    Attributes:
+        weights: by name of the file, weights by name.
+        state: of optimizer and schedule; None where nothing goes on from here.
+        told: the manifest without its files.
     """
-    chosen = training.selection.weights
-    if epoch >= training.trial.epochs:
-        contents = {MODEL: _bytes(chosen or training.model.state_dict())}
-    else:
-        state = io.BytesIO()
-        torch.save(
-            {"optimizer": training.optimizer.state_dict(), "schedule": training.schedule.state_dict()}, state
-        )
-        contents = {MODEL: _bytes(training.model.state_dict()), STATE: state.getvalue()}
-        if chosen is not None:
-            contents[CHOSEN] = _bytes(chosen)
-    # Names carry the epoch, so that the files of the manifest in force are never overwritten.
-    names = {name: f"{epoch:04d}-{name}" for name in contents}
-    for name, data in contents.items():
-        files.write_bytes(folder / names[name], data)
-    manifest = {
-        "trial": training.trial.digest(),
-        "epoch": epoch,
-        "selection": training.selection.state(),
-        "files": names,
-        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
-    }
-    files.write_json(folder / MANIFEST, seals.sealed(manifest))
-    for name in files.entries(folder):
-        if name not in {MANIFEST, *names.values()}:
-            files.remove(folder / name)
+
+    weights: dict[str, dict[str, Tensor]]
+    state: dict[str, Any] | None
+    told: dict[str, Any]
+
+    @classmethod
+    def take(cls, training: Training, *, epoch: int) -> Self:
+        """The state after `epoch` epochs; once training has ended, only the weights that are used."""
+        selection = training.selection
+        ended = epoch >= training.trial.epochs or selection.stop
+        trial = training.trial.digest()
+        told = {"trial": trial, "epoch": epoch, "ended": ended, "selection": selection.state()}
+        # The chosen weights are a copy already, and replaced rather than changed.
+        chosen = selection.weights
+        if ended:
+            return cls({MODEL: chosen or on_host(training.model.state_dict())}, None, told)
+        weights = {MODEL: on_host(training.model.state_dict())} | ({CHOSEN: chosen} if chosen else {})
+        state = {"optimizer": training.optimizer.state_dict(), "schedule": training.schedule.state_dict()}
+        return cls(weights, on_host(state), told)
+
+    def write(self, folder: Path) -> None:
+        """Replace the checkpoint in `folder`, which is whole and in force until the last file is there."""
+        contents = {name: _bytes(weights) for name, weights in self.weights.items()}
+        if self.state is not None:
+            state = io.BytesIO()
+            torch.save(self.state, state)
+            contents[STATE] = state.getvalue()
+        # Names carry the epoch, so that the files of the manifest in force are never overwritten.
+        names = {name: f"{self.told['epoch']:04d}-{name}" for name in contents}
+        for name, data in contents.items():
+            files.write_bytes(folder / names[name], data)
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+        manifest = self.told | {"files": names, "sha256": sums}
+        files.write_json(folder / MANIFEST, seals.sealed(manifest))
+        for name in files.entries(folder):
+            if name not in {MANIFEST, *names.values()}:
+                files.remove(folder / name)
+
+
+def remove(folder: Path) -> None:
+    """Take a checkpoint away that nothing will go on from: first what says that it is one."""
+    for name in sorted(files.entries(folder), key=lambda name: name != MANIFEST):
+        files.remove(folder / name)
+
+
+def on_host(value: Any) -> Any:
+    """A copy of nested tensors in this machine's memory."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {name: on_host(one) for name, one in value.items()}
+    return [on_host(one) for one in value] if isinstance(value, list) else value
 
 
 class Saver:
-    """Saves now and then, so that saving takes at most `MOST_SHARE` of the time, however slow the storage.
+    """Saves now and then, in a thread, so that training waits for a twentieth of the time at most.
+
+    At most one checkpoint is under way. What went wrong with it is raised by the next call, or at the end.
 
     Args:
         folder: None saves nowhere.
@@ -100,20 +135,46 @@ class Saver:
 
     def __init__(self, folder: Path | None, every_s: float) -> None:
         self._folder, self._every_s = folder, every_s
-        self._saved_at, self._took_s = time.monotonic(), 0.0
+        self._saved_at, self._waited_s = time.monotonic(), 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._under_way: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        self._thread.shutdown()
+        if kind is None:  # an error of the training itself comes first
+            self._end()
+
+    def offer(self, training: Training, *, epoch: int, last: bool) -> None:
+        """Save the state after `epoch` epochs if it is time, and the `last` in any case.
+
+        Raises:
+            StorageError: the one before could not be written.
+        """
+        if self._under_way is not None and self._under_way.done():
+            self._end()
+        if self._folder is None or not (last or self._due):
+            return
+        began = time.monotonic()
+        self._end()
+        self._under_way = self._thread.submit(Snapshot.take(training, epoch=epoch).write, self._folder)
+        self._saved_at = time.monotonic()
+        self._waited_s = self._saved_at - began
 
     @property
-    def due(self) -> bool:
-        least = max(self._every_s, self._took_s / self.MOST_SHARE) if self._every_s else 0.0
-        return time.monotonic() - self._saved_at >= least
+    def _due(self) -> bool:
+        if not self._every_s:
+            return True
+        least = max(self._every_s, self._waited_s / self.MOST_SHARE)
+        return self._under_way is None and time.monotonic() - self._saved_at >= least
 
-    def save(self, training: Training, *, epoch: int) -> None:
-        """The state after `epoch` epochs."""
-        if self._folder is not None:
-            began = time.monotonic()
-            save(self._folder, training, epoch=epoch)
-            self._saved_at = time.monotonic()
-            self._took_s = self._saved_at - began
+    def _end(self) -> None:
+        """Wait for the one that is under way."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            under_way.result()
 
 
 def resume(folder: Path, training: Training) -> int:
@@ -133,7 +194,7 @@ def resume(folder: Path, training: Training) -> int:
         raise StorageError(f"{folder}: checkpoint of another trial; use another folder or delete this one")
     try:
         training.model.load_state_dict(load(contents[MODEL]))
-        if int(manifest["epoch"]) >= training.trial.epochs:
+        if manifest.get("ended"):
             training.selection.restore(manifest["selection"], None)
             return int(manifest["epoch"])
         # Nothing in it is executed, whoever wrote it. It may have been saved on a GPU that is not here, or
@@ -188,7 +249,7 @@ def _load(folder: Path, module: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def _bytes(weights: dict[str, Tensor]) -> bytes:
-    data: bytes = to_bytes({name: value.detach().cpu().contiguous() for name, value in weights.items()})
+    data: bytes = to_bytes({name: value.contiguous() for name, value in weights.items()})
     return data
 
 

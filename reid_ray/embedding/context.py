@@ -1,16 +1,21 @@
 """Who trains here: this process's rank among how many, and on which device."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reid_ray.embedding.batchnorm import globalise
 
 _MOST_CUTTERS = 8
+_ROWS = 4096
+"""Of each rank that are on rank 0's device at once, on their way."""
 
 
 @dataclass(frozen=True)
@@ -66,3 +71,19 @@ class Worker:
             dist.all_reduce(value)
             value /= self.world
         return float(value)
+
+    def rows(self, mine: NDArray[np.float32], counts: Sequence[int]) -> list[NDArray[np.float32]]:
+        """The first `counts[r]` rows of each rank r, on rank 0; all ranks have rows of one length."""
+        if self.world == 1:
+            return [mine[: counts[0]]]
+        parts: list[list[NDArray[np.float32]]] = [[] for _ in counts]
+        for start in range(0, max(counts), _ROWS):
+            size = min(_ROWS, max(counts) - start)
+            sent = torch.zeros((size, mine.shape[1]), device=self.device)
+            few = torch.from_numpy(mine[start : start + size])
+            sent[: len(few)] = few.to(self.device)
+            got = [torch.empty_like(sent) for _ in counts] if self.rank == 0 else None
+            dist.gather(sent, got, dst=0)
+            for part, count, values in zip(parts, counts, got or (), strict=False):
+                part.append(values[: max(0, count - start)].cpu().numpy())
+        return [np.concatenate(part) for part in parts if part]

@@ -3,8 +3,7 @@
 In: an encoder and positions of prepared photos. Out: float32 [n, d].
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,6 +13,8 @@ from torch.nn.functional import interpolate
 
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding.augment import resize_whole
+from reid_ray.embedding.context import Worker
+from reid_ray.embedding.feeding import ahead
 from reid_ray.embedding.model import Encoder
 from reid_ray.embedding.precision import of_device
 
@@ -33,16 +34,22 @@ def embed(
     px: int,
     device: torch.device,
     interpolation: str = "bilinear",
+    threads: int = 1,
 ) -> NDArray[np.float32]:
     """Vectors of `positions` in their order, evaluated without augmentation.
 
-    A thread cuts the next photos while these are embedded. A batch that does not fit the GPU's memory is
-    halved, until single photos do not fit.
+    A batch that does not fit the GPU's memory is halved, until single photos do not fit.
+
+    Args:
+        threads: that cut the next photos while these are embedded.
     """
     encoder.eval()
+    size = batch_size(px)
+    spans = [positions[start : start + size].tolist() for start in range(0, len(positions), size)]
+    cut = resize_whole if interpolation == "bilinear" else _resize_bicubic
     parts = []
     with torch.inference_mode():
-        for photos in _ahead(images, positions, px, interpolation):
+        for photos in ahead(lambda number: cut(images, spans[number], px=px), len(spans), threads=threads):
             with torch.autocast(device.type, torch.bfloat16, enabled=of_device(device) == "bf16"):
                 parts.append(_embed(encoder, photos, device))
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
@@ -60,20 +67,25 @@ def _embed(encoder: Encoder, photos: Tensor, device: torch.device) -> NDArray[np
     return np.concatenate([_embed(encoder, part, device) for part in (photos[:half], photos[half:])])
 
 
-def _ahead(
-    images: PreparedImages, positions: NDArray[np.int64], px: int, interpolation: str
-) -> Iterator[Tensor]:
-    """Batches, each cut while the one before is in use."""
-    size = batch_size(px)
-    spans = [positions[start : start + size].tolist() for start in range(0, len(positions), size)]
-    cut = resize_whole if interpolation == "bilinear" else _resize_bicubic
-    with ThreadPoolExecutor(1) as thread:
-        waiting = [thread.submit(cut, images, span, px=px) for span in spans[:1]]
-        for span in [*spans[1:], None]:
-            if span is not None:
-                waiting.append(thread.submit(cut, images, span, px=px))
-            if waiting:
-                yield waiting.pop(0).result()
+def embed_shared(
+    encoder: Encoder, images: PreparedImages, positions: NDArray[np.int64], *, px: int, worker: Worker
+) -> NDArray[np.float32] | None:
+    """As `embed`, called on every rank, each of which does its share; None but on rank 0.
+
+    Shares are whole batches as a single process would make them: batches of another size would give vectors
+    that differ in their last bits.
+    """
+    batch = np.arange(len(positions)) // batch_size(px)
+    shares = [np.flatnonzero(batch % worker.world == rank) for rank in range(worker.world)]
+    mine = shares[worker.rank]
+    if not len(mine):  # says how long a vector is
+        mine = np.arange(min(1, len(positions)))
+    threads = max(1, worker.cutters)
+    vectors = embed(encoder, images, positions[mine], px=px, device=worker.device, threads=threads)
+    parts = worker.rows(vectors, [len(share) for share in shares])
+    if worker.rank:
+        return None
+    return np.concatenate(parts)[np.argsort(np.concatenate(shares))]
 
 
 def _resize_bicubic(images: PreparedImages, positions: Sequence[int], *, px: int) -> Tensor:

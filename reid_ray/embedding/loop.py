@@ -23,13 +23,13 @@ from reid_ray.embedding.augment import TrainTransform
 from reid_ray.embedding.batchnorm import keep_statistics
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.feeding import Waiting, ahead
-from reid_ray.embedding.model import Encoder, ReidModel
+from reid_ray.embedding.model import ReidModel
 from reid_ray.embedding.samplers import epoch_plan
 from reid_ray.embedding.selection import Selection
 from reid_ray.embedding.step import backward
+from reid_ray.embedding.validation import NO_VALIDATION, Row, Validation
 from reid_ray.errors import ConfigError, ReidError
 
-Row = dict[str, float]
 Index = NDArray[np.int64]
 
 _CHECK_EVERY = 50
@@ -81,7 +81,7 @@ def train(
     *,
     weights: str,
     report: Callable[[Row], None],
-    validate: Callable[[Encoder], Row] = lambda _: {},
+    validation: Validation = NO_VALIDATION,
     folder: Path | None = None,
     parts: int = 1,
 ) -> Trained:
@@ -90,32 +90,32 @@ def train(
     Args:
         weights: as `backbones.resolve_weights` decided.
         report: called on every rank after each epoch with epoch (1-based), loss, lr, seconds, the
-            share of them spent waiting for input, and what `validate` gave.
-        validate: called on rank 0 with the encoder every `validate_every` epochs and after the
-            last; it may look at a slice of the reference set, never at the query set.
+            share of them spent waiting for input, and what `validation` gave.
         folder: where rank 0 keeps the checkpoint; None: nowhere.
         parts: each part of a batch is divided into so many more, as memory demands; the gradients stay
             those of the whole batch, but BatchNorm, where there is any, normalises by smaller parts.
 
     Raises:
         Diverged: the loss became NaN or infinite; on all ranks alike.
+        StorageError: a checkpoint cannot be written.
     """
     session = _Session.start(trial, data, worker, weights, parts)
     state, selection = session.state, session.state.selection
     first = checkpoint.resume(folder, state) if folder else 0
-    saver = checkpoint.Saver(folder, trial.checkpoint_every_s)
-    for epoch in range(first, trial.epochs):
-        if worker.agreed(selection.stop):
-            break
-        row = session.epoch(epoch)
-        last = epoch + 1 == trial.epochs
-        if worker.rank == 0:
-            if last or (epoch + 1) % trial.validate_every == 0:
-                row |= (found := validate(session.model.encoder))
-                selection.see(epoch + 1, found, session.model)
-            if last or saver.due or selection.stop:
-                saver.save(state, epoch=epoch + 1)
-        report(row)
+    every = validation.every(trial, session.photos_of_an_epoch)
+    with checkpoint.Saver(folder if worker.rank == 0 else None, trial.checkpoint_every_s) as saver:
+        for epoch in range(first + 1, trial.epochs + 1):
+            if worker.agreed(selection.stop):
+                break
+            row = session.epoch(epoch - 1)
+            last = epoch == trial.epochs
+            judged = last or epoch % every == 0
+            if judged or epoch in validation.rungs:
+                row |= (found := validation.figures(session.model.encoder))
+                if judged and worker.rank == 0:
+                    selection.see(epoch, found, session.model)
+            saver.offer(state, epoch=epoch, last=last or selection.stop)
+            report(row)
     selection.apply(session.model)
     return Trained(session.model.eval(), selection.epoch, selection.validation)
 
@@ -195,6 +195,10 @@ class _Session:
         loss = self.worker.mean(total)
         if not math.isfinite(loss):
             raise Diverged(f"loss became {loss} in epoch {epoch + 1}")
+
+    @property
+    def photos_of_an_epoch(self) -> int:
+        return self._plan(0).size
 
     def _plan(self, epoch: int) -> Index:
         trial = self.trial

@@ -180,7 +180,7 @@ def dataset_inputs(rows: pd.DataFrame, study: Study) -> list[dict[str, str]]:
 def confirmation(plan: Plan, *, workers: int) -> Plan:
     """The same training once more, under DDP."""
     key = method_key("confirmation", plan.key, workers)
-    return replace(plan, key=key, kind="confirmation")
+    return replace(plan, key=key, kind="confirmation", rungs=frozenset())
 
 
 def scopes(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -195,11 +195,14 @@ def scopes(study: Study, rows: pd.DataFrame) -> list[tuple[str, ...]]:
 def _trials(study: Study, rows: pd.DataFrame, digest: str) -> list[Plan]:
     weights = {name: resolve_weights(name, study.training.weights_of(name)) for name in study.backbones()}
     rules = [study.candidates.canonical()] if study.candidates.rules else []
+    rungs = study.asha.rungs(study.training.epochs) if study.search == "asha" else frozenset[int]()
 
     def plan(trial: Trial, datasets: tuple[str, ...]) -> Plan:
         source, note = weights[trial.backbone]
         key = method_key("trial", trial.canonical(), source, datasets, study.top_k, digest, *rules)
-        return Plan(key, "trial", trial, datasets, source, note, study.top_k, sets=study.candidates)
+        return Plan(
+            key, "trial", trial, datasets, source, note, study.top_k, sets=study.candidates, rungs=rungs
+        )
 
     return [plan(trial, scope) for trial in study.trials() for scope in scopes(study, rows)]
 

@@ -20,17 +20,20 @@ from reid_ray.config.candidate_sets import ALL, CandidateSets
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.config.transfer import Variant
 from reid_ray.datasets.prepared import Materials, PreparedImages
+from reid_ray.embedding import checkpoint
 from reid_ray.embedding.context import Worker
-from reid_ray.embedding.embed import embed
-from reid_ray.embedding.loop import Diverged, Row, TrainSet, train
+from reid_ray.embedding.embed import embed, embed_shared
+from reid_ray.embedding.loop import Diverged, TrainSet, train
 from reid_ray.embedding.model import Encoder
+from reid_ray.embedding.selection import CRITERION
 from reid_ray.embedding.usage import used
+from reid_ray.embedding.validation import Row, Validation
 from reid_ray.errors import DatasetError, ReidError, StorageError, TrialError
 from reid_ray.evaluation.ranking import Ranked
-from reid_ray.methods.answer import answer, ranked_answers
+from reid_ray.methods.answer import answer
 from reid_ray.methods.bench import Bench, InProcess
 from reid_ray.methods.embedding import embedding_ready
-from reid_ray.methods.gallery import Gallery
+from reid_ray.methods.gallery import Gallery, galleries
 from reid_ray.methods.ready import Learnt, Ready
 from reid_ray.methods.scorer import EmbeddingScorer
 from reid_ray.runs import files, seals
@@ -65,6 +68,7 @@ class Plan:
         variant: what is withheld from the training; then `datasets` are only those whose queries are
             asked, and it learns from `trained_on`. None: as `datasets` says.
         sets: which references may answer.
+        rungs: epochs after which a search compares trials.
     """
 
     key: str
@@ -77,6 +81,7 @@ class Plan:
     variant: Variant | None = None
     trained_on: tuple[str, ...] = ()
     sets: CandidateSets = ALL
+    rungs: frozenset[int] = frozenset()
 
     def within(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The whole table, so that row numbers stay photo numbers, as this training sees it."""
@@ -156,6 +161,8 @@ def run(
     alone_in_this = worker.world > 1 and result.status in ("failed", "out_of_memory")
     if worker.rank == 0 or alone_in_this:
         folder.finish(result, predictions, learnt)
+        if result.status == "diverged":
+            checkpoint.remove(folder.checkpoint_path)
     if alone_in_this:
         raise TrialError(f"{plan.trial.label}: {result.note}")
     return result
@@ -196,11 +203,6 @@ class Trained:
     ) -> list[Ready]:
         """Vectors of all photos; nothing is fitted."""
         return [embedding_ready(self, one.under(self.sets), self.scorer(one), bench) for one in galleries]
-
-    def rank(self, gallery: Gallery, *, k: int) -> Ranked:
-        """The k best references of each query."""
-        found = self.scorer(gallery).rank(gallery.under(self.sets), gallery.queries, k=k)
-        return Ranked.of_arrays(found)
 
 
 def within(rows: pd.DataFrame, datasets: tuple[str, ...]) -> pd.DataFrame:
@@ -270,10 +272,16 @@ def _train(
 ) -> tuple[Encoder, Row]:
     """The trained encoder and its validation figures; the history goes to the method's folder."""
 
-    def validate(encoder: Encoder) -> Row:
-        method = Trained(encoder, images, plan.trial.input_px, worker.device, plan.sets)
-        answers = ranked_answers(rows, partial(method.rank, k=1), validation=True)
-        return {"val/top1": float(answers["correct"].mean())} if len(answers) else {}
+    asked = list(galleries(rows, validation=True))
+
+    def figures(encoder: Encoder) -> Row:
+        named = []
+        for one in asked:
+            vectors = embed_shared(encoder, images, one.photos, px=plan.trial.input_px, worker=worker)
+            if vectors is not None:
+                found = EmbeddingScorer.of(vectors).rank(one.under(plan.sets), one.queries, k=1)
+                named.append(Ranked.of_arrays(found).first_correct == 1)
+        return {CRITERION: float(np.concatenate(named).mean())} if named else {}
 
     def keep(row: Row) -> None:
         if worker.rank == 0:
@@ -286,7 +294,7 @@ def _train(
         worker,
         weights=plan.weights,
         report=keep,
-        validate=validate,
+        validation=Validation(figures, sum(len(one.photos) for one in asked), plan.rungs),
         folder=folder.checkpoint_path,
         parts=parts_of(folder),
     )

@@ -60,7 +60,7 @@ def _method(disk: Path) -> tuple[Callable[[int], None], Callable[[], int]]:
 def _checkpoint(disk: Path) -> tuple[Callable[[int], None], Callable[[], int]]:
     folder = disk / "c"
     return (
-        lambda number: checkpoint.save(folder, _training(), epoch=number),
+        lambda number: checkpoint.Snapshot.take(_training(), epoch=number).write(folder),
         lambda: checkpoint.resume(folder, _training()),
     )
 

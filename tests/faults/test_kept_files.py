@@ -92,7 +92,7 @@ def _write_checkpoint(root: Path) -> None:
     training = _training()
     training.model(torch.ones(2, 6)).sum().backward()
     training.optimizer.step()
-    checkpoint.save(root, training, epoch=3)
+    checkpoint.Snapshot.take(training, epoch=3).write(root)
 
 
 def _read_checkpoint(root: Path) -> Any:

@@ -27,7 +27,6 @@ def train_to_the_end(folder: str) -> None:
         Worker(),
         weights="random",
         report=method.append_history,
-        validate=lambda _: {},
         folder=method.checkpoint_path,
     )
 

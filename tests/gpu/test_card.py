@@ -19,10 +19,11 @@ from reid_ray.config.training import ArcFace, Trial, Triplet
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding.backbones import build
 from reid_ray.embedding.context import Worker
-from reid_ray.embedding.loop import Row, TrainSet, train
+from reid_ray.embedding.loop import TrainSet, train
 from reid_ray.embedding.memory import estimate
 from reid_ray.embedding.model import ReidModel
 from reid_ray.embedding.step import backward
+from reid_ray.embedding.validation import Row
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 ON_CPU = os.environ.get("REID_RAY_GPU_TESTS_ON") == "cpu"

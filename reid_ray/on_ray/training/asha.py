@@ -11,11 +11,10 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from reid_ray.config.tune import Asha
+from reid_ray.embedding.selection import CRITERION
 from reid_ray.runs.methods import MethodFolder
 from reid_ray.runs.study import StudyFolder
 from reid_ray.studies.trial import Plan
-
-CRITERION = "val/top1"
 
 
 @dataclass(frozen=True)

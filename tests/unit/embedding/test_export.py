@@ -15,6 +15,7 @@ from reid_ray.embedding.augment import resize_whole
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.export import CARD, WEIGHTS, export
 from reid_ray.embedding.loop import Trained, train
+from reid_ray.embedding.validation import Validation
 from reid_ray.errors import StorageError
 from reid_ray.runs.methods import Result
 
@@ -89,7 +90,7 @@ def test_the_best_weights_are_exported_where_they_were_chosen(tmp_path: Path) ->
         Worker(),
         weights="random",
         report=lambda _: None,
-        validate=lambda _: {"val/top1": next(given)},
+        validation=Validation(lambda _: {"val/top1": next(given)}),
         folder=tmp_path / "checkpoint",
     )
     export(
@@ -107,7 +108,7 @@ def test_the_best_weights_are_exported_where_they_were_chosen(tmp_path: Path) ->
         one_epoch.append(next(encoder.parameters()).detach().clone())
         return {}
 
-    train(setting, photos(), Worker(), weights="random", report=lambda _: None, validate=look)
+    train(setting, photos(), Worker(), weights="random", report=lambda _: None, validation=Validation(look))
     assert torch.equal(next(alone.parameters()), one_epoch[0])
     assert not torch.equal(one_epoch[0], one_epoch[1])
 
