@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 # How long an example takes says more about what else the machine does than about the code.
-settings.register_profile("any_machine", deadline=None)
+settings.register_profile("any_machine", deadline=None, max_examples=50)
 settings.load_profile("any_machine")
 
 
@@ -23,14 +23,15 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 BESIDE = {f"test_{name}" for name in ("jobs", "matching", "joined", "killed", "intake_on_ray", "identify")}
 """Files on Ray that take about as long as the others on Ray, so that two processes end together."""
-_ON_RAY = ("jobs", "stopped", "killed", "asha", "paper", "withheld", "tutorial", "spoilt_storage", "selected")
-_ON_RAY += ("joined", "matching", "identify", "intake_on_ray", "secrets", "near_duplicates_by_workers")
-_ALONE = ("splitting", "animalclef_on_ray", "shared_machine", "evaluate_study", "nodes")
-_BY_PAGES = ("browser", "mlflow_pages", "mlflow_server", "in_browser")
-_BY_REVIEWERS = ("decide_by_keys", "draw_region", "review_killed")
-_HOSTILE = ("processes", "bad_input", "object_storage", "tracking_faults", "fuzz")
-SLOW = {f"test_{name}" for name in (*_ON_RAY, *_ALONE, *_BY_PAGES, *_BY_REVIEWERS, *_HOSTILE)}
-"""Files that kill, halt or fuzz, start clusters or browsers of their own, or train whole studies."""
+_ON_RAY = ("jobs", "identify", "matching", "selected", "splitting", "near_duplicates_by_workers", "nodes")
+_IN_BROWSERS = ("browser", "in_browser", "decide_by_keys", "draw_region")
+SLOW = {f"test_{name}" for name in (*_ON_RAY, *_IN_BROWSERS, "mlflow_server", "object_storage", "bad_input")}
+"""Files that start clusters, servers or browsers, or train: checked before a change lands."""
+_STUDIES = ("asha", "paper", "withheld", "tutorial", "joined", "evaluate_study", "animalclef_on_ray")
+_STUDIES += ("intake_on_ray", "secrets", "shared_machine")
+_FAULTS = ("stopped", "killed", "spoilt_storage", "review_killed", "processes", "tracking_faults", "fuzz")
+RELEASE = {f"test_{name}" for name in (*_STUDIES, *_FAULTS, "mlflow_pages")}
+"""Files that train study after study, or kill, halt and fuzz for minutes: checked before a release."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -38,10 +39,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep tests on Ray in two processes, each of which starts it once, and each other file in one.
 
     Leave out those marked `soak`, and of a run of all tests those marked `slow`, where `-m` does not ask for
-    them.
+    them. Those marked `release` are slow, too.
     """
     for item in items:
-        if item.path.stem in SLOW or item.get_closest_marker("large"):
+        if item.path.stem in RELEASE:
+            item.add_marker(pytest.mark.release)
+        if item.path.stem in SLOW or any(map(item.get_closest_marker, ("large", "release"))):
             item.add_marker(pytest.mark.slow)
     every = config.args in ([], config.getini("testpaths"))
     marks = {"soak": True, "slow": every}

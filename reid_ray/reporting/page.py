@@ -6,6 +6,7 @@ ours, `*.csv`, `manifest.json`.
 
 import datetime
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,22 @@ from markupsafe import Markup
 from reid_ray.reporting import tables
 from reid_ray.reporting.contents import SECTIONS
 from reid_ray.reporting.html import environment, policy, report_script, style_sheet
-from reid_ray.reporting.sections.section import Subject
+from reid_ray.reporting.sections.section import Section, Subject
 from reid_ray.runs import files
 from reid_ray.runs.study import StudyRecord
 
 
-def write_report(record: StudyRecord, out: Path) -> Path:
-    """Write the report into the folder `out`; returns the path of its page.
+def write_report(record: StudyRecord, out: Path, sections: Sequence[Section] = SECTIONS) -> Path:
+    """Write the report, or some of its sections, into the folder `out`; returns the path of its page.
 
     Made twice from the same study, all files are the same, byte for byte.
     """
     subject = Subject(record)
     csvs = {
-        name: tables.to_csv(table) for section in SECTIONS for name, table in section.tables(subject).items()
+        name: tables.to_csv(table) for section in sections for name, table in section.tables(subject).items()
     }
     written = {name: text.encode("utf-8", "replace") for name, text in csvs.items()}
-    written["index.html"] = render(subject, list(csvs)).encode("utf-8", "replace")
+    written["index.html"] = render(subject, list(csvs), sections).encode("utf-8", "replace")
     for name, data in written.items():
         files.write_bytes(out / name, data)
     manifest = {
@@ -40,7 +41,7 @@ def write_report(record: StudyRecord, out: Path) -> Path:
     return out / "index.html"
 
 
-def render(subject: Subject, csv_files: list[str]) -> str:
+def render(subject: Subject, csv_files: list[str], sections: Sequence[Section] = SECTIONS) -> str:
     """The page as text."""
     css, script = style_sheet(), report_script()
     study = subject.record.study
@@ -48,7 +49,7 @@ def render(subject: Subject, csv_files: list[str]) -> str:
     templates = environment()
     show = templates.get_template("macros.html.j2").make_module(shared)
     written = []
-    for section in SECTIONS:
+    for section in sections:
         contents = section.contents(subject)
         if contents is not None:
             template = templates.get_template(f"{section.name}.html.j2")

@@ -144,6 +144,7 @@ def test_a_store_that_cannot_be_written_is_one_clear_error(done: Done, tmp_path:
         prepare_images(table_of(done), store)
 
 
+@pytest.mark.release
 def test_a_damaged_result_is_made_again(done: Done) -> None:
     folder = StudyFolder(done.folder / "runs" / "small")
     key = done.outcome.record.study["selected_trial"]
@@ -154,6 +155,7 @@ def test_a_damaged_result_is_made_again(done: Done) -> None:
     assert json.loads(path.read_text())["metrics"] == whole["metrics"]
 
 
+@pytest.mark.release
 def test_nested_trials_give_the_inline_numbers(done: Done, tmp_path: Path) -> None:
     study = study_of(
         tmp_path,
@@ -172,6 +174,7 @@ def test_nested_trials_give_the_inline_numbers(done: Done, tmp_path: Path) -> No
         assert again.result.metrics["seen/mAP"] == pytest.approx(inline.result.metrics["seen/mAP"], abs=0.05)
 
 
+@pytest.mark.release
 def test_a_bad_photo_is_put_aside_and_told(running_ray: Cluster, tmp_path: Path, done: Done) -> None:
     source = next((done.folder / "runs" / "synthetic").glob("zebra-*/images"))
     photos = tmp_path / "photos"

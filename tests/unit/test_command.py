@@ -90,6 +90,7 @@ def validate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_validate_writes_a_config_that_tune_understands(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for place in range(12):

@@ -271,6 +271,7 @@ def flat_photos(tmp_path: Path) -> Iterator[list[Row]]:
         (tmp_path / f"{i}.bmp").unlink()
 
 
+@pytest.mark.slow
 def test_a_collection_larger_than_memory_is_prepared_and_read(tmp_path: Path, flat_photos: list[Row]) -> None:
     context = multiprocessing.get_context("spawn")
     told = context.Queue()

@@ -41,6 +41,7 @@ def worker(rank: int, name: str, folder: str) -> None:
 
 
 # One plain BatchNorm network and one whose layers have timm's fused activation.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
 def test_two_workers_equal_one_with_all_photos(name: str, tmp_path: Path) -> None:
     alone = backbone(name)

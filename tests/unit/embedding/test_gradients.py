@@ -30,6 +30,7 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, int
     return of_two_processes(tmp_path_factory.mktemp("ranks"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "dtype", "accumulation"), CASES)
 def test_two_workers_have_the_gradients_of_one_with_the_whole_batch(
     of_two: dict[tuple[str, str, int], list[Gradients]], loss: str, dtype: str, accumulation: int
@@ -99,6 +100,7 @@ def test_running_statistics_count_each_photo_once_however_often_it_is_embedded()
         torch.testing.assert_close(statistics(2)[name], expected, msg=name)
 
 
+@pytest.mark.slow
 def test_two_epochs_with_accumulation_end_with_the_weights_of_whole_batches() -> None:
     def weights(accumulation: int) -> dict[str, torch.Tensor]:
         done = train(

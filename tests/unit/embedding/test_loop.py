@@ -130,6 +130,7 @@ def run_until_killed(setting: Trial, folder: Path, step: int, threads: int) -> N
     run(setting, folder)
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_any_step_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     setting = trial(epochs=5)  # of two steps each
     whole, rows = run(setting)

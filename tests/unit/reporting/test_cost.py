@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reid_ray.reporting.page import write_report
-from reid_ray.reporting.sections.cost import cost
+from reid_ray.reporting.sections.cost import SECTION, cost
 from reid_ray.reporting.sections.section import Subject
 
 
@@ -18,10 +18,10 @@ def test_hours_are_what_was_held_times_the_time(record, tmp_path) -> None:
     assert table.loc["local features", "gpu_hours"] == 0
     assert table.loc["confirmation", "gpu_hours"] == pytest.approx(88 / 3600)
     assert table.loc["ArcFace"].isna().sum() == 2  # not known, and not taken as 0
-    page = write_report(replace(record, study=study), tmp_path).read_text(encoding="utf-8")
+    page = write_report(replace(record, study=study), tmp_path, [SECTION]).read_text(encoding="utf-8")
     assert '<td class="num">nan' not in page
     assert "GPU hours" in page
     held["confirmation"]["gpus"] = 0.0
-    page = write_report(replace(record, study=study), tmp_path).read_text(encoding="utf-8")
+    page = write_report(replace(record, study=study), tmp_path, [SECTION]).read_text(encoding="utf-8")
     assert "CPU hours" in page
     assert "GPU hours" not in page  # nobody wants a column of zeros

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 
 from reid_ray.reporting.page import write_report
+from reid_ray.reporting.sections import encounters, verdict
 from reid_ray.reporting.sections.encounters import encounters_table
 from reid_ray.reporting.sections.section import Subject
 from reid_ray.runs.study import StudyRecord
+
+SECTIONS = (verdict.SECTION, encounters.SECTION)
 
 
 def with_encounters(record: StudyRecord) -> StudyRecord:
@@ -54,15 +57,15 @@ def test_both_figures_stand_side_by_side_for_methods_that_stand_for_themselves(r
 
 
 def test_the_page_says_so_only_where_it_is_known(record: StudyRecord, tmp_path: Path) -> None:
-    page = write_report(with_encounters(record), tmp_path / "known").read_text(encoding="utf-8")
+    page = write_report(with_encounters(record), tmp_path / "known", SECTIONS).read_text(encoding="utf-8")
     assert 'id="encounters"' in page
     rows = encounters_table(Subject(with_encounters(record)))
     best = rows[rows["domain"] == "seen"].sort_values("other_encounter_top1").iloc[-1]
-    verdict = page.partition('id="verdict"')[2].partition("</section>")[0]
-    assert f"{100 * best['other_encounter_top1']:.1f}&nbsp;%</strong>" in verdict
+    told = page.partition('id="verdict"')[2].partition("</section>")[0]
+    assert f"{100 * best['other_encounter_top1']:.1f}&nbsp;%</strong>" in told
     assert "without those of the query’s own encounter" in page
     assert "by the other" in page
-    plain = write_report(record, tmp_path / "plain").read_text(encoding="utf-8")
+    plain = write_report(record, tmp_path / "plain", SECTIONS).read_text(encoding="utf-8")
     assert 'id="encounters"' not in plain
     assert pd.read_csv(tmp_path / "plain" / "encounters.csv").empty
 
@@ -79,7 +82,7 @@ def test_where_no_figure_changes_the_page_says_so_once_and_the_verdict_not_at_al
                 other_encounter_average_precision=table["average_precision"],
             )
         methods.append(replace(one, predictions=table))
-    page = write_report(replace(record, methods=methods), tmp_path).read_text(encoding="utf-8")
+    page = write_report(replace(record, methods=methods), tmp_path, SECTIONS).read_text(encoding="utf-8")
     section = page.partition('id="encounters"')[2].partition("</section>")[0]
     assert "every figure is the same" in section
     assert "<table" not in section

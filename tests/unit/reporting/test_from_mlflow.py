@@ -1,6 +1,7 @@
 """A report made from MLflow alone is the report that the study wrote."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def test_every_file_is_the_same_byte_for_byte(study, tmp_path: Path, monkeypatch
     assert "data:image/jpeg;base64," in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_command_does_it_without_a_name_where_there_is_one_study(study, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "reid_ray.report", "--from-mlflow", study.uri]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -40,6 +42,7 @@ def test_the_command_does_it_without_a_name_where_there_is_one_study(study, tmp_
     assert bytes_below(tmp_path / "reports" / "quickstart") == study.report_bytes()
 
 
+@pytest.mark.slow
 def test_the_local_folder_gives_the_same_again(study, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "reid_ray.report", str(study.folder.path), "--out", "again"]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -55,8 +58,8 @@ def test_an_unknown_study_is_answered_with_those_there_are(study, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-def test_a_training_that_goes_on_is_left_out_and_told(leave, tmp_path: Path) -> None:
-    study = leave(tmp_path / "left", trials=1)
+def test_a_training_that_goes_on_is_left_out_and_told(spoilt, tmp_path: Path) -> None:
+    study, _ = spoilt
     going_on = Result("fedcba9876543210", "a", "trial", "ArcFace", "zebra", started_at=1_700_000_000.0)
     training = MethodFolder(tmp_path / going_on.key)
     training.append_history({"epoch": 1, "loss": 2.5})
@@ -72,12 +75,23 @@ def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
         fetch_study("http://127.0.0.1:9", "quickstart", tmp_path)
 
 
+@pytest.fixture(scope="module")
+def small(leave, tmp_path_factory):
+    return leave(tmp_path_factory.mktemp("small"), trials=1)
+
+
 @pytest.fixture
-def spoilt(leave, tmp_path: Path):
-    """A copy of its own, and where the artifacts of each run lie, by name of the run."""
-    study = leave(tmp_path, trials=1)
-    runs = Store.existing(study.uri, None).runs()
-    return study, {run.info.run_name: Path(run.info.artifact_uri.removeprefix("file://")) for run in runs}
+def spoilt(small, tmp_path_factory):
+    """A study that is mended afterwards, and where the artifacts of each run lie, by name of the run."""
+    artifacts, kept = small.report.parent / "artifacts", tmp_path_factory.mktemp("kept") / "artifacts"
+    shutil.copytree(artifacts, kept)
+    store = Store.existing(small.uri, None)
+    runs = {run.info.run_id: run.info for run in store.runs()}
+    yield small, {run.run_name: Path(run.artifact_uri.removeprefix("file://")) for run in runs.values()}
+    for added in {run.info.run_id for run in store.runs()} - set(runs):
+        store.client.delete_run(added)
+    shutil.rmtree(artifacts)
+    shutil.copytree(kept, artifacts)
 
 
 def test_what_is_damaged_or_missing_is_named_and_the_rest_is_made(spoilt, tmp_path: Path) -> None:
@@ -136,6 +150,7 @@ def test_a_study_can_be_looked_at_while_it_runs(spoilt, tmp_path: Path) -> None:
     assert "planned methods have not run yet" in page
 
 
+@pytest.mark.slow
 def test_the_selected_method_is_registered_in_a_local_store_too(leave, selected, tmp_path: Path) -> None:
     study = leave(tmp_path, trials=1, selected=selected)
     store = Store.existing(study.uri, None)

@@ -11,7 +11,7 @@ from reid_ray.evaluation.intervals import wilson
 from reid_ray.evaluation.metrics import summarise
 from reid_ray.evaluation.quality import probability_figures
 from reid_ray.reporting.page import write_report
-from reid_ray.reporting.sections import fusion, shortlists
+from reid_ray.reporting.sections import fusion, probabilities, shortlists
 from reid_ray.reporting.sections.section import Subject
 from reid_ray.reporting.shortlists import curves_figure, shortlist_curves
 from reid_ray.runs.methods import Result
@@ -109,7 +109,8 @@ def test_a_fusion_is_compared_with_each_part_by_mcnemar(joined: StudyRecord) -> 
 def test_the_page_tells_of_both_and_leaves_them_out_of_a_study_without(
     joined: StudyRecord, record: StudyRecord, tmp_path
 ) -> None:
-    page = write_report(joined, tmp_path / "with").read_text()
+    told = (fusion.SECTION, shortlists.SECTION, probabilities.SECTION)
+    page = write_report(joined, tmp_path / "with", told).read_text()
     assert 'id="fusion"' in page
     assert 'id="shortlists"' in page
     assert 'id="probabilities"' in page

@@ -13,6 +13,7 @@ import pytest
 from reid_ray.errors import StorageError
 from reid_ray.reporting.gallery import make_gallery, panels
 from reid_ray.reporting.page import write_report
+from reid_ray.reporting.sections import animals, examples, leaderboard, verdict
 from reid_ray.runs import files
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -147,9 +148,9 @@ def test_single_animals_are_those_of_the_method_that_the_verdict_calls_best(reco
         if m.result.kind == "trial" and m.result.status == "finished"
     }
     worst = min(trials, key=lambda key: trials[key])
-    text = write_report(replace(record, study={**record.study, "selected_trial": worst}), tmp_path).read_text(
-        encoding="utf-8"
-    )
+    other = replace(record, study={**record.study, "selected_trial": worst})
+    page = write_report(other, tmp_path, [verdict.SECTION, animals.SECTION])
+    text = page.read_text(encoding="utf-8")
     assert "<strong><bdi>SIFT</bdi></strong> stands first" in text
     assert "Top-1 per animal of SIFT, worst to best" in text
 
@@ -220,7 +221,8 @@ def test_many_trials_are_folded_behind_a_click_and_all_are_there(record, tmp_pat
         for n in range(4)
         for m in trials
     ]
-    text = write_report(replace(record, methods=record.methods + more), tmp_path).read_text()
+    many = replace(record, methods=record.methods + more)
+    text = write_report(many, tmp_path, [leaderboard.SECTION]).read_text()
     assert f"All {17 + len(more)} methods" in text
     assert text.count("lr=0.001 #3</bdi>") >= 1
 
@@ -231,13 +233,13 @@ def test_a_gallery_cannot_name_a_file_outside_its_folder(record, tmp_path):
     case = {f"{kind}_image": "../secret.jpg" for kind in ("query", "reference", "right", "matches")}
     files.write_json(folder / "gallery.json", {"panels": [{"cases": [case]}]})
     with pytest.raises(StorageError, match="thumbnail cannot be read"):
-        write_report(replace(record, gallery_path=folder), tmp_path / "out")
+        write_report(replace(record, gallery_path=folder), tmp_path / "out", [examples.SECTION])
 
 
 def test_a_damaged_gallery_is_named(record, tmp_path):
     files.write_json(tmp_path / "gallery" / "gallery.json", {"panels": [{}]})
     with pytest.raises(StorageError, match=r"gallery\.json: not a gallery"):
-        write_report(replace(record, gallery_path=tmp_path / "gallery"), tmp_path / "out")
+        write_report(replace(record, gallery_path=tmp_path / "gallery"), tmp_path / "out", [examples.SECTION])
 
 
 def test_one_published_collection_has_its_published_figures_and_no_empty_figure(record, tmp_path):

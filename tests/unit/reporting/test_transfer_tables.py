@@ -11,7 +11,7 @@ from reid_ray.evaluation.intervals import wilson
 from reid_ray.reporting.page import render
 from reid_ray.reporting.per_setting import per_setting
 from reid_ray.reporting.pooled import pooled_methods
-from reid_ray.reporting.sections import settings, verdict, withheld
+from reid_ray.reporting.sections import leaderboard, settings, verdict, withheld
 from reid_ray.reporting.sections.section import Subject
 from reid_ray.reporting.transfer import transfer_frame, transfer_lines, transfer_tables
 from reid_ray.runs.study import MethodRecord
@@ -142,14 +142,14 @@ def test_a_training_without_a_result_is_told_and_not_compared(study):
     made = study(three()[0], broken, three()[2])
     (table,) = transfer_tables(made)
     assert len(table.comparisons) == 1
-    page = render(Subject(made), [])
+    page = render(Subject(made), [], [withheld.SECTION])
     assert "diverged: <bdi>loss became nan in epoch 3</bdi>" in page
     assert any("diverged" in line for line in transfer_lines(made))
 
 
 def test_the_page_says_what_each_training_learned_from(study):
     made = study(*three())
-    page = render(Subject(made), [])
+    page = render(Subject(made), [], [withheld.SECTION])
     section = page.split('<section id="withheld"')[1].split("</section>")[0]
     # 2 references of 4 animals are learned from in each dataset; the third validates.
     for text in ("24 photos of 12 animals", "16 photos of 8 animals", "8 photos of 4 animals"):
@@ -193,7 +193,7 @@ def test_settings_that_asha_stopped_are_neither_figures_nor_failures(record):
     margins = [row for row in context["ablation"] if row["parameter"] == "margin"]
     assert [row["stopped"] for row in margins] == [0, 1]
     assert [row["failed"] for row in margins] == [0, 1]
-    page = render(Subject(made), [])
+    page = render(Subject(made), [], [verdict.SECTION, leaderboard.SECTION, settings.SECTION])
     assert f'<td colspan="5"><bdi>{note}</bdi>' in page
     assert "ASHA stopped 1 setting early" in page
     assert made.failed() == [m.result for m in methods if m.result.status == "failed"]

@@ -123,6 +123,7 @@ def test_ids_that_are_integers_count_up_as_numbers(count: int) -> None:
     assert split_of(numbers) == split_of(padded)
 
 
+@pytest.mark.slow
 def test_a_million_photos_are_split_in_seconds() -> None:
     rng = np.random.default_rng(0)
     count = 1_000_000

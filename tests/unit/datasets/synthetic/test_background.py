@@ -101,6 +101,8 @@ def by_chance(similarity: NDArray[np.float64], animals: NDArray[np.int64]) -> ND
     return np.array([top1(similarity, rng.permutation(animals)).sum() for _ in range(2000)])
 
 
+pytestmark = pytest.mark.slow
+
 METHODS = [histogram_similarity, pixel_similarity, sift_similarity]
 
 
