@@ -13,7 +13,6 @@ _LIBRARIES = (
     "torch",
     "torchvision",
     "timm",
-    "pytorch-metric-learning",
     "opencv-python-headless",
     "kornia",
     "mlflow",
