@@ -77,12 +77,12 @@ def test_a_region_drawn_by_hand_is_what_the_real_identify_looks_at(tmp_path: Pat
             folder = tmp_path / "review" / name
             wait_for(lambda: (folder / "answers" / "cards.json").exists())
             (first,) = json.loads((folder / "answers" / "cards.json").read_text())
-            percent = dict(
-                left=100 * PLACE[0] / 640,
-                top=100 * PLACE[1] / 480,
-                right=100 * (PLACE[0] + SIDE) / 640,
-                bottom=100 * (PLACE[1] + SIDE) / 480,
-            )
+            percent = {
+                "left": 100 * PLACE[0] / 640,
+                "top": 100 * PLACE[1] / 480,
+                "right": 100 * (PLACE[0] + SIDE) / 640,
+                "bottom": 100 * (PLACE[1] + SIDE) / 480,
+            }
             asked = web.post(
                 f"{at}/batches/{name}/region",
                 timeout=60,
