@@ -60,9 +60,10 @@ class TripletHead(nn.Module):
             distances = distances.square()
         # The sum of d_ap - d_an over triplets is one of distances, each as often as it is in a triplet.
         weights, mined = [], distances.new_zeros(())
-        for anchors in torch.arange(len(labels), device=labels.device).split(
-            max(1, _AT_ONCE // len(labels) ** 2)
-        ):
+        everyone = torch.arange(len(labels), device=labels.device)
+        at_once = max(1, _AT_ONCE // len(labels) ** 2)
+        for start in range(0, len(labels), at_once):
+            anchors = everyone[start : start + at_once]
             triplets = self.mine(distances.detach(), labels, anchors)
             weights.append(triplets.sum(2) - triplets.sum(1))
             mined += triplets.sum()
