@@ -13,6 +13,7 @@ _LIBRARIES = (
     "torch",
     "torchvision",
     "timm",
+    "pytorch-metric-learning",
     "opencv-python-headless",
     "kornia",
     "mlflow",

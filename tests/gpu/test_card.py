@@ -110,24 +110,6 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(backbone, px, loss, de
     assert error < 1e-2
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-def test_a_step_never_waits_for_the_card(loss, device) -> None:
-    if device.type != "cuda":
-        pytest.skip("a CPU does nothing behind the program")
-    one = trial(*BACKBONES[0], loss=loss)
-    made = build(one.backbone, weights="random", input_px=one.input_px)
-    model = ReidModel(one, made, classes=CLASSES).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, fused=True)
-    given = batch(one.input_px, device)
-    for mode in ("default", "error"):  # the first step allocates
-        torch.cuda.set_sync_debug_mode(mode)
-        try:
-            backward(one, Worker(device=device), model, *given, wrapped=model)
-            optimizer.step()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-
-
 @pytest.mark.parametrize(("backbone", "px"), BACKBONES)
 def test_no_way_of_computing_is_faster_than_the_one_that_is_taken(backbone, px, device) -> None:
     if device.type != "cuda":

@@ -19,7 +19,7 @@ import pytest
     ],
 )
 def test_a_process_that_runs_no_network_loads_no_library_of_networks(process: str, modules: str) -> None:
-    heavy = {"torch", "timm"}
+    heavy = {"torch", "timm", "pytorch_metric_learning"}
     code = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]", process

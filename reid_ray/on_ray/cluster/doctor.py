@@ -30,6 +30,7 @@ _MODULES = {
     "torch": "torch",
     "torchvision": "torchvision",
     "timm": "timm",
+    "pytorch-metric-learning": "pytorch_metric_learning",
     "opencv-python-headless": "cv2",
     "kornia": "kornia",
     "mlflow": "mlflow",

@@ -52,7 +52,7 @@ def test_while_the_backbone_is_frozen_only_class_centres_learn(published: Path) 
     torch.manual_seed(settings[0].seed)
     # With a rate of nothing, centres are those that training starts from.
     start = trained(settings[0].model_copy(update={"lr": 1e-30}), published)
-    centres = [one.model.head.centres for one in (start, frozen)]  # type: ignore[union-attr]
+    centres = [one.model.head.loss.W for one in (start, frozen)]  # type: ignore[union-attr]
     assert not torch.equal(*centres)
 
 
@@ -82,8 +82,8 @@ def test_class_centres_learn_as_by_hand_on_frozen_features(published: Path) -> N
         features = start.encoder(pixels)
     start.head.zero_grad()
     start.head(features, torch.from_numpy(data.labels)).backward()
-    weights = start.head.centres  # type: ignore[union-attr]
-    expected, found = -0.05 * weights.grad, stepped.head.centres - weights  # type: ignore[union-attr]
+    weights = start.head.loss.W  # type: ignore[union-attr]
+    expected, found = -0.05 * weights.grad, stepped.head.loss.W - weights  # type: ignore[union-attr]
     # Crops have other shapes than the photos, so pixels differ a little.
     alike = torch.nn.functional.cosine_similarity(expected.ravel(), found.ravel(), dim=0)
     assert float(alike) > 0.98
