@@ -73,7 +73,7 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
             images, rows, bad, _ = prepare_images(loaded.rows, store, progress=phase.at)
         shared = Materials(images, rows)
         with _bench(shared, storage, resources) as bench:
-            found = _Run(run, method, saved, bench, display, storage).answers()
+            found = _Run(run, method, saved, bench, display, storage, bad).answers()
     found.quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
     return found
 
@@ -134,6 +134,7 @@ class _Run:
     bench: RayBench
     display: Display
     storage: Path
+    bad: pd.DataFrame
     notes: list[str] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
 
@@ -221,7 +222,7 @@ class _Run:
         if not len(references) or not len(queries):
             raise DatasetError(
                 f"{len(references)} photos of known animals in {run.reference.root}, "
-                f"{len(queries)} photos to name in {run.query.root}; both must have some"
+                f"{len(queries)} photos to name in {run.query.root}; both must have some" + _unread(self.bad)
             )
         if len(names := pd.unique(rows["identity"].iloc[references])) < 2:
             raise DatasetError(
@@ -301,6 +302,13 @@ class _Run:
         self.notes += hints
         if grouped:
             found.learnt["grouping"] = grouped
+
+
+def _unread(bad: pd.DataFrame) -> str:
+    """What to say of photos that could not be read, with an example."""
+    if not len(bad):
+        return ""
+    return f"; {len(bad)} could not be read, for example {bad['path'].iloc[0]}: {bad['reason'].iloc[0]}"
 
 
 def _together(run: IdentifyRun, rows: pd.DataFrame, gallery: Gallery) -> Positions:
