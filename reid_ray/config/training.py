@@ -90,8 +90,9 @@ class Training(Config):
     twentieth of it, or the one before is under way; 0: after each epoch. The last epoch is always kept."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 autocast on GPUs that compute it (not V100, T4), else fp32."""
-    compile: bool = False
-    """`torch.compile` the backbone; worth its minutes on a GPU. A CPU needs a C++ compiler."""
+    compile: bool | Literal["auto"] = "auto"
+    """`torch.compile` the backbone. `auto`: on a GPU where a few steps show that it is faster and the
+    training is long enough for its minutes; never on a CPU, which needs a C++ compiler."""
     seed: NonNegativeInt = 0
 
     @field_validator("learn")

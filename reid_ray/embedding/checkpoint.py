@@ -11,7 +11,8 @@ import logging
 import pickle
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +26,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from reid_ray.config.training import Trial
+from reid_ray.embedding.calibration import Way
 from reid_ray.embedding.selection import Selection
 from reid_ray.errors import StorageError
 from reid_ray.runs import files, seals
@@ -56,6 +58,7 @@ class Training:
     optimizer: Optimizer
     schedule: LRScheduler
     selection: Selection
+    way: Way = field(default_factory=Way)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Snapshot:
         ended = epoch >= training.trial.epochs or selection.stop
         trial = training.trial.digest()
         told = {"trial": trial, "epoch": epoch, "ended": ended, "selection": selection.state()}
+        told["way"] = asdict(training.way)
         # The chosen weights are a copy already, and replaced rather than changed.
         chosen = selection.weights
         if ended:
@@ -175,6 +179,13 @@ class Saver:
         under_way, self._under_way = self._under_way, None
         if under_way is not None:
             under_way.result()
+
+
+def way_of(folder: Path) -> Way | None:
+    """How the training of a checkpoint is computed; None where none can tell."""
+    with suppress(StorageError, *_FOREIGN):
+        return Way(**seals.unsealed(files.read_json(folder / MANIFEST), folder / MANIFEST)["way"])
+    return None
 
 
 def resume(folder: Path, training: Training) -> int:

@@ -21,6 +21,7 @@ from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.embedding import backbones, checkpoint
 from reid_ray.embedding.augment import TrainTransform
 from reid_ray.embedding.batchnorm import keep_statistics
+from reid_ray.embedding.calibration import Way, calibrated
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.feeding import Waiting, ahead
 from reid_ray.embedding.model import ReidModel
@@ -67,11 +68,13 @@ class Trained:
         model: in evaluation mode; on rank 0 with the chosen epoch's weights.
         epoch: 1-based, the one chosen.
         validation: its figures; empty where there was nothing to validate on.
+        way: how it was computed.
     """
 
     model: ReidModel
     epoch: int
     validation: Row
+    way: Way
 
 
 def train(
@@ -99,10 +102,11 @@ def train(
         Diverged: the loss became NaN or infinite; on all ranks alike.
         StorageError: a checkpoint cannot be written.
     """
-    session = _Session.start(trial, data, worker, weights, parts)
+    way = checkpoint.way_of(folder) if folder else None
+    session = _Session.start(trial, data, worker, weights, parts, way)
     state, selection = session.state, session.state.selection
     first = checkpoint.resume(folder, state) if folder else 0
-    every = validation.every(trial, session.photos_of_an_epoch)
+    every = validation.every(trial, _plan(trial, data, 0).size)
     with checkpoint.Saver(folder if worker.rank == 0 else None, trial.checkpoint_every_s) as saver:
         for epoch in range(first + 1, trial.epochs + 1):
             if worker.agreed(selection.stop):
@@ -117,7 +121,7 @@ def train(
             saver.offer(state, epoch=epoch, last=last or selection.stop)
             report(row)
     selection.apply(session.model)
-    return Trained(session.model.eval(), selection.epoch, selection.validation)
+    return Trained(session.model.eval(), selection.epoch, selection.validation, state.way)
 
 
 @dataclass(frozen=True)
@@ -134,27 +138,31 @@ class _Session:
     stepped: Trial
 
     @classmethod
-    def start(cls, trial: Trial, data: TrainSet, worker: Worker, weights: str, parts: int) -> "_Session":
+    def start(
+        cls, trial: Trial, data: TrainSet, worker: Worker, weights: str, parts: int, way: Way | None
+    ) -> "_Session":
         stepped = trial.model_copy(update={"accumulation": trial.accumulation * parts})
         _check_divisible(stepped, worker)
         _check_start(trial, weights)
         torch.manual_seed(trial.seed)
         backbone = backbones.build(trial.backbone, weights=weights, input_px=trial.input_px)
-        on_gpu = worker.device.type == "cuda"
         model = ReidModel(trial, backbone, classes=data.classes).to(worker.device)
-        if on_gpu:
-            model = model.to(memory_format=torch.channels_last)
         if trial.learn is not None:
             only(trial.learn, model.encoder.backbone, trial.backbone)
-        if trial.compile:
-            model.encoder.backbone.compile()  # in place, so that the names of its weights stay
+        if way is None:
+            photos = trial.batch_size // (stepped.accumulation * worker.world)
+            steps = trial.epochs * len(_plan(trial, data, 0))
+            way = calibrated(trial, worker, model, photos=photos, steps=steps)
+        way.take(model)
         wrapped = worker.wrap(model)
         learning = [one for one in wrapped.parameters() if one.requires_grad]
-        optimizer = torch.optim.SGD(learning, lr=trial.lr, momentum=trial.momentum, fused=on_gpu)
+        optimizer = torch.optim.SGD(
+            learning, lr=trial.lr, momentum=trial.momentum, fused=worker.device.type == "cuda"
+        )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, trial.epochs, eta_min=trial.lr * trial.lr_floor
         )
-        state = checkpoint.Training(trial, model, optimizer, schedule, Selection(trial))
+        state = checkpoint.Training(trial, model, optimizer, schedule, Selection(trial), way)
         cut = TrainTransform(trial.augment, px=trial.input_px, seed=trial.seed)
         return cls(trial, data, worker, model, wrapped, state, cut, stepped)
 
@@ -169,7 +177,7 @@ class _Session:
             self.model.encoder.backbone.eval()
         if trial.batch_norm == "kept":
             keep_statistics(self.wrapped)
-        plan = self._plan(epoch)
+        plan = _plan(trial, self.data, epoch)
         lr, total = optimizer.param_groups[0]["lr"], torch.zeros((), device=self.worker.device)
         batches = Waiting(ahead(partial(self._cut, plan, epoch), len(plan), threads=self.worker.cutters))
         for number, (photos, labels) in enumerate(batches, 1):
@@ -196,20 +204,6 @@ class _Session:
         if not math.isfinite(loss):
             raise Diverged(f"loss became {loss} in epoch {epoch + 1}")
 
-    @property
-    def photos_of_an_epoch(self) -> int:
-        return self._plan(0).size
-
-    def _plan(self, epoch: int) -> Index:
-        trial = self.trial
-        return epoch_plan(
-            self.data.labels,
-            batch_size=trial.batch_size,
-            seed=trial.seed,
-            epoch=epoch,
-            photos_per_identity=trial.photos_per_identity if trial.balanced else None,
-        )
-
     def _cut(self, plan: Index, epoch: int, number: int) -> tuple[Tensor, Tensor]:
         """This rank's inputs uint8 [n, 3, px, px] and labels [n] of batch `number`."""
         mine = np.arange(self.worker.rank, self.trial.batch_size, self.worker.world)
@@ -225,6 +219,16 @@ class _Session:
         photos = photos.to(self.worker.device, non_blocking=True)
         labels = labels.to(self.worker.device, non_blocking=True)
         return backward(self.stepped, self.worker, self.model, photos, labels, wrapped=self.wrapped)
+
+
+def _plan(trial: Trial, data: TrainSet, epoch: int) -> Index:
+    return epoch_plan(
+        data.labels,
+        batch_size=trial.batch_size,
+        seed=trial.seed,
+        epoch=epoch,
+        photos_per_identity=trial.photos_per_identity if trial.balanced else None,
+    )
 
 
 def only(pattern: str, backbone: nn.Module, name: str) -> None:

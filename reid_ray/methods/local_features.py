@@ -37,6 +37,8 @@ from reid_ray.runs.methods import method_key
 
 PAIRS_PER_REQUEST = 4096
 """A second or two of work: long against a request's overhead, short against what a crash may cost."""
+VOTES_COMPARED = 100
+"""References, at most, that are asked whether those that the rules leave out should vote."""
 NETWORK_PAIRS_PER_REQUEST = 64
 """As above, where a network looks at every pair."""
 TunedPair = tuple[Tuned, Tuned]
@@ -268,21 +270,42 @@ class LocalFeatures:
         self, gallery: Gallery, bench: Bench, work: Path | None
     ) -> tuple[int, tuple[References, Features], list[TunedPair], Gallery]:
         """The extractor (its number) and the settings that name most references rightly, with both sides, and
-        the gallery: whether those that its rules leave out vote. Of equals they do not, which costs less.
+        the gallery: whether those that its rules leave out vote.
         """
-        best: tuple[int, tuple[References, Features], list[TunedPair], Gallery] | None = None
+        best: tuple[int, tuple[References, Features], list[TunedPair]] | None = None
         for number, extractor in enumerate(self.extractors):
             sides = self.sides(gallery, bench, extractor)
-            votes = (False, True) if self._votes_differ(gallery) else (False,)
-            for all_vote in votes:
-                one = replace(gallery, all_vote=all_vote)
-                tuned = tune(
-                    self.config, sides[0], one, bench, work, extractor=number, compared=len(votes) > 1
-                )
-                if best is None or tuned[0][0].best > best[2][0][0].best:
-                    best = number, sides, tuned, one
+            tuned = tune(self.config, sides[0], gallery, bench, work, extractor=number)
+            if best is None or tuned[0][0].best > best[2][0][0].best:
+                best = number, sides, tuned
         assert best is not None
-        return best
+        number, sides, tuned = best
+        if self._votes_differ(gallery) and self._votes_help(sides[0], gallery, bench, work, number):
+            gallery = replace(gallery, all_vote=True)
+            tuned = tune(self.config, sides[0], gallery, bench, work, extractor=number)
+        return number, sides, tuned, gallery
+
+    def _votes_help(
+        self, references: References, gallery: Gallery, bench: Bench, work: Path | None, extractor: int
+    ) -> bool:
+        """Whether votes of those that the rules leave out name a sample of references better, by more than a
+        standard error: they cost as many pairs again. Validation photos neither ask nor answer.
+        """
+        settings = settings_of(self.config)
+        most = min(VOTES_COMPARED, self.config.leave_one_out_queries)
+        asked, _ = asked_references(gallery, trained=False, most=most, seed=self.config.seed)
+        free = gallery.trained[asked]
+        right_al = []
+        for all_vote in (False, True):
+            one = replace(gallery, all_vote=all_vote)
+            name = f"votes-{extractor}{'-all' if all_vote else ''}"
+            right = _asked(self.config, references, one, bench, work, asked, None, name=name)
+            right_ls = right[2, free] if free.any() else right[0]
+            best = settings.index(best_of(settings, right_ls.sum(axis=0), len(right_ls)).setting)
+            right_al.append(right_ls[:, best])
+        gain_l = right_al[1] - right_al[0]
+        error = gain_l.std(ddof=1) / np.sqrt(len(gain_l)) if len(gain_l) > 1 else np.inf
+        return bool(gain_l.mean() - error > 1e-9)  # a single photo's gain is one standard error
 
     def _votes_differ(self, gallery: Gallery) -> bool:
         """Whether it matters to votes that some references are left out: the score depends on the others, and
@@ -349,7 +372,6 @@ def tune(
     work: Path | None,
     *,
     extractor: int = 0,
-    compared: bool = False,
     trained: bool = False,
     near: Scorer | None = None,
 ) -> list[TunedPair]:
@@ -359,12 +381,11 @@ def tune(
 
     Args:
         extractor: number of the extractor of `references`.
-        compared: the best top-1 is compared with another one, so it is found even if one setting is all.
         trained: `near` knows some references too well.
         near: what the config's shortlist goes by.
     """
     settings = settings_of(config)
-    if len(settings) == 1 and not config.alternatives and not compared:
+    if len(settings) == 1 and not config.alternatives:
         return [(Tuned(settings[0], (), 0),) * 2] * 2
     asked, hidden = asked_references(
         gallery, trained=trained, most=config.leave_one_out_queries, seed=config.seed
@@ -373,19 +394,8 @@ def tune(
         asked, hidden = asked_references(
             gallery, trained=False, most=config.leave_one_out_queries, seed=config.seed
         )
-    size = request_size(config, gallery.references)
-    requests = {
-        f"tuning-{extractor}{'-all' if gallery.all_vote else ''}-{at:08d}": TuneRequest(
-            asked[at : at + size], hidden, config
-        )
-        for at in range(0, len(asked), size)
-    }
-    shared = bench.share(references), bench.share(gallery), bench.share(near)
-    ended: dict[str, NDArray[np.float64]] = {}
-    for which, arrays, _ in bench.run(requests, *shared, folder=work):
-        ended[which] = arrays["right"]
-        bench.tell("settings tried, references asked", min(len(asked), len(ended) * size), len(asked))
-    right = np.concatenate([ended[which] for which in sorted(ended)], axis=1)
+    name = f"tuning-{extractor}{'-all' if gallery.all_vote else ''}"
+    right = _asked(config, references, gallery, bench, work, asked, hidden, name=name, near=near)
     chosen = [best_of(settings, one.sum(axis=0), len(asked)) for one in right[:2]]
     free = gallery.trained[asked]
     if not free.any():
@@ -393,6 +403,37 @@ def tune(
     # Validation photos neither ask nor answer.
     unvalidated = best_of(settings, right[2, free].sum(axis=0), int(free.sum()))
     return [(chosen[0], chosen[1]), (unvalidated, unvalidated)]
+
+
+def _asked(
+    config: Matching,
+    references: References,
+    gallery: Gallery,
+    bench: Bench,
+    work: Path | None,
+    asked: Positions,
+    hidden: NDArray[np.bool_] | None,
+    *,
+    name: str,
+    near: Scorer | None = None,
+) -> NDArray[np.float64]:
+    """How likely each setting names each of `asked` rightly, [views, l, s]; see `right_per_setting`.
+
+    Args:
+        hidden: references that never answer, bool [g]; None: all may.
+        name: of the work, kept in `work`.
+    """
+    size = request_size(config, gallery.references)
+    requests = {
+        f"{name}-{at:08d}": TuneRequest(asked[at : at + size], hidden, config)
+        for at in range(0, len(asked), size)
+    }
+    shared = bench.share(references), bench.share(gallery), bench.share(near)
+    ended: dict[str, NDArray[np.float64]] = {}
+    for which, arrays, _ in bench.run(requests, *shared, folder=work):
+        ended[which] = arrays["right"]
+        bench.tell("settings tried, references asked", min(len(asked), len(ended) * size), len(asked))
+    return np.concatenate([ended[which] for which in sorted(ended)], axis=1)
 
 
 def request_size(config: Matching, references: int) -> int:

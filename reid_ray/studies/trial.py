@@ -8,7 +8,7 @@ import gc
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from reid_ray.config.candidate_sets import ALL, CandidateSets
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.config.transfer import Variant
 from reid_ray.datasets.prepared import Materials, PreparedImages
-from reid_ray.embedding import checkpoint
+from reid_ray.embedding import checkpoint, loop
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.embed import embed, embed_shared
-from reid_ray.embedding.loop import Diverged, TrainSet, train
+from reid_ray.embedding.loop import Diverged, TrainSet
 from reid_ray.embedding.model import Encoder
 from reid_ray.embedding.selection import CRITERION
 from reid_ray.embedding.usage import used
@@ -134,15 +134,17 @@ def run(
     predictions = learnt = None
     try:
         once = partial(_train, plan, rows, images, worker, folder, report)
-        encoder, validation = _train_in_parts(once, plan.trial, worker, folder)
+        trained = _train_in_parts(once, plan.trial, worker, folder)
+        if worker.device.type == "cuda":
+            result = result.but(params=result.params | asdict(trained.way))
         if (parts := parts_of(folder)) > 1:
             result = result.but(note=f"{result.note} {_in_parts(plan.trial, parts)}".strip())
         if worker.rank == 0:
-            method = Trained(encoder, images, plan.trial.input_px, worker.device, plan.sets)
+            method = Trained(trained.model.encoder, images, plan.trial.input_px, worker.device, plan.sets)
             bench = InProcess(images, folder.path)
             found = answer(method, rows, bench, k=plan.top_k, validate=False)
             predictions, learnt = found.predictions, found.learnt
-            result = result.but(metrics=found.metrics | validation)
+            result = result.but(metrics=found.metrics | trained.validation)
     except StartAgain:
         raise
     except Diverged as error:
@@ -230,8 +232,8 @@ def parts_of(folder: MethodFolder) -> int:
 
 
 def _train_in_parts(
-    once: Callable[[], tuple[Encoder, Row]], trial: Trial, worker: Worker, folder: MethodFolder
-) -> tuple[Encoder, Row]:
+    once: Callable[[], loop.Trained], trial: Trial, worker: Worker, folder: MethodFolder
+) -> loop.Trained:
     """`once`, a training, with batches in twice as many parts wherever memory runs out; they stay whole.
 
     Raises:
@@ -269,8 +271,8 @@ def _train(
     worker: Worker,
     folder: MethodFolder,
     report: Callable[[Row], None],
-) -> tuple[Encoder, Row]:
-    """The trained encoder and its validation figures; the history goes to the method's folder."""
+) -> loop.Trained:
+    """Train by the plan; the history goes to the method's folder."""
 
     asked = list(galleries(rows, validation=True))
 
@@ -288,7 +290,7 @@ def _train(
             folder.append_history({**row, **used(worker.device), "ended_at": time.time()})
         report(row)
 
-    trained = train(
+    return loop.train(
         plan.trial,
         training_set(rows, images),
         worker,
@@ -298,7 +300,6 @@ def _train(
         folder=folder.checkpoint_path,
         parts=parts_of(folder),
     )
-    return trained.model.encoder, trained.validation
 
 
 def training_set(rows: pd.DataFrame, images: PreparedImages) -> TrainSet:

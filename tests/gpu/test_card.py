@@ -17,7 +17,9 @@ from torch import Tensor
 
 from reid_ray.config.training import ArcFace, Trial, Triplet
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.embedding import calibration
 from reid_ray.embedding.backbones import build
+from reid_ray.embedding.calibration import Way, calibrated
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.loop import TrainSet, train
 from reid_ray.embedding.memory import estimate
@@ -124,6 +126,20 @@ def test_a_step_never_waits_for_the_card(loss, device) -> None:
             optimizer.step()
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(("backbone", "px"), BACKBONES)
+def test_no_way_of_computing_is_faster_than_the_one_that_is_taken(backbone, px, device) -> None:
+    if device.type != "cuda":
+        pytest.skip("a CPU computes as configured")
+    one = trial(backbone, px, precision="auto")
+    model = ReidModel(one, build(backbone, weights="random", input_px=px), classes=CLASSES).to(device)
+    worker = Worker(device=device)
+    taken = calibrated(one, worker, model, photos=BATCH, steps=10**6)
+    ways = [Way(last, compiled) for last in (False, True) for compiled in (False, True)]
+    took = {way: calibration._seconds(one, worker, model, way, BATCH) for way in ways}
+    print(f"{backbone}: {taken}; " + ", ".join(f"{way}: {1e3 * s:.1f} ms" for way, s in took.items()))
+    assert took[taken] < 1.1 * min(took.values())
 
 
 def photos(count: int, px: int) -> TrainSet:

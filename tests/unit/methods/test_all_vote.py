@@ -40,6 +40,15 @@ STOLEN = [
 STOLEN += [("c", "left", (60,))]
 
 
+NEITHER = [
+    ("a", "left", (10,)),
+    ("a", "left", (11,)),
+    ("b", "right", (30,)),
+    ("b", "left", (31,)),
+    ("c", "left", (60,)),
+]
+
+
 def image(values: tuple[float, ...], group: int) -> ImageFeatures:
     descriptors = np.zeros((len(values), 4), np.float32)
     descriptors[:, 0] = np.array(values) + FAR * group
@@ -57,12 +66,18 @@ class Given(InProcess):
         return Features.pack(self.photos[int(at)] for at in positions)
 
 
-def collection(kind: list[Any], query: list[Any], folder: Path) -> tuple[Gallery, Given]:
+def collection(
+    kind: list[Any], query: list[Any], folder: Path, others: list[Any] | None = None
+) -> tuple[Gallery, Given]:
     """Groups of one kind as references; the first photo of the other kind, in a group of its own with its
-    references, as the query."""
+    references, as the query.
+
+    Args:
+        others: what all groups but the first are instead.
+    """
     rows, photos = [], []
     for group in range(GROUPS):
-        for animal, side, values in kind:
+        for animal, side, values in others if others and group else kind:
             rows.append((f"{animal}{group}", side, "reference"))
             photos.append(image(values, group))
     for number, (animal, side, values) in enumerate(query):
@@ -91,6 +106,11 @@ def test_references_decide_whether_the_other_side_votes_whatever_the_queries_are
         chosen, right, _ = named(gallery, bench)
         assert chosen == all_vote
         assert right == str((query is SHARED) == all_vote)
+
+
+def test_one_reference_that_is_named_better_is_not_enough_to_match_all_pairs(tmp_path: Path) -> None:
+    gallery, bench = collection(SHARED, NEITHER, tmp_path, others=NEITHER)
+    assert not named(gallery, bench)[0]
 
 
 def test_votes_are_those_counted_by_hand_and_the_other_side_never_answers(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """A made-up study, complete enough for a whole report: two seen datasets, one unseen."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -317,7 +319,23 @@ def written_to(images):
 
 
 @pytest.fixture(scope="session")
-def leave(record, images):
+def new_database(tmp_path_factory):
+    """Make MLflow's database at a path. MLflow takes seconds to lay one out, so it does that once."""
+    from mlflow import MlflowClient
+
+    first = tmp_path_factory.mktemp("mlflow") / "first.db"
+    MlflowClient(f"sqlite:///{first}").search_experiments()
+
+    def make(path: Path) -> str:
+        with closing(sqlite3.connect(first)) as source, closing(sqlite3.connect(path)) as copy:
+            source.backup(copy)
+        return f"sqlite:///{path}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def leave(record, images, new_database):
     """Write the made-up study with so many of its trials, the first of them chosen, and copy it."""
     from reid_ray.reporting.mlflow_store import Store
 
@@ -330,7 +348,7 @@ def leave(record, images):
         if selected:
             shutil.copytree(selected, folder.selected_path)
         report = write_report(folder.load(), root / "report").parent
-        uri = uri or f"sqlite:///{root / 'm.db'}"
+        uri = uri or new_database(root / "m.db")
         store = Store.open(uri, study="quickstart", artifacts=root / "artifacts")
         for method in methods:
             store.sync_method(folder.method(method.result.key))

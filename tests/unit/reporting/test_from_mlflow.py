@@ -138,9 +138,9 @@ def test_names_in_a_store_cannot_leave_the_folder(spoilt, tmp_path: Path) -> Non
     assert not (tmp_path / "x").exists()
 
 
-def test_a_study_can_be_looked_at_while_it_runs(spoilt, tmp_path: Path) -> None:
-    study, _ = spoilt
-    store = Store.open(f"sqlite:///{tmp_path / 'new.db'}", study="quickstart", artifacts=tmp_path)
+def test_a_study_can_be_looked_at_while_it_runs(small, new_database, tmp_path: Path) -> None:
+    study = small
+    store = Store.open(new_database(tmp_path / "new.db"), study="quickstart", artifacts=tmp_path)
     store.sync_study(study.folder)
     chance, *_ = study.folder.load().methods
     store.sync_method(study.folder.method(chance.result.key))

@@ -3,7 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -40,8 +40,8 @@ def folder(tmp_path: Path) -> MethodFolder:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(f"sqlite:///{tmp_path / 'm.db'}", study="study", artifacts=tmp_path / "files")
+def store(tmp_path: Path, new_database: Callable[[Path], str]) -> Store:
+    return Store.open(new_database(tmp_path / "m.db"), study="study", artifacts=tmp_path / "files")
 
 
 def test_a_run_carries_figures_settings_epochs_and_times(store: Store, folder: MethodFolder) -> None:
