@@ -219,10 +219,15 @@ class _Run:
         known = rows["dataset"].isin([one.name for one in run.references]) & rows["identity"].ne(UNKNOWN)
         references = np.flatnonzero(known).astype(np.int64)
         queries = np.flatnonzero(rows["dataset"].eq(run.query.name)).astype(np.int64)
+        unread = self.bad[self.bad["dataset"].eq(run.query.name)]
+        if len(unread) and not len(queries):
+            raise DatasetError(
+                f"no photo to name could be read: {unread['path'].iloc[0]}: {unread['reason'].iloc[0]}"
+            )
         if not len(references) or not len(queries):
             raise DatasetError(
                 f"{len(references)} photos of known animals in {run.reference.root}, "
-                f"{len(queries)} photos to name in {run.query.root}; both must have some" + _unread(self.bad)
+                f"{len(queries)} photos to name in {run.query.root}; both must have some"
             )
         if len(names := pd.unique(rows["identity"].iloc[references])) < 2:
             raise DatasetError(
@@ -302,13 +307,6 @@ class _Run:
         self.notes += hints
         if grouped:
             found.learnt["grouping"] = grouped
-
-
-def _unread(bad: pd.DataFrame) -> str:
-    """What to say of photos that could not be read, with an example."""
-    if not len(bad):
-        return ""
-    return f"; {len(bad)} could not be read, for example {bad['path'].iloc[0]}: {bad['reason'].iloc[0]}"
 
 
 def _together(run: IdentifyRun, rows: pd.DataFrame, gallery: Gallery) -> Positions:

@@ -42,7 +42,7 @@ def waiting_page(batches: Batches, name: str, *, damaged: str = "") -> str:
         reason=damaged or (batches.why_failed(name) if failed else ""),
         name=name,
         state=state,
-        log=[] if damaged else batches.log(name),
+        log=[] if damaged else [line for line in batches.log(name) if not line.startswith("error: ")],
         forms=failed,
         refresh=0 if failed else 3,
     )

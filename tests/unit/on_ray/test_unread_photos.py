@@ -23,7 +23,9 @@ def test_where_no_photo_can_be_read_the_reason_is_told() -> None:
     run = IdentifyRun.parse(raw, where="test")
     rows = pd.DataFrame({"dataset": ["reference"], "identity": ["leo"], "path": ["leo/1.jpg"]})
     bench = SimpleNamespace(materials=SimpleNamespace(rows=rows))
-    bad = pd.DataFrame({"path": ["p.heic"], "reason": ["HEIC file that cannot be decoded"]})
+    bad = pd.DataFrame(
+        {"dataset": ["query"], "path": ["p.heic"], "reason": ["HEIC file that cannot be decoded"]}
+    )
     asked = _Run(run, Mock(), None, cast(Any, bench), Mock(), Path(), bad)
-    with pytest.raises(DatasetError, match="1 could not be read, for example p.heic: HEIC file that cannot"):
+    with pytest.raises(DatasetError, match=r"no photo to name could be read: p\.heic: HEIC file"):
         asked.answers()
