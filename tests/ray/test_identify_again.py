@@ -14,8 +14,10 @@ from PIL import Image
 from reid_ray.config.datasets import SyntheticDataset
 from reid_ray.config.identify import IdentifyRun
 from reid_ray.datasets.synthetic import make_synthetic
+from reid_ray.on_ray.actors.pool import Here
 from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.on_ray.identify import identify
+from reid_ray.on_ray.retrieval import bench
 from reid_ray.progress import Display
 from reid_ray.reporting.answers import Answer
 
@@ -67,8 +69,10 @@ def kept(storage: Path) -> set[Path]:
 
 @pytest.mark.parametrize("kind", ["lnbnn", "embedding"])
 def test_other_photos_are_answered_as_by_a_fresh_run_also_after_a_reference_changed(
-    photos: Path, running_ray: Cluster, kind: str
+    photos: Path, running_ray: Cluster, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What is kept does not depend on who does the work, and processes take long to start.
+    monkeypatch.setattr(bench.RayBench, "pool", lambda *_: Here())
     method: dict[str, Any] = {"local": "lnbnn"}
     if kind == "embedding":
         network = timm.create_model("test_resnet", pretrained=False, num_classes=0)
