@@ -1,6 +1,6 @@
 """Measure training side by side with what it could be: input, waiting, Ray, memory, the card.
 
-    python benchmarks/training.py input|wait|ray|memory|card [--data FOLDER] [--photos N]
+    python benchmarks/training.py input|wait|overhead|ray|memory|card [--data FOLDER] [--photos N]
         [--enlarge PX]
 
 Prints ratios measured in one run, alternating, so that a busy machine is busy for all alike.
@@ -19,6 +19,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -28,10 +30,15 @@ from reid_ray.config.training import ArcFace, Augment, Trial
 from reid_ray.datasets.images import read_prepared
 from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import PreparedStore, Row
+from reid_ray.embedding import checkpoint
 from reid_ray.embedding.augment import TrainTransform
 from reid_ray.embedding.context import Worker
+from reid_ray.embedding.embed import embed, embed_shared
 from reid_ray.embedding.feeding import ahead
 from reid_ray.embedding.loop import TrainSet, train
+from reid_ray.embedding.model import Encoder
+from reid_ray.embedding.validation import Validation
+from reid_ray.runs import files
 
 PX, SHORT_PX, BATCH, ROUNDS = 224, 256, 64, 5
 THREADS = 2
@@ -186,6 +193,105 @@ def measure_wait(paths: list[Path]) -> None:
         print(f"{cpus} core(s): {speed:6.0f} photos/s, {100 * wait:5.1f} % of it waiting for input")
 
 
+# --- overhead -----------------------------------------------------------------------------------
+
+STORAGE = 100e6
+"""Bytes a second of the storage that checkpoints are written to, as a network's."""
+
+
+def _overhead(rank: int, world: int, port: int, data: TrainSet, told: Any) -> None:
+    """Trainings as before and after, in turn."""
+    torch.set_num_threads(1)
+    _join(rank, world, port)
+    for turn in range(3):
+        for before in (True, False):
+            found = _shares(data, Worker(rank, world), before=before)
+            if rank == 0 and turn:  # the first warms up
+                told.put((before, found))
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def _shares(data: TrainSet, worker: Worker, *, before: bool) -> tuple[float, float, float]:
+    """Seconds of a training, and the shares of them that this rank spends in validation and with checkpoints.
+
+    Args:
+        before: rank 0 validates alone after each epoch, and training waits for each write.
+    """
+    write, saver = files.write_bytes, checkpoint.Saver
+    spent = {"validation": 0.0, "checkpoints": 0.0}
+    setting = tiny(input_px=64, epochs=8, batch_size=32, checkpoint_every_s=0)
+
+    def slow(path: Path, *parts: bytes | memoryview, **named: Any) -> None:
+        time.sleep(sum(map(len, parts)) / STORAGE)
+        write(path, *parts, **named)
+
+    def figures(encoder: Encoder) -> dict[str, float]:
+        began = time.perf_counter()
+        positions = np.arange(len(data.images))
+        if not before:
+            embed_shared(encoder, data.images, positions, px=setting.input_px, worker=worker)
+        elif worker.rank == 0:
+            embed(encoder, data.images, positions, px=setting.input_px, device=worker.device)
+        spent["validation"] += time.perf_counter() - began
+        return {}
+
+    class Timed(saver):  # type: ignore[misc, valid-type]
+        def offer(self, *given: Any, **named: Any) -> None:
+            began = time.perf_counter()
+            super().offer(*given, **named)
+            if before:
+                self._end()
+            spent["checkpoints"] += time.perf_counter() - began
+
+        def __exit__(self, *raised: Any) -> None:
+            began = time.perf_counter()
+            super().__exit__(*raised)
+            spent["checkpoints"] += time.perf_counter() - began
+
+    files.write_bytes, checkpoint.Saver = slow, Timed  # type: ignore[misc]
+    validation = Validation(figures, 0 if before else len(data.images))
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        train(
+            setting,
+            data,
+            worker,
+            weights="random",
+            report=lambda _: None,
+            validation=validation,
+            folder=Path(folder),
+        )
+        whole = time.perf_counter() - began
+    files.write_bytes, checkpoint.Saver = write, saver  # type: ignore[misc]
+    return whole, spent["validation"] / whole, spent["checkpoints"] / whole
+
+
+def measure_overhead(paths: list[Path]) -> None:
+    """Validation and checkpoints as they were and as they are, in turn, on one worker and on two."""
+    whole = load(paths)
+    learnt = slice(0, round(len(paths) / 1.2))  # the rest validates, among all others
+    data = TrainSet(whole.images, whole.positions[learnt], whole.labels[learnt])
+    for world in (1, 2):
+        told = mp.get_context("spawn").Queue()
+        mp.spawn(_overhead, (world, 29540 + world, data, told), nprocs=world)
+        found = [told.get() for _ in range(4)]
+        for way in (True, False):
+            columns = zip(*(shares for before, shares in found if before == way), strict=True)
+            seconds, validation, checkpoints = (median(column) for column in columns)
+            name = f"{world} worker(s), {'before' if way else 'after'}"
+            parts = (
+                f"{100 * validation:.1f} % of it in validation, {100 * checkpoints:.1f} % with checkpoints"
+            )
+            print(f"{name}: {seconds:.1f} s, {parts}", flush=True)
+
+
+def _join(rank: int, world: int, port: int) -> None:
+    if world > 1:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        dist.init_process_group("gloo", rank=rank, world_size=world)
+
+
 # --- ray ----------------------------------------------------------------------------------------
 
 
@@ -209,11 +315,7 @@ def _epochs(data: TrainSet, worker: Worker, report: Callable[[dict[str, float]],
 
 
 def _bare(rank: int, world: int, port: int, data: TrainSet, told: Any) -> None:
-    import torch.distributed as dist
-
-    if world > 1:
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        dist.init_process_group("gloo", rank=rank, world_size=world)
+    _join(rank, world, port)
     found = _epochs(data, Worker(rank, world), lambda _: None)
     if rank == 0:
         told.put(found)
@@ -235,7 +337,6 @@ def _in_ray(config: dict[str, Any]) -> None:
 def measure_ray(paths: list[Path]) -> None:
     """The same loop as plain processes and as Ray Train workers, in turn."""
     import ray
-    import torch.multiprocessing as mp
     from ray.train.torch import TorchTrainer
 
     from reid_ray.on_ray.cluster.session import cluster
@@ -418,6 +519,7 @@ def _peak() -> float | None:
 PARTS = {
     "input": measure_input,
     "wait": measure_wait,
+    "overhead": measure_overhead,
     "ray": measure_ray,
     "memory": measure_memory,
     "card": measure_card,

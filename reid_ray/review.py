@@ -38,7 +38,8 @@ def act(arguments: argparse.Namespace) -> int:
         given += ["--set", setting]
     batches, door = Batches(folder, given, arguments.reviewer), Door(MOST_BYTES)
     with batches.held():
-        port = _free_port(arguments.port)
+        listening = _listening(arguments.port)
+        port = listening.getsockname()[1]
         if port != arguments.port:
             print(f"note: port {arguments.port} is busy, so it is {port}", file=sys.stderr)
         print(
@@ -46,24 +47,22 @@ def act(arguments: argparse.Namespace) -> int:
             f"(Ctrl-C ends it; photos and decisions are in {folder}; who has the address can decide)",
             flush=True,
         )
-        uvicorn.run(app(batches, door), host="127.0.0.1", port=port, log_level="warning")
+        uvicorn.Server(uvicorn.Config(app(batches, door), log_level="warning")).run([listening])
     return 0
 
 
-def _free_port(wanted: int) -> int:
-    """The port that is wanted, or the next that nobody listens on.
+def _listening(wanted: int) -> socket.socket:
+    """The port that is wanted, or the next that nobody listens on. Who opens it before pages can be served
+    waits, and is not refused.
 
     Raises:
         ResourceError: none of the next ones is free.
     """
     for port in range(wanted, min(wanted + _PORTS, 65_536)):
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            continue
     raise ResourceError(f"no free port from {wanted} on; give another with --port")
 
 

@@ -105,31 +105,42 @@ def test_photos_are_dropped_looked_at_decided_and_taken_along(browser, served, t
     assert (batches.folder / kept.read_text().splitlines()[1].split(",")[0]).is_file()
 
 
-def test_it_listens_on_loopback_alone(monkeypatch, tmp_path) -> None:
-    from reid_ray import review
+@pytest.fixture
+def listens(monkeypatch, tmp_path) -> list[tuple[str, int]]:
+    """Where it would answer, in a folder with one known animal; every port is open to be connected to."""
+    found: list[tuple[str, int]] = []
 
-    asked: dict[str, object] = {}
-    monkeypatch.setattr(uvicorn, "run", lambda _app, **options: asked.update(options))
+    def run(_: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        for one in sockets:
+            socket.create_connection(one.getsockname(), timeout=5).close()
+            found.append(one.getsockname())
+            one.close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "known" / "leo").mkdir(parents=True)
     Image.new("RGB", (60, 50)).save(tmp_path / "known" / "leo" / "1.jpg")
-    given = review.arguments().parse_args(["--reference", "known", "--port", "8123"])
-    assert review.act(given) == 0
-    assert (asked["host"], asked["port"]) == ("127.0.0.1", 8123)
+    return found
 
 
-def test_a_busy_port_is_another_port(monkeypatch, tmp_path, capsys) -> None:
+def test_it_listens_on_loopback_alone(listens) -> None:
     from reid_ray import review
 
-    asked: dict[str, object] = {}
-    monkeypatch.setattr(uvicorn, "run", lambda _app, **options: asked.update(options))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "known" / "leo").mkdir(parents=True)
-    Image.new("RGB", (60, 50)).save(tmp_path / "known" / "leo" / "1.jpg")
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        free = listening.getsockname()[1]
+    assert review.act(review.arguments().parse_args(["--reference", "known", "--port", str(free)])) == 0
+    assert listens == [("127.0.0.1", free)]
+
+
+def test_a_busy_port_is_another_port(listens, capsys) -> None:
+    from reid_ray import review
+
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         busy = listening.getsockname()[1]
         assert review.act(review.arguments().parse_args(["--reference", "known", "--port", str(busy)])) == 0
-    assert busy < int(asked["port"]) <= busy + 20
+    ((host, port),) = listens
+    assert host == "127.0.0.1"
+    assert busy < port <= busy + 20
     told = capsys.readouterr()
     assert f"port {busy} is busy" in told.err
-    assert f"http://127.0.0.1:{asked['port']}/" in told.out
+    assert f"http://127.0.0.1:{port}/" in told.out
