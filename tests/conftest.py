@@ -23,16 +23,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 BESIDE = {f"test_{name}" for name in ("jobs", "matching", "joined", "killed", "intake_on_ray", "identify")}
 """Files on Ray that take about as long as the others on Ray, so that two processes end together."""
-_ON_RAY = (
-    "jobs",
-    "identify",
-    "identify_again",
-    "matching",
-    "selected",
-    "splitting",
-    "near_duplicates_by_workers",
-    "nodes",
-)
+_ON_RAY = ("jobs", "identify", "matching", "selected", "splitting", "near_duplicates_by_workers", "nodes")
 _IN_BROWSERS = ("browser", "in_browser", "decide_by_keys", "draw_region")
 SLOW = {f"test_{name}" for name in (*_ON_RAY, *_IN_BROWSERS, "mlflow_server", "object_storage", "bad_input")}
 """Files that start clusters, servers or browsers, or train: checked before a change lands."""
