@@ -30,6 +30,7 @@ MAX_ASPECT = 20
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 _AVIF = (b"avif", b"avis")
 _DAMAGED_HEIC = "HEIC file that cannot be decoded; convert it to JPEG"
+_NO_HEIC = "HEIC file, which is read by pillow-heif, and that is not installed (pip install pillow-heif)"
 _DRAFT_MARGIN = 4
 _MOST_SCANS = 20
 """Of the largest photo; smaller ones may have more. Cameras and editors write 1 to 12."""
@@ -197,7 +198,10 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
 @cache
 def _register_heif() -> None:
     """Once per process, and only where such a photo is met: the decoder takes a while to load."""
-    import pillow_heif
+    try:
+        import pillow_heif
+    except ImportError:
+        raise BadImage(_NO_HEIC) from None
 
     pillow_heif.register_heif_opener(thumbnails=False)
 

@@ -73,7 +73,7 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
             images, rows, bad, _ = prepare_images(loaded.rows, store, progress=phase.at)
         shared = Materials(images, rows)
         with _bench(shared, storage, resources) as bench:
-            found = _Run(run, method, saved, bench, display, storage).answers()
+            found = _Run(run, method, saved, bench, display, storage, bad).answers()
     found.quarantine = pd.concat([loaded.quarantine, bad], ignore_index=True)
     return found
 
@@ -134,6 +134,7 @@ class _Run:
     bench: RayBench
     display: Display
     storage: Path
+    bad: pd.DataFrame
     notes: list[str] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
 
@@ -218,6 +219,11 @@ class _Run:
         known = rows["dataset"].isin([one.name for one in run.references]) & rows["identity"].ne(UNKNOWN)
         references = np.flatnonzero(known).astype(np.int64)
         queries = np.flatnonzero(rows["dataset"].eq(run.query.name)).astype(np.int64)
+        unread = self.bad[self.bad["dataset"].eq(run.query.name)]
+        if len(unread) and not len(queries):
+            raise DatasetError(
+                f"no photo to name could be read: {unread['path'].iloc[0]}: {unread['reason'].iloc[0]}"
+            )
         if not len(references) or not len(queries):
             raise DatasetError(
                 f"{len(references)} photos of known animals in {run.reference.root}, "

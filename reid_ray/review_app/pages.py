@@ -33,17 +33,16 @@ def start_page(batches: Batches, *, most: int) -> str:
     )
 
 
-def waiting_page(batches: Batches, name: str, *, state: str, log: Sequence[str]) -> str:
-    """How far a batch is, or why it failed."""
+def waiting_page(batches: Batches, name: str, *, damaged: str = "") -> str:
+    """How far a batch is, or why it failed; `damaged`: what is wrong with its answers."""
+    state = "failed" if damaged else batches.state(name)
     failed = state == "failed"
-    said = [line.removeprefix("error: ") for line in log if line.startswith("error: ")]
-    reason = said[-1] if failed and said else ""
     return render(
         "waiting.html.j2",
-        reason=reason,
+        reason=damaged or (batches.why_failed(name) if failed else ""),
         name=name,
         state=state,
-        log=log,
+        log=[] if damaged else [line for line in batches.log(name) if not line.startswith("error: ")],
         forms=failed,
         refresh=0 if failed else 3,
     )

@@ -4,11 +4,10 @@ import json
 from collections.abc import Callable
 
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from reid_ray.errors import StorageError
 from reid_ray.review_app import pairs
-from reid_ray.review_app.pages import waiting_page
 from reid_ray.review_app.queue import Batches
 
 _MOST_PX = 4000
@@ -22,12 +21,6 @@ def add_pairs(made: FastAPI, batches: Batches, known: Callable[[Batches, str], s
     @made.get("/scripts/{file}")
     def script(file: str) -> Response:
         return _found(lambda: (pairs.script(file).encode(), "text/javascript"))
-
-    @made.get("/batches/{name}/decide")
-    def page(name: str) -> Response:
-        if (state := batches.state(known(batches, name))) == "done":
-            return HTMLResponse(pairs.decide_page(name))
-        return HTMLResponse(waiting_page(batches, name, state=state, log=batches.log(name)))
 
     @made.get("/batches/{name}/photos.json")
     def everything(name: str) -> Response:

@@ -108,9 +108,15 @@ class Batches:
             (folder / "answers").rename(folder / f"answers.before-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}")
 
     def log(self, name: str) -> list[str]:
-        """The last lines of what the naming said, and why it could not be started."""
-        return _lines(self.folder / name / "log.txt")[-_LINES:] + (
-            [self.problems[name]] if name in self.problems else []
+        """The last lines of what the naming said."""
+        return _lines(self.folder / name / "log.txt")[-_LINES:]
+
+    def why_failed(self, name: str) -> str:
+        """In words, of a batch that failed."""
+        return (
+            self.problems.get(name)
+            or _error_in(self.folder / name / "log.txt")
+            or " ".join(_lines(self._failed(name)))
         )
 
     def answers(self, name: str) -> Answered:
@@ -232,9 +238,7 @@ class Batches:
         try:
             code = await self._identify(words, log)
             if not (log.parent / "answers" / "cards.json").exists():
-                said = [line for line in _lines(log) if line.startswith("error: ")]
-                why = said[-1].removeprefix("error: ") if said else f"identify ended with exit code {code}"
-                regions.fail(folder, card, why)
+                regions.fail(folder, card, _error_in(log) or _ended(code))
             else:
                 regions.check(folder, card)
         except Exception as error:
@@ -247,7 +251,7 @@ class Batches:
             if code in (0, _FAULTY_INPUT):
                 break
         if not (self.folder / name / "answers" / "cards.json").exists():
-            self._failed(name).write_text(f"exit code {code}\n", encoding="utf-8")
+            self._failed(name).write_text(_ended(code), encoding="utf-8")
 
     def _failed(self, name: str) -> Path:
         return self.folder / name / "failed.txt"
@@ -262,6 +266,19 @@ class Batches:
     async def _identify(self, words: Sequence[str], log: Path) -> int:
         kept = ["--set", "name=answers", "--set", "keep_cards=true"]
         return await self.worker.do([*words, *self.arguments, *kept], log)
+
+
+def _ended(code: int) -> str:
+    """Of a process that said nothing of why."""
+    if code < 0:
+        return f"identify was killed (signal {-code}); the memory of this machine may have run out"
+    return f"identify ended with exit code {code}"
+
+
+def _error_in(log: Path) -> str:
+    """What a command said last of why it failed; "" where it said nothing."""
+    said = [line for line in _lines(log) if line.startswith("error: ")]
+    return said[-1].removeprefix("error: ") if said else ""
 
 
 def _lines(log: Path) -> list[str]:

@@ -8,7 +8,7 @@ It listens on loopback alone and answers only to addresses of loopback and to wh
 import asyncio
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from reid_ray.review_app.pages import (
     waiting_page,
 )
 from reid_ray.review_app.pair_routes import add_pairs
-from reid_ray.review_app.pairs import names_in_use
+from reid_ray.review_app.pairs import decide_page, names_in_use
 from reid_ray.review_app.queue import BATCH, CONFIRMED, FOR_SPREADSHEETS, Batches
 from reid_ray.review_app.region_form import add_region_form
 from reid_ray.review_app.unknown_routes import add_unknown
@@ -94,6 +94,17 @@ def _known(batches: Batches, name: str) -> str:
     return name
 
 
+def _when_done(batches: Batches, name: str, page: Callable[[], str]) -> Response:
+    """A page of a batch's answers; until they are there, how far they are, or why not."""
+    damaged = ""
+    if batches.state(_known(batches, name)) == "done":
+        try:
+            return HTMLResponse(page())
+        except StorageError as error:
+            damaged = str(error)
+    return HTMLResponse(waiting_page(batches, name, damaged=damaged))
+
+
 def _add_uploads(made: FastAPI, batches: Batches) -> None:
     @made.get("/")
     def start() -> Response:
@@ -119,19 +130,23 @@ def _add_uploads(made: FastAPI, batches: Batches) -> None:
 def _add_batches(made: FastAPI, batches: Batches) -> None:
     @made.get("/batches/{name}/")
     def batch(name: str, page: int = 1) -> Response:
-        state, log = batches.state(_known(batches, name)), batches.log(name)
-        if state == "done":
-            try:
-                return HTMLResponse(batch_page(batches, name, page, animals=names_in_use(batches, name)))
-            except StorageError as error:
-                state, log = "failed", [str(error)]
-        return HTMLResponse(waiting_page(batches, name, state=state, log=log))
+        return _when_done(
+            batches, name, lambda: batch_page(batches, name, page, animals=names_in_use(batches, name))
+        )
+
+    @made.get("/batches/{name}/decide")
+    def pairs(name: str) -> Response:
+        def page() -> str:
+            batches.answers(name)  # damaged ones are told here, with a way to make them again
+            return decide_page(name)
+
+        return _when_done(batches, name, page)
 
     @made.post("/batches/{name}/again")
     def again(name: str) -> Response:
         if batches.state(_known(batches, name)) in ("done", "failed"):
             batches.again(name)
-        return RedirectResponse(f"/batches/{name}/", 303)
+        return RedirectResponse(f"/batches/{name}/decide", 303)
 
     @made.post("/batches/{name}/decisions")
     async def decide(name: str, request: Request, page: int = 1) -> Response:

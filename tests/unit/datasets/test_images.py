@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import sys
 from pathlib import Path
 
 import cv2
@@ -317,3 +318,10 @@ def test_photos_of_phones_are_upright_as_jpegs_are(format: str, turn: int) -> No
     with pytest.raises(BadImage):
         decode(data[: len(data) // 2])
     assert "more than 100 pixels" in reason(data, max_pixels=100)
+
+
+def test_without_its_decoder_a_heic_file_is_told_from_a_damaged_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # an import of it fails, as where it is missing
+    images._register_heif.cache_clear()
+    head = (24).to_bytes(4, "big") + b"ftypheic" + bytes(12)
+    assert "pip install pillow-heif" in reason(head)

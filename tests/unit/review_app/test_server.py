@@ -311,8 +311,11 @@ def test_a_naming_that_is_killed_is_tried_again_and_then_offered_again(
     asyncio.run(batches._attempt(name))
     assert tries == [name] * 3
     assert batches.state(name) == "failed"
-    assert "Try again" in web.get(f"/batches/{name}/").text
-    web.post(f"/batches/{name}/again")
+    for address in (f"/batches/{name}/", f"/batches/{name}/decide"):
+        page = web.get(address).text
+        assert "Identify was killed (signal 9); the memory" in page[: page.index("Try again")]
+    sent = web.post(f"/batches/{name}/again", follow_redirects=False)
+    assert sent.headers["location"] == f"/batches/{name}/decide"  # leads to the form where no script runs
     assert batches.waiting() == [name]
 
 
@@ -331,15 +334,18 @@ def test_a_batch_that_cannot_be_started_does_not_stop_the_next(
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(batches.work())
     assert batches.state("20260103-000000") == "failed"
-    assert "No space left" in batches.log("20260103-000000")[-1]
+    assert "No space left" in batches.why_failed("20260103-000000")
+    page = client(batches).get("/batches/20260103-000000/").text
+    assert "No space left" in page[: page.index("Try again")]
 
 
 def test_damaged_answers_are_told_and_can_be_made_again(batches: Batches) -> None:
     web = client(batches)
     (batches.folder / NAME / "answers" / "answers.json").write_text("{}")
-    page = web.get(f"/batches/{NAME}/")
-    assert page.status_code == 200
-    assert "Try again" in page.text
+    for address in (f"/batches/{NAME}/", f"/batches/{NAME}/decide"):
+        page = web.get(address)
+        assert page.status_code == 200
+        assert "not the answers of a run" in page.text[: page.text.index("Try again")]
     web.post(f"/batches/{NAME}/decisions", data={"p2.jpg": "is:leo"})
     web.post(f"/batches/{NAME}/again")
     assert batches.waiting() == [NAME]
