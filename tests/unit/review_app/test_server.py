@@ -313,7 +313,7 @@ def test_a_naming_that_is_killed_is_tried_again_and_then_offered_again(
     assert batches.state(name) == "failed"
     for address in (f"/batches/{name}/", f"/batches/{name}/decide"):
         page = web.get(address).text
-        assert "Identify was killed (signal 9); the memory" in page[: page.index("Try again")]
+        assert "identify was killed (signal 9); the memory" in page[: page.index("Try again")]
     sent = web.post(f"/batches/{name}/again", follow_redirects=False)
     assert sent.headers["location"] == f"/batches/{name}/decide"  # leads to the form where no script runs
     assert batches.waiting() == [name]

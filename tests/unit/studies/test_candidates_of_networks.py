@@ -1,5 +1,7 @@
 """A network that a study trains is asked among the candidates that the study asks for."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ import torch
 from reid_ray.config.candidate_sets import CandidateSets
 from reid_ray.config.tune import Study
 from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.methods.bench import InProcess
 from reid_ray.methods.gallery import Gallery
 from reid_ray.methods.scorer import EmbeddingScorer
 from reid_ray.studies.planning import StudyPlan, confirmation, plan_study
@@ -44,7 +47,9 @@ def test_the_rule_is_that_of_every_training_and_new_places_are_new_work() -> Non
     assert plain.digest == planned(there).digest
 
 
-def test_a_trained_network_finds_no_photo_of_another_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trained_network_finds_no_photo_of_another_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     vectors = np.array([[1, 0], [0, 1], [1, 1], [1, 0]], np.float32)
     monkeypatch.setattr(Trained, "scorer", lambda *_: EmbeddingScorer.of(vectors))
     gallery = Gallery.of(rows_at("a", "b", "a", "b"), np.arange(3), np.array([3]), name="d")
@@ -52,4 +57,6 @@ def test_a_trained_network_finds_no_photo_of_another_place(monkeypatch: pytest.M
     images = PreparedImages.pack([])
     for sets, expected in ((CandidateSets(), [0, 2, 1]), (CandidateSets(location="only"), [1, -1, -1])):
         network = Trained(nobody, images, 32, torch.device("cpu"), sets)  # type: ignore[arg-type]
-        assert network.rank(gallery, k=3).top_index.tolist() == [expected]
+        bench = InProcess(images, tmp_path)
+        (ready,) = network.prepare([gallery], bench)
+        assert ready.rank(bench, gallery.queries, k=3)[0].top_index.tolist() == [expected]

@@ -39,7 +39,7 @@ def chosen(
 
     monkeypatch.setattr(calibration, "_seconds", seconds)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    setting = trial(**changes)
+    setting = trial(**{"compile": "auto", **changes})
     return calibrated(setting, CARD, model(setting), photos=8, steps=steps), tried
 
 
