@@ -23,14 +23,14 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 BESIDE = {f"test_{name}" for name in ("jobs", "matching", "joined", "killed", "intake_on_ray", "identify")}
 """Files on Ray that take about as long as the others on Ray, so that two processes end together."""
-_ON_RAY = ("jobs", "identify", "matching", "selected", "splitting", "near_duplicates_by_workers", "nodes")
+_ON_RAY = ("identify", "matching", "selected", "splitting", "near_duplicates_by_workers", "nodes")
 _IN_BROWSERS = ("browser", "in_browser", "decide_by_keys", "draw_region")
-SLOW = {f"test_{name}" for name in (*_ON_RAY, *_IN_BROWSERS, "mlflow_server", "object_storage", "bad_input")}
+SLOW = {f"test_{name}" for name in (*_ON_RAY, *_IN_BROWSERS, "object_storage", "bad_input")}
 """Files that start clusters, servers or browsers, or train: checked before a change lands."""
 _STUDIES = ("asha", "paper", "withheld", "tutorial", "joined", "evaluate_study", "animalclef_on_ray")
 _STUDIES += ("intake_on_ray", "secrets", "shared_machine", "region_asked_again")
 _FAULTS = ("stopped", "killed", "spoilt_storage", "review_killed", "processes", "tracking_faults", "fuzz")
-RELEASE = {f"test_{name}" for name in (*_STUDIES, *_FAULTS, "mlflow_pages")}
+RELEASE = {f"test_{name}" for name in (*_STUDIES, *_FAULTS, "jobs", "mlflow_pages", "mlflow_server")}
 """Files that train study after study, or kill, halt and fuzz for minutes: checked before a release."""
 
 
@@ -42,9 +42,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     them. Those marked `release` are slow, too.
     """
     for item in items:
-        if item.path.stem in RELEASE:
+        if item.path.stem in RELEASE or item.get_closest_marker("large"):
             item.add_marker(pytest.mark.release)
-        if item.path.stem in SLOW or any(map(item.get_closest_marker, ("large", "release"))):
+        if item.path.stem in SLOW or item.get_closest_marker("release"):
             item.add_marker(pytest.mark.slow)
     every = config.args in ([], config.getini("testpaths"))
     marks = {"soak": True, "slow": every}

@@ -185,7 +185,6 @@ def test_a_bare_submission_runs_the_study_where_the_package_is_installed(alone: 
     assert (folder / "reports" / "small" / "index.html").exists()
 
 
-@pytest.mark.release
 def test_a_study_kept_in_s3_outlives_its_second_node_and_answers_as_one_node_did(
     head: Head, alone: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -342,6 +342,7 @@ table.to_parquet(sys.argv[2])
 """
 
 
+@pytest.mark.release
 def test_a_killed_driver_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     code = _DRIVER.format(here=str(Path(__file__).parent))
 

@@ -178,7 +178,7 @@ def test_wrong_answers_are_filtered_by_animal_and_method_and_enlarged(browser, r
         left[0].get_by_role("button", name="Enlarge").press("Enter")
         assert page.locator("dialog img").first.bounding_box()["width"] > 1.5 * small
         page.keyboard.press("Escape")
-        assert page.locator("dialog").count() == 0
+        page.locator("dialog").wait_for(state="detached")
 
 
 def test_it_prints_with_every_figure_in_place(browser, report) -> None:

@@ -61,6 +61,7 @@ def violations(page) -> list[object]:
     return [(v["id"], [n["html"][:200] for n in v["nodes"][:3]]) for v in found["violations"]]
 
 
+@pytest.mark.release
 def test_photos_are_dropped_looked_at_decided_and_taken_along(browser, served, tmp_path) -> None:  # noqa: F811
     address, batches = served
     photos = [tmp_path / name for name in ("p2.jpg", "notes.txt")]
