@@ -77,6 +77,7 @@ def requests(page, path: Path) -> list[str]:
     return [text for text in page.said if text != path.as_uri() and not text.startswith("data:")]
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("name", ["report", "hostile"])
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_no_violation(browser, request, name, width, scheme) -> None:
@@ -90,6 +91,7 @@ def test_axe_finds_no_violation(browser, request, name, width, scheme) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 800, 390, 320])
+@pytest.mark.release
 @pytest.mark.parametrize("name", ["report", "hostile"])
 def test_nothing_is_wider_than_the_screen(browser, request, name, width) -> None:
     path = request.getfixturevalue(name)
