@@ -49,12 +49,7 @@ def main() -> None:
             assert found is not None
             address, _, token = found[0].partition("/?")
             session = requests.Session()
-            while True:
-                try:
-                    session.get(f"{address}/?{token}", timeout=60)
-                    break
-                except requests.ConnectionError:
-                    time.sleep(0.2)
+            session.get(f"{address}/?{token}", timeout=60)
             for photo in given.drop:
                 began, took = time.perf_counter(), cpu_s(psutil.Process(server.pid))
                 sent = session.post(f"{address}/photos", files={"photos": photo.open("rb")}, timeout=600)

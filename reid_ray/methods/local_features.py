@@ -298,8 +298,7 @@ class LocalFeatures:
         right_al = []
         for all_vote in (False, True):
             one = replace(gallery, all_vote=all_vote)
-            name = f"votes-{extractor}{'-all' if all_vote else ''}"
-            right = _asked(self.config, references, one, bench, work, asked, None, name=name)
+            right = _asked(self.config, references, one, bench, work, asked, None, name=f"votes-{extractor}")
             right_ls = right[2, free] if free.any() else right[0]
             best = settings.index(best_of(settings, right_ls.sum(axis=0), len(right_ls)).setting)
             right_al.append(right_ls[:, best])
@@ -394,7 +393,7 @@ def tune(
         asked, hidden = asked_references(
             gallery, trained=False, most=config.leave_one_out_queries, seed=config.seed
         )
-    name = f"tuning-{extractor}{'-all' if gallery.all_vote else ''}"
+    name = f"tuning-{extractor}"
     right = _asked(config, references, gallery, bench, work, asked, hidden, name=name, near=near)
     chosen = [best_of(settings, one.sum(axis=0), len(asked)) for one in right[:2]]
     free = gallery.trained[asked]
@@ -421,8 +420,9 @@ def _asked(
 
     Args:
         hidden: references that never answer, bool [g]; None: all may.
-        name: of the work, kept in `work`.
+        name: of the work, kept in `work`; who votes is added.
     """
+    name += "-all" if gallery.all_vote else ""
     size = request_size(config, gallery.references)
     requests = {
         f"{name}-{at:08d}": TuneRequest(asked[at : at + size], hidden, config)

@@ -33,9 +33,8 @@ def start_page(batches: Batches, *, most: int) -> str:
     )
 
 
-def waiting_page(batches: Batches, name: str, *, damaged: str = "") -> str:
+def waiting_page(batches: Batches, name: str, *, state: str, damaged: str = "") -> str:
     """How far a batch is, or why it failed; `damaged`: what is wrong with its answers."""
-    state = "failed" if damaged else batches.state(name)
     failed = state == "failed"
     return render(
         "waiting.html.j2",

@@ -96,13 +96,13 @@ def _known(batches: Batches, name: str) -> str:
 
 def _when_done(batches: Batches, name: str, page: Callable[[], str]) -> Response:
     """A page of a batch's answers; until they are there, how far they are, or why not."""
-    damaged = ""
-    if batches.state(_known(batches, name)) == "done":
+    state, damaged = batches.state(_known(batches, name)), ""
+    if state == "done":
         try:
             return HTMLResponse(page())
         except StorageError as error:
-            damaged = str(error)
-    return HTMLResponse(waiting_page(batches, name, damaged=damaged))
+            state, damaged = "failed", str(error)
+    return HTMLResponse(waiting_page(batches, name, state=state, damaged=damaged))
 
 
 def _add_uploads(made: FastAPI, batches: Batches) -> None:

@@ -32,13 +32,6 @@ def wait_for(ready: Callable[[], Any]) -> Any:
     raise TimeoutError("the server did not answer")
 
 
-def answers(web: requests.Session, address: str) -> bool:
-    try:
-        return web.get(address, timeout=60).ok
-    except requests.ConnectionError:  # it does not listen yet
-        return False
-
-
 def test_a_region_drawn_by_hand_is_what_the_real_identify_looks_at(tmp_path: Path) -> None:
     synthetic = SyntheticDataset(
         source="synthetic", name="leopard", species="leopard", identities=5, photos=5, size_px=SIDE, seed=3
@@ -67,7 +60,7 @@ def test_a_region_drawn_by_hand_is_what_the_real_identify_looks_at(tmp_path: Pat
         (address,) = re.findall(r"http\S+", server.stdout.readline())
         at = address.split("/?")[0]
         with requests.Session() as web:
-            wait_for(lambda: answers(web, address))
+            assert web.get(address, timeout=60).ok
             web.headers["Origin"] = at
             sent = web.post(
                 f"{at}/photos", timeout=60, files=[("photos", (new.name, new.read_bytes(), "image/png"))]

@@ -91,7 +91,6 @@ def test_axe_finds_no_violation(browser, request, name, width, scheme) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 800, 390, 320])
-@pytest.mark.release
 @pytest.mark.parametrize("name", ["report", "hostile"])
 def test_nothing_is_wider_than_the_screen(browser, request, name, width) -> None:
     path = request.getfixturevalue(name)

@@ -18,6 +18,8 @@ from reid_ray.datasets.synthetic.census import plan_shots
 from reid_ray.datasets.synthetic.make import render
 from reid_ray.datasets.synthetic.species import SPECIES
 
+pytestmark = pytest.mark.slow
+
 Photos = tuple[list[NDArray[np.uint8]], list[NDArray[np.bool_]], NDArray[np.int64]]
 Method = Callable[[list[NDArray[np.uint8]], list[NDArray[np.bool_]]], NDArray[np.float64]]
 IDENTITIES, PHOTOS = 8, 8
@@ -100,8 +102,6 @@ def by_chance(similarity: NDArray[np.float64], animals: NDArray[np.int64]) -> ND
     rng = np.random.default_rng(0)
     return np.array([top1(similarity, rng.permutation(animals)).sum() for _ in range(2000)])
 
-
-pytestmark = pytest.mark.slow
 
 METHODS = [histogram_similarity, pixel_similarity, sift_similarity]
 
