@@ -28,7 +28,7 @@ _IN_BROWSERS = ("browser", "in_browser", "decide_by_keys", "draw_region")
 SLOW = {f"test_{name}" for name in (*_ON_RAY, *_IN_BROWSERS, "object_storage", "bad_input")}
 """Files that start clusters, servers or browsers, or train: checked before a change lands."""
 _STUDIES = ("asha", "paper", "withheld", "tutorial", "joined", "evaluate_study", "animalclef_on_ray")
-_STUDIES += ("intake_on_ray", "secrets", "shared_machine", "region_asked_again")
+_STUDIES += ("intake_on_ray", "secrets", "shared_machine", "region_asked_again", "asked_again")
 _FAULTS = ("stopped", "killed", "spoilt_storage", "review_killed", "processes", "tracking_faults", "fuzz")
 RELEASE = {f"test_{name}" for name in (*_STUDIES, *_FAULTS, "jobs", "mlflow_pages", "mlflow_server")}
 """Files that train study after study, or kill, halt and fuzz for minutes: checked before a release."""
