@@ -45,7 +45,7 @@ def test_every_study_that_is_started_has_a_config_and_settings_that_exist() -> N
         settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
         names = [word for word in words if not word.startswith("--") and word not in settings]
         for name in names or ["quickstart"]:
-            if name == "$@" or name.startswith("/shared/") or DRIVERS_OWN.fullmatch(name):
+            if name.startswith(("$", "/shared/")) or DRIVERS_OWN.fullmatch(name):
                 continue
             study = load(Study, find("tune", name), settings)
             assert study.storage == "/shared/runs" or not settings
