@@ -195,13 +195,15 @@ def by_forms(page: Page, address: str, truth: dict[str, str]) -> dict[str, Any]:
             else:
                 card.locator("input[type=text]").fill(truth[path])
                 keys += len(truth[path])
-        page.click("text=Save decisions")
+        with page.expect_navigation():
+            page.click("text=Save decisions")
         clicks += 1
         number += 1
         following = page.locator("nav.pages").first.get_by_role("link", name=str(number), exact=True)
         if not following.count():
             break
-        following.click()
+        with page.expect_navigation():
+            following.click()
         clicks += 1
     return {
         "keystrokes": keys,

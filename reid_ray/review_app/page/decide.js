@@ -87,7 +87,7 @@ function tiles() {
     return make("li", {}, make("button", { type: "button", on: () => { grid = false; go(place); } },
       make("img", { src: inCard(one, "asked"), alt: "Photo", loading: "lazy" }),
       first?.picture ? make("img", { src: inCard(one, "candidate-0"), alt: "First candidate", loading: "lazy" }) : "",
-      make("span", {}, name(one.path)),
+      make("span", { class: "file", title: one.path }, name(one.path)),
       said(one) ? make("span", { class: "decided" }, "✓ ", name(words(said(one))))
         : make("span", {}, make("b", {}, name(first ? first.identity : "no candidate")), ` ${percent(one.probability)}`)));
   }));
