@@ -34,15 +34,17 @@ function chooser(label, values, chosen) {
   return [box, list];
 }
 
-function filterable(items, names, before) {
+function filterable(items, names, before, first = Infinity) {
   const bar = made("p", "", { className: "filters" }), count = made("span", "", { role: "status" });
+  const more = made("button", "", { type: "button", className: "more" });
+  let most = first, found = items;
   const show = () => {
-    let shown = 0;
-    for (const item of items) {
-      item.hidden = lists.some(([name, list]) => list.value && item.dataset[name] !== list.value);
-      if (!item.hidden) shown += 1;
-    }
-    count.textContent = `${shown} of ${items.length} shown`;
+    found = items.filter((item) => lists.every(([name, list]) => !list.value || item.dataset[name] === list.value));
+    const seen = new Set(found.slice(0, most));
+    for (const item of items) item.hidden = !seen.has(item);
+    count.textContent = `${seen.size} of ${items.length} shown`;
+    more.hidden = seen.size === found.length;
+    more.textContent = `Show all ${found.length}`;
   };
   const lists = names.flatMap(([name, label]) => {
     const values = [...new Set(items.map((item) => item.dataset[name]))].filter((value) => value !== undefined);
@@ -51,9 +53,16 @@ function filterable(items, names, before) {
     bar.append(box);
     return [[name, list]];
   });
-  if (!lists.length) return;
+  if (!lists.length && items.length <= first) return;
+  more.addEventListener("click", () => {
+    const next = found[most];
+    most = Infinity;
+    show();
+    next.querySelector("button").focus();
+  });
   bar.append(count);
   before.before(bar);
+  if (most < Infinity) before.after(more);
   show();
 }
 
@@ -79,6 +88,6 @@ document.querySelectorAll("table.sortable").forEach((table) => {
 });
 document.querySelectorAll("[data-filters]").forEach((list) => {
   const names = list.dataset.filters.split(",").map((one) => one.split(":"));
-  filterable([...list.children], names, list);
   [...list.children].forEach(enlargeable);
+  filterable([...list.children], names, list, Number(list.dataset.first));
 });

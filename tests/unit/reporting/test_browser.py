@@ -159,12 +159,26 @@ def test_the_leaderboard_sorts_by_any_column_and_filters_by_family(browser, repo
         assert names.count() == everyone
 
 
+FIRST = 12
+
+
 def test_wrong_answers_are_filtered_by_animal_and_method_and_enlarged(browser, report) -> None:
     with opened(browser, report) as page:
         examples = page.locator("#examples")
         cards = examples.locator(".gallery > li")
         shown = examples.get_by_role("status")
-        assert shown.inner_text() == f"{cards.count()} of {cards.count()} shown"
+        everyone = cards.count()
+        assert everyone > FIRST
+        assert shown.inner_text() == f"{FIRST} of {everyone} shown"
+        assert cards.locator("visible=true").count() == FIRST
+        more = examples.get_by_role("button", name=f"Show all {everyone}")
+        more.press("Enter")
+        assert shown.inner_text() == f"{everyone} of {everyone} shown"
+        assert cards.locator("visible=true").count() == everyone
+        assert not more.is_visible()
+        # The focus is where one had read to.
+        last = cards.nth(FIRST).get_by_role("button", name="Enlarge")
+        assert last.evaluate("one => one == document.activeElement")
         examples.get_by_label("Method").select_option("SIFT")
         examples.get_by_label("Answer").select_option("Wrong")
         animal = cards.locator("visible=true").first.get_attribute("data-animal")
