@@ -154,8 +154,9 @@ def main() -> None:
         shares = sorted({one[name][2] for one in every})
         told = f"{shares[0]:g}" if len(shares) == 1 else f"{shares[0]:g} to {shares[-1]:g}"
         each = [100 * one[name][0].mean() for one in every]
+        spread = f" ({np.std(each, ddof=1):.1f})" if len(each) > 1 else ""
         print(
-            f"| {name} | {told} | {np.mean(each):.1f} ({np.std(each, ddof=1):.1f}) "
+            f"| {name} | {told} | {np.mean(each):.1f}{spread} "
             f"| {100 * (right - before).mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}] |"
         )
 
