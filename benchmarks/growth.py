@@ -5,13 +5,15 @@
 Photos of 64 px, ten of each animal, all different. For each number: `validate`; `evaluate` with an
 untrained small network twice, so that the second start finds all photos prepared; `identify` of one photo
 twice, so that the second finds what is known of the references. Seconds of a study are those that it
-tells itself, phase by phase. Prints a Markdown table; GiB are the peak of the command's own process.
+tells itself, phase by phase. Prints a Markdown table; GiB are the peak of the command's own process,
+or of one that it waited for.
 """
 
 import argparse
 import io
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -72,18 +74,18 @@ def ran(words: list[str], folder: Path, source: Path) -> Ran:
     """
     log, began = folder / "log.txt", time.monotonic()
     with log.open("wb") as said:
-        command = [sys.executable, "-m", *words]
-        environment = os.environ | {"PYTHONPATH": str(source)}
-        actions = [(os.POSIX_SPAWN_DUP2, said.fileno(), 1), (os.POSIX_SPAWN_DUP2, said.fileno(), 2)]
-        here = Path.cwd()
-        os.chdir(folder)
-        try:
-            process = os.posix_spawn(sys.executable, command, environment, file_actions=actions)
-        finally:
-            os.chdir(here)
-        _, status, used = os.wait4(process, 0)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(source)},
+            stdout=said,
+            stderr=said,
+        )
+        # Tells the peak of this one process; `resource` would tell that of all that ran so far.
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     text = log.read_text(errors="replace")
-    if os.waitstatus_to_exitcode(status):
+    if process.returncode:
         sys.exit(text[-4000:])
     phases = {
         name: 3600 * int(hours or 0) + 60 * int(minutes) + int(seconds)
@@ -96,7 +98,7 @@ def row(photos: int, folder: Path, source: Path) -> list[str]:
     known, new = folder / "known", folder / "new"
     make(known, photos)
     make(new, 1)
-    # Another photo than any of the references, of the same animal as none.
+    # Mirrored, as a photo that is a reference would be left out.
     one = next(new.rglob("*.jpg"))
     Image.open(one).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(one)
     told = {"source": "folder", "name": "many", "root": str(known)}

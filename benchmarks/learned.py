@@ -21,7 +21,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from learned_features import ENCOUNTERS, THRESHOLDS, Collection
+from learned_features import ENCOUNTERS, THRESHOLDS, Collection, keypoint_weights
 from numpy.typing import NDArray
 from votes import Votes
 
@@ -29,7 +29,7 @@ from reid_ray.evaluation.fusion import Fused, Pairs, fit, sample_pairs
 from reid_ray.evaluation.intervals import animals_mean, bootstrap_mean
 from reid_ray.matching.engine import use_one_thread
 from reid_ray.matching.features import Features
-from reid_ray.matching.places import PlaceWeights, cells_of
+from reid_ray.matching.places import PlaceWeights
 from reid_ray.methods.leave_one_out import sample
 
 VOTERS = (1, 2, 3, 5, 10)
@@ -127,7 +127,8 @@ class Measured:
             found = np.full(scores.shape, -np.inf)
             position = {int(photo): g for g, photo in enumerate(self.known)}
             for row, (q, candidates) in enumerate(pairs):
-                weight = self._keypoints(kind, q) if place else np.ones(self.features[kind].keypoints[q])
+                weights = self.weights[kind] if place else None
+                weight = keypoint_weights(self.features[kind], q, self.votes[kind].sides, weights)
                 for photo in candidates:
                     g = position[int(photo)]
                     # Equal counts stay in the list's order.
@@ -142,14 +143,6 @@ class Measured:
             (int(q), self.known[one[np.isfinite(scores[row, one])]])
             for row, (q, one) in enumerate(zip(asked, lists, strict=True))
         ]
-
-    def _keypoints(self, kind: str, photo: int) -> NDArray[np.floating]:
-        features = self.features[kind].take([photo])
-        weights = self.weights[kind]
-        if weights is None:
-            return np.ones(len(features.descriptors))
-        side = self.votes[kind].sides[photo]
-        return weights.of(cells_of(features), np.full(len(features.descriptors), side))
 
     def fused(self, name: str, parts: Sequence[str]) -> Answers:
         """Calibrated by pairs of references; weights and the mean are chosen by them, too.

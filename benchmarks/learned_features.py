@@ -20,7 +20,7 @@ from reid_ray.datasets.images import read_prepared
 from reid_ray.matching import lightglue
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features
-from reid_ray.matching.places import cells_of
+from reid_ray.matching.places import PlaceWeights, cells_of
 from reid_ray.matching.store import load_or_extract
 from reid_ray.splits.closed_set import closed_set
 
@@ -169,3 +169,14 @@ class Collection:
         folder = self.keep / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def keypoint_weights(
+    features: Features, photo: int, sides: NDArray[np.integer], weights: PlaceWeights | None
+) -> NDArray[np.floating]:
+    """Of each keypoint of a photo, by its place; None: all alike."""
+    own = features.take([photo])
+    count = len(own.descriptors)
+    if weights is None:
+        return np.ones(count)
+    return np.asarray(weights.of(cells_of(own), np.full(count, sides[photo])))

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 from identify import DIVISIONS, VOTERS, divided
-from learned_features import Collection
+from learned_features import Collection, keypoint_weights
 from numpy.typing import NDArray
 from votes import Votes
 
 from reid_ray.evaluation.intervals import bootstrap_mean
 from reid_ray.matching.engine import use_one_thread
 from reid_ray.matching.features import Features
-from reid_ray.matching.places import PlaceWeights, cells_of
+from reid_ray.matching.places import PlaceWeights
 from reid_ray.methods.leave_one_out import sample
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
@@ -83,21 +83,13 @@ class Looker:
             there = np.flatnonzero(listed[q] >= 0)
             photos = [int(one) for one in known[listed[q, there]]]
             found = self.collection.matches("ALIKED", self.aliked, [(int(photo), photos)])
-            worth = self._worth(int(photo), weights)
+            worth = keypoint_weights(self.aliked, int(photo), self.votes.sides, weights)
             for at, other in zip(there, photos, strict=True):
                 matched = found[int(photo), other][:, 0]
                 alike[q, at], by_place[q, at] = len(matched), worth[matched].sum()
         identities = self.collection.identities
         own = (identities[known[listed]] == identities[asked][:, None]) & (listed >= 0)
         return Looked(listed, own, votes, alike, by_place)
-
-    def _worth(self, photo: int, weights: PlaceWeights | None) -> NDArray[np.floating]:
-        """Of each keypoint of an asked photo."""
-        features = self.aliked.take([photo])
-        if weights is None:
-            return np.ones(len(features.descriptors))
-        side = np.full(len(features.descriptors), self.votes.sides[photo])
-        return np.asarray(weights.of(cells_of(features), side))
 
 
 def division(looker: Looker, seed: int, taught: int) -> dict[str, tuple[NDArray[np.bool_], Numbers, float]]:

@@ -4,44 +4,26 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import timm
+from animals import folder_per_animal
 
 from reid_ray.config.datasets import SyntheticDataset
 from reid_ray.config.identify import IdentifyRun
-from reid_ray.datasets.synthetic import make_synthetic
 from reid_ray.on_ray.cluster.session import Cluster
 from reid_ray.on_ray.identify import identify
 from reid_ray.on_ray.retrieval import bench
 from reid_ray.progress import Display
 
 pytestmark = pytest.mark.ray
-ANIMALS, PHOTOS = 5, 6
 
 
 @pytest.fixture(scope="module")
 def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder per animal; the table's paths tell who is who."""
-    root = tmp_path_factory.mktemp("animals")
-    made = make_synthetic(
-        root / "made",
-        SyntheticDataset(
-            source="synthetic",
-            name="zebra",
-            species="zebra",
-            identities=ANIMALS,
-            photos=PHOTOS,
-            size_px=96,
-            seed=5,
-        ),
+    synthetic = SyntheticDataset(
+        source="synthetic", name="zebra", species="zebra", identities=5, photos=6, size_px=96, seed=5
     )
-    table = pd.read_csv(made / "metadata.csv", dtype=str).sort_values("image_id")
-    for row in table.itertuples():
-        target = root / "all" / str(row.identity) / Path(str(row.path)).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(made / str(row.path), target)
-    return root / "all"
+    return folder_per_animal(tmp_path_factory.mktemp("animals") / "all", synthetic)
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import requests
+from animals import folder_per_animal
 from PIL import Image
 
 from reid_ray.config.datasets import SyntheticDataset
-from reid_ray.datasets.synthetic import make_synthetic
 
 pytestmark = pytest.mark.ray
 SIDE, PLACE = 160, (300, 200)
@@ -36,14 +35,9 @@ def test_a_region_drawn_by_hand_is_what_the_real_identify_looks_at(tmp_path: Pat
     synthetic = SyntheticDataset(
         source="synthetic", name="leopard", species="leopard", identities=5, photos=5, size_px=SIDE, seed=3
     )
-    made = make_synthetic(tmp_path / "made", synthetic)
-    table = pd.read_csv(made / "metadata.csv", dtype=str).sort_values("image_id")
-    for row in table.itertuples():
-        target = tmp_path / "known" / row.identity / Path(row.path).name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((made / row.path).read_bytes())
+    known = folder_per_animal(tmp_path / "known", synthetic)
     # The new photo: noise, rich in keypoints, and a known animal's photo small in it.
-    one, other = (sorted((tmp_path / "known").iterdir())[at] for at in (1, 3))
+    one, other = (sorted(known.iterdir())[at] for at in (1, 3))
     shown, lure = sorted(one.iterdir())[0], sorted(other.iterdir())[0]
     pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     for photo, (x, y) in ((shown, PLACE), (lure, (20, 20))):
@@ -52,7 +46,7 @@ def test_a_region_drawn_by_hand_is_what_the_real_identify_looks_at(tmp_path: Pat
     new = tmp_path / "new.png"
     Image.fromarray(pixels).save(new)
 
-    command = [sys.executable, "-m", "reid_ray.review", "--reference", str(tmp_path / "known"), "--local"]
+    command = [sys.executable, "-m", "reid_ray.review", "--reference", str(known), "--local"]
     command += ["rootsift", "--out", str(tmp_path / "review"), *(w for s in SETTINGS for w in ("--set", s))]
     server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     try:

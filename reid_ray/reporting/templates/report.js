@@ -60,6 +60,12 @@ function filterable(items, names, before, first = Infinity) {
     show();
     next.querySelector("button").focus();
   });
+  addEventListener("beforeprint", () => {
+    const kept = most;
+    most = Infinity;
+    show();
+    addEventListener("afterprint", () => { most = kept; show(); }, { once: true });
+  });
   bar.append(count);
   before.before(bar);
   if (most < Infinity) before.after(more);
@@ -89,5 +95,5 @@ document.querySelectorAll("table.sortable").forEach((table) => {
 document.querySelectorAll("[data-filters]").forEach((list) => {
   const names = list.dataset.filters.split(",").map((one) => one.split(":"));
   [...list.children].forEach(enlargeable);
-  filterable([...list.children], names, list, Number(list.dataset.first));
+  filterable([...list.children], names, list, Number(list.dataset.first ?? Infinity));
 });

@@ -171,6 +171,9 @@ def test_wrong_answers_are_filtered_by_animal_and_method_and_enlarged(browser, r
         assert everyone > FIRST
         assert shown.inner_text() == f"{FIRST} of {everyone} shown"
         assert cards.locator("visible=true").count() == FIRST
+        for event, visible in (("beforeprint", everyone), ("afterprint", FIRST)):
+            page.evaluate("event => dispatchEvent(new Event(event))", event)
+            assert cards.locator("visible=true").count() == visible
         more = examples.get_by_role("button", name=f"Show all {everyone}")
         more.press("Enter")
         assert shown.inner_text() == f"{everyone} of {everyone} shown"
