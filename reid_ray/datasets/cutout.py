@@ -53,13 +53,18 @@ class Row(NamedTuple):
         return self.crop or images.crop
 
 
+def has_mask(row: Row, images: Images) -> bool:
+    """Whether its mask is wanted and told."""
+    return row.kind(images) == "mask" and bool(row.mask or row.segmentation)
+
+
 def animal_of(row: Row, images: Images) -> NDArray[np.bool_] | None:
     """True where the upright photo shows the animal; None where the row does not say.
 
     Raises:
         BadImage: the mask cannot be read, or is empty.
     """
-    if row.kind(images) != "mask" or not (row.mask or row.segmentation):
+    if not has_mask(row, images):
         return None
     try:
         found = read_animal(row._asdict(), max_pixels=images.max_pixels)

@@ -6,6 +6,8 @@ none.
 
 import os
 import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -19,6 +21,9 @@ from reid_ray.runs.storage import open_filesystem
 
 MAX_BYTES = 1 << 29
 """A larger file is no photo; reading it would only fill the memory."""
+
+_ASKED_AT_ONCE = 16
+"""Files of object storage that are asked for at once."""
 
 HIDDEN = frozenset({"@eadir", "thumbs.db", "desktop.ini", "__macosx"})
 """What systems and storage boxes put beside photos, in lower case; names that begin with a dot, or as
@@ -76,9 +81,9 @@ class Root(Protocol):
         """Why `path` cannot be a photo of this collection; None if it can."""
         ...
 
-    def stamp(self, path: str) -> str:
-        """Size and times of the last change, in nanoseconds, with `:` between; another one once the file was
-        written. "" where it cannot be told.
+    def stamps(self, paths: Sequence[str]) -> list[str]:
+        """Of each file size and times of the last change, in nanoseconds, with `:` between; another one once
+        the file was written. "" where it cannot be told.
         """
         ...
 
@@ -234,7 +239,10 @@ class LocalRoot:
             self._parents[parent] = os.path.realpath(os.path.join(self.folder, parent), strict=True)
         return self._parents[parent]
 
-    def stamp(self, path: str) -> str:
+    def stamps(self, paths: Sequence[str]) -> list[str]:
+        return [self._stamp(path) for path in paths]  # threads would only wait for one another
+
+    def _stamp(self, path: str) -> str:
         try:
             found = os.stat(os.path.join(self.folder, path))
         except (OSError, ValueError):
@@ -294,7 +302,11 @@ class RemoteRoot:
                     self._sizes[info.path.removeprefix(self.base).lstrip("/")] = info.size
         return self._sizes
 
-    def stamp(self, path: str) -> str:
+    def stamps(self, paths: Sequence[str]) -> list[str]:
+        with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+            return list(pool.map(self._stamp, paths))
+
+    def _stamp(self, path: str) -> str:
         try:
             found = self.filesystem.get_file_info(f"{self.base}/{PurePosixPath(path)}")
         except OSError:

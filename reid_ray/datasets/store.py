@@ -6,15 +6,17 @@ again in a later run, by another study, or under another name; a changed file is
 
 A shard is `<name>.pixels`, photos one after another, with `<name>.json`: how long it is, its sha256, and
 what lies where. The json is written last, so what it names is whole; a file that is not what its json says
-is found out when it is first used, and its photos are made again.
+is found out when it is first used, and its photos are made again. A file that was found whole is not read
+for this again until it changes.
 """
 
 import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.config.datasets import Images
-from reid_ray.datasets.cutout import Row, animal_of, cut_out, digest
+from reid_ray.datasets.cutout import Row, animal_of, cut_out, digest, has_mask
 from reid_ray.datasets.images import BadImage, Pixels, Source, decode, prepare, prepare_source, read_source
 from reid_ray.datasets.originals import NONE, Originals, address_of, settled
 from reid_ray.datasets.prepared import MappedFile, PreparedImages
@@ -144,22 +146,30 @@ class PreparedStore:
         Raises:
             StorageError: nothing can be written.
         """
+        rows = list(rows)
         shard = _Shard(self.folder / uuid.uuid4().hex[:16])
-        placed = [self._place(row, index, shard, originals) for row in rows]
+        kept = _Kept(self.folder, index, originals)
+        placed = [
+            self._place(row, *where, shard, kept, originals)
+            for row, where in zip(rows, self._whereabouts(rows), strict=True)
+        ]
         shard.write()
         return placed
 
-    def _place(self, row: Row, index: Index, shard: "_Shard", originals: Originals) -> Placed:
-        address, stamp = self._whereabouts(row)
+    def _place(
+        self, row: Row, address: str, stamp: str, shard: "_Shard", kept: "_Kept", originals: Originals
+    ) -> Placed:
         try:
-            if found := self._known(row, originals.content(address, stamp), index):
-                return found
             animal = animal_of(row, self.images)
+            if content := originals.content(address, stamp):
+                source = _of_animal(Source(b"", self._box(row), content), animal)
+                if found := kept.placed(source.content, self.key(source)):
+                    return found
             kind = row.kind(self.images)
             read = read_source(row.root, row.path, images=self.images, bbox=row.bbox, crop=kind)
             source = _of_animal(read, animal)
             key = self.key(source)
-            found = self._found(source, index)
+            found = kept.placed(source.content, key)
             if found is None:
                 if not shard.has(key):
                     shard.add(key, self._prepared(source, animal))
@@ -170,32 +180,33 @@ class PreparedStore:
         except BadImage as error:
             return Placed(error=str(error) or "unreadable")
 
-    def known(self, row: Row, index: Index, originals: Originals) -> Placed | None:
-        """Where its photo is, if that can be told without reading its file; its mask is read.
+    def known(
+        self, rows: Sequence[Row], index: Index, originals: Originals
+    ) -> tuple[list[Placed | None], list[tuple[str, str, str]]]:
+        """Where the photos are that were prepared before, as far as their stamps tell; no photo is read.
 
-        Raises:
-            BadImage: the mask cannot be read, or is empty.
+        Returns:
+            (of each row its place; None: its file or its mask must be read, for `remember`: the address,
+            stamp and content of shards that were read to see that they are whole)
         """
-        return self._known(row, originals.content(*self._whereabouts(row)), index)
+        keys: list[tuple[str, str]] = []
+        for row, where in zip(rows, self._whereabouts(rows), strict=True):
+            content = None if has_mask(row, self.images) else originals.content(*where)
+            keys.append((content, self.key(Source(b"", self._box(row), content))) if content else ("", ""))
+        kept = _Kept(self.folder, index, originals)
+        kept.look({found[0] for _, key in keys if key and (found := index.find(key))})
+        return [kept.placed(*one) if one[0] else None for one in keys], kept.read
 
-    def _known(self, row: Row, content: str | None, index: Index) -> Placed | None:
-        if not content:
-            return None
-        source = Source(b"", self._box(row), content)
-        return self._found(_of_animal(source, animal_of(row, self.images)), index)
-
-    def _whereabouts(self, row: Row) -> tuple[str, str]:
-        return address_of(row.root, row.path, self._box(row)), open_root(row.root).stamp(row.path)
+    def _whereabouts(self, rows: Sequence[Row]) -> list[tuple[str, str]]:
+        """Address and stamp of each."""
+        paths: dict[str, list[str]] = {}
+        for row in rows:
+            paths.setdefault(row.root, []).append(row.path)
+        told = {root: iter(open_root(root).stamps(of)) for root, of in paths.items()}
+        return [(address_of(row.root, row.path, self._box(row)), next(told[row.root])) for row in rows]
 
     def _box(self, row: Row) -> Sequence[float] | None:
         return row.bbox if row.kind(self.images) == "bbox" else None
-
-    def _found(self, source: Source, index: Index) -> Placed | None:
-        """Where its photo is, if it was prepared before and is whole."""
-        found = index.find(self.key(source))
-        if found and _whole(self.folder / found[0], index.sums[found[0]]):
-            return Placed(source.content, "", *found, reused=True)
-        return None
 
     def _prepared(self, source: Source, animal: NDArray[np.bool_] | None) -> Pixels:
         if animal is None:
@@ -296,22 +307,58 @@ def _read_shard(path: Path, there: Mapping[str, files.Entry]) -> Any:
         return None
 
 
-def _whole(shard: Path, sha256: str) -> bool:
-    """Whether the pixels are still those that were written; what is not is deleted, not met again."""
-    for on_this_machine in (files.mapped, files.fetched):  # a machine's copy may be damaged alone
-        try:
-            path = on_this_machine(_pixels(shard))
-            if _digest(path, path.stat().st_mtime_ns) == sha256:
-                return True
-        except OSError:
-            pass
-    files.remove(_json(shard))
-    files.remove(_pixels(shard))
-    return False
+class _Kept:
+    """Finds photos in shards that are whole; each is looked at once, and read unless its stamp is known.
+
+    Attributes:
+        read: address, stamp and content of shards that were read; see `remember`.
+    """
+
+    def __init__(self, folder: Path, index: Index, originals: Originals) -> None:
+        self.read: list[tuple[str, str, str]] = []
+        self._folder, self._index, self._originals = folder, index, originals
+        self._whole: dict[str, bool] = {}
+
+    def placed(self, content: str, key: str) -> Placed | None:
+        """Where its photo is, if it was prepared before."""
+        found = self._index.find(key)
+        if not found:
+            return None
+        if found[0] not in self._whole:
+            self.look([found[0]])
+        return Placed(content, "", *found, reused=True) if self._whole[found[0]] else None
+
+    def look(self, shards: Collection[str]) -> None:
+        """See whether these are whole, some at once."""
+        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+            self._whole |= zip(shards, pool.map(self._look, shards), strict=True)
+
+    def _look(self, name: str) -> bool:
+        """Whether the pixels are still those that were written; what is not is deleted, not met again."""
+        file = _pixels(self._folder / name)
+        content = self._index.sums[name][:32]
+        address = address_of(str(self._folder), file.name, None)
+        if self._originals.content(address, _stamp(file)) == content:
+            return True
+        for on_this_machine in (files.mapped, files.fetched):  # a machine's copy may be damaged alone
+            with suppress(OSError):
+                path = on_this_machine(file)
+                stamp = _stamp(path)
+                if _digest(path, stamp) == self._index.sums[name]:
+                    if settled(stamp):
+                        self.read.append((address, stamp, content))
+                    return True
+        files.remove(_json(file))
+        files.remove(file)
+        return False
+
+
+def _stamp(file: Path) -> str:
+    return open_root(str(file.parent)).stamps([file.name])[0]
 
 
 @lru_cache(maxsize=100_000)
-def _digest(path: Path, changed_ns: int) -> str:
+def _digest(path: Path, stamp: str) -> str:
     """sha256 of a file; read once per process, and again if it was written to."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,6 @@ the rows that could be read with their content hash, and the others with the rea
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from reid_ray.datasets.prepared import PreparedImages
 from reid_ray.datasets.store import Index, Placed, PreparedStore
 from reid_ray.errors import DatasetError, ReidError, ResourceError
 from reid_ray.progress import Display
+from reid_ray.runs.storage import remote
 from reid_ray.splits.assign import assign
 from reid_ray.splits.leaks import settle_leaks
 from reid_ray.studies.capacity import look, refuse_full_disk
@@ -36,7 +36,9 @@ FILE_BYTES = 1 << 28
 """A task holds so many bytes of pixels at the most, however many photos there are."""
 _MOST_TASKS = 2000
 KNOWN_HERE = 20_000
-"""Up to so many photos, the driver looks by itself which of them were prepared before."""
+"""Up to so many photos of object storage, the driver looks by itself which of them were prepared before."""
+Read = tuple[str, str, str]
+"""Address, stamp and content of a file that was read; see `remember`."""
 Known = tuple[Index, Originals]
 """What was prepared, and which files need not be read to know what is in them."""
 _RETRIES = 4
@@ -166,8 +168,9 @@ def prepare_images(
         ResourceError: memory ran out, also with one task at a time.
     """
     known = Originals.read(store.originals_path)
-    placed = _place(rows, store, known, progress)
-    remember(store.originals_path, known, [(one.address, one.stamp, one.read) for one in placed if one.stamp])
+    placed, shards = _place(rows, store, known, progress)
+    read = [(one.address, one.stamp, one.read) for one in placed if one.stamp]
+    remember(store.originals_path, known, shards + read)
     error = [photo.error for photo in placed]
     good = np.array([not reason for reason in error])
     content = [photo.content for photo in placed]
@@ -180,16 +183,17 @@ def prepare_images(
 
 def _place(
     rows: pd.DataFrame, store: PreparedStore, known: Originals, progress: Callable[[int], None]
-) -> list[Placed]:
-    """Where each row's photo is, as the tasks tell it; one after another where memory ran out.
+) -> tuple[list[Placed], list[Read]]:
+    """Where each row's photo is, as the tasks tell it, one after another where memory ran out; and the
+    shards that were read.
 
     What was prepared until then is in the store.
     """
     there = store.index()
-    placed, waiting = _known_here(rows, store, there, known)
+    placed, waiting, shards = _known_here(rows, store, there, known)
     progress(len(rows) - len(waiting))
     if not len(waiting):
-        return placed
+        return placed, shards
     left = rows.iloc[waiting]
 
     def told(done: int) -> None:
@@ -201,31 +205,29 @@ def _place(
         made = _placed_one_by_one(left, store, (there, known), told)
     for position, photo in zip(waiting.tolist(), made, strict=True):
         placed[position] = photo
-    return placed
+    return placed, shards
 
 
 def _known_here(
     rows: pd.DataFrame, store: PreparedStore, there: Index, known: Originals
-) -> tuple[list[Placed], NDArray[np.int64]]:
-    """Where the photos are that were prepared before, and the numbers of the other rows.
+) -> tuple[list[Placed], NDArray[np.int64], list[Read]]:
+    """Where the photos are that were prepared before, the numbers of other rows, and shards that were read.
 
-    Of few photos, so that a start that finds all of them need not wait for tasks.
+    So that a start that finds all of them need not wait for tasks. Object storage is asked file by file,
+    which tasks on many machines do sooner.
     """
-    placed, everything = [Placed()] * len(rows), np.arange(len(rows))
-    masks = [name for name in ("mask", "segmentation") if name in rows and rows[name].ne("").any()]
-    if masks or len(rows) > KNOWN_HERE or not len(known.addresses):
-        return placed, everything
-    with ThreadPoolExecutor() as pool:
-        found = list(
-            pool.map(
-                lambda record: store.known(Row.of(record), there, known),
-                rows.reindex(columns=[name for name in COLUMNS if name in rows]).to_dict("records"),
-            )
-        )
-    for position, photo in enumerate(found):
-        if photo is not None:
-            placed[position] = photo
-    return placed, np.array([at for at, photo in enumerate(found) if photo is None], np.int64)
+    if not len(known.addresses) or (len(rows) > KNOWN_HERE and _far(rows, store)):
+        return [Placed()] * len(rows), np.arange(len(rows)), []
+    names = [name for name in COLUMNS if name in rows]
+    told = zip(*(rows[name] for name in names), strict=True)
+    found, shards = store.known([Row.of(dict(zip(names, one, strict=True))) for one in told], there, known)
+    waiting = np.array([at for at, photo in enumerate(found) if photo is None], np.int64)
+    return [photo or Placed() for photo in found], waiting, shards
+
+
+def _far(rows: pd.DataFrame, store: PreparedStore) -> bool:
+    """Whether object storage is asked for the photos, or for what is kept of them."""
+    return remote(store.folder) is not None or any("://" in root for root in rows["root"].unique())
 
 
 def _placed_one_by_one(

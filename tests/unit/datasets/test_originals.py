@@ -129,6 +129,53 @@ def test_a_damaged_or_missing_list_costs_reading_and_nothing_else(
         assert len(read) == 3
 
 
+def look(folder: Path, rows: list[Row]) -> tuple[list[Placed | None], list[tuple[str, str, str]]]:
+    """What a start finds without reading a photo, and the shards that it reads; these are remembered."""
+    kept = PreparedStore(folder, SETTINGS)
+    known = Originals.read(kept.originals_path)
+    found, shards = kept.known(rows, kept.index(), known)
+    remember(kept.originals_path, known, shards)
+    return found, shards
+
+
+def test_looking_finds_what_preparing_finds_and_leaves_what_it_must_read(
+    tmp_path: Path, rows: list[Row], read: list[str]
+) -> None:
+    start(tmp_path / "kept", rows[:2])
+    read.clear()
+    (tmp_path / "second").mkdir()
+    (tmp_path / "c.png").rename(tmp_path / "second/c.png")
+    masked = rows[0]._replace(segmentation="[[0, 0, 40, 0, 40, 40]]", crop="mask")
+    elsewhere = Row(str(tmp_path / "second"), "c.png", None)
+    found, _ = look(tmp_path / "kept", [rows[1], elsewhere, masked, rows[0]])
+    assert [one is None for one in found] == [False, True, True, False]
+    assert read == []
+    assert [found[0], found[3]] == start(tmp_path / "kept", [rows[1], rows[0]])
+
+
+def test_a_shard_is_read_to_see_whether_it_is_whole_until_that_is_known(
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shard,) = {one.shard for one in start(tmp_path / "kept", rows)}
+    digested: list[Path] = []
+    digest = store._digest.__wrapped__
+    monkeypatch.setattr(store, "_digest", lambda path, stamp: digested.append(path) or digest(path, stamp))
+    first, read_now = look(tmp_path / "kept", rows)
+    again, read_later = look(tmp_path / "kept", rows)
+    pixels = tmp_path / "kept/32px" / f"{shard}.pixels"
+    assert digested == [pixels]
+    assert (len(read_now), len(read_later)) == (1, 0)
+    assert first == again == [one._replace(reused=True) for one in start(tmp_path / "kept", rows)]
+    data = bytearray(pixels.read_bytes())
+    data[100] ^= 1
+    before = pixels.stat()
+    time.sleep(0.02)
+    pixels.write_bytes(data)
+    os.utime(pixels, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert look(tmp_path / "kept", rows)[0] == [None] * 3
+    assert not pixels.exists()
+
+
 def test_in_object_storage_an_object_is_known_by_its_size_and_time(bucket: str) -> None:
     from reid_ray.datasets.roots import open_root
     from reid_ray.runs.storage import open_filesystem
@@ -141,10 +188,10 @@ def test_in_object_storage_an_object_is_known_by_its_size_and_time(bucket: str) 
 
     put(b"1234")
     root = open_root(f"{bucket}/photos")
-    stamp = root.stamp("a.png")
+    (stamp,) = root.stamps(["a.png"])
     assert stamp.startswith("4:")
-    assert root.stamp("a.png") == stamp
+    assert root.stamps(["a.png"]) == [stamp]
     put(b"12345")
-    assert root.stamp("a.png") != stamp
-    assert root.stamp("missing.png") == ""
+    assert root.stamps(["a.png"]) != [stamp]
+    assert root.stamps(["missing.png", "a.png"])[0] == ""
     assert not originals.settled("")
