@@ -4,9 +4,9 @@
 
 Photos of 64 px, ten of each animal, all different. For each number: `validate`; `evaluate` with an
 untrained small network twice, so that the second start finds all photos prepared; `identify` of one photo
-twice, so that the second finds what is known of the references. Seconds of a study are those that it
-tells itself, phase by phase. Prints a Markdown table; GiB are the peak of the command's own process,
-or of one that it waited for.
+twice, so that the second finds what is known of the references. Seconds of a study's phases are those that
+it tells itself. k-NN alone: as many random unit vectors of 512 numbers, as `evaluate` ranks them. Prints a
+Markdown table; GiB are the peak of the command's own process, or of one that it waited for.
 """
 
 import argparse
@@ -27,6 +27,20 @@ from PIL import Image
 SIZE_PX, OF_ANIMAL = 64, 10
 NETWORK = {"name": "untrained", "model": "test_resnet", "weights": "random", "input_px": SIZE_PX}
 TOLD = re.compile(r"^ *(?:(\d+):)?(\d+):(\d\d) ([a-z][^:]*): [\d/]+ .* in (?:(\d+):)?(\d+):(\d\d)$", re.M)
+NETWORKS = ("networks without fine-tuning", "models as they come")
+"""How the phase that embeds is called, now and before."""
+SEARCH = """
+import time
+import numpy as np
+from reid_ray.evaluation.knn import cosine_knn
+rng, photos = np.random.default_rng(0), {photos}
+vectors = rng.standard_normal((photos, 512), np.float32)
+animal, query = np.arange(photos) // {of_animal}, np.arange(photos) % 5 == 0
+cosine_knn(vectors[:2], vectors[2:9], animal[:2], animal[2:9], k=1, block=(1, 5))  # compiles
+began = time.monotonic()
+cosine_knn(vectors[query], vectors[~query], animal[query], animal[~query], k=10)
+print(" 0:00 search: 1 of 1 in {{}}:{{:02d}}".format(*divmod(round(time.monotonic() - began), 60)))
+"""
 COLUMNS = (
     "photos",
     "validate",
@@ -37,6 +51,8 @@ COLUMNS = (
     "embed, k-NN",
     "all else",
     "`evaluate`",
+    "k-NN alone",
+    "report alone",
     "`identify`, first photo",
     "second",
 )
@@ -75,7 +91,7 @@ def ran(words: list[str], folder: Path, source: Path) -> Ran:
     log, began = folder / "log.txt", time.monotonic()
     with log.open("wb") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", *words],
+            [sys.executable, *words],
             cwd=folder,
             env=os.environ | {"PYTHONPATH": str(source)},
             stdout=said,
@@ -105,9 +121,11 @@ def row(photos: int, folder: Path, source: Path) -> list[str]:
     study = {"name": "growth", "data": {"datasets": [told], "images": {"short_px": SIZE_PX}}}
     config = folder / "growth.yaml"
     config.write_text(yaml.safe_dump(study | {"models": [NETWORK]}))
-    validated = ran(["reid_ray.validate", str(known)], folder, source)
-    first = ran(["reid_ray.evaluate", str(config)], folder, source)
-    again = ran(["reid_ray.evaluate", str(config)], folder, source)
+    validated = ran(["-m", "reid_ray.validate", str(known)], folder, source)
+    first = ran(["-m", "reid_ray.evaluate", str(config)], folder, source)
+    again = ran(["-m", "reid_ray.evaluate", str(config)], folder, source)
+    search = ran(["-c", SEARCH.format(photos=photos, of_animal=OF_ANIMAL)], folder, source)
+    reported = ran(["-m", "reid_ray.report", "growth"], folder, source)
     answering = folder / "identify.yaml"
     asked = {
         "reference": told,
@@ -116,16 +134,19 @@ def row(photos: int, folder: Path, source: Path) -> list[str]:
         "images": {"short_px": SIZE_PX},
     }
     answering.write_text(yaml.safe_dump(asked))
-    named = [ran(["reid_ray.identify", str(answering)], folder, source) for _ in range(2)]
-    near, network = "near duplicates", "networks without fine-tuning"
+    named = [ran(["-m", "reid_ray.identify", str(answering)], folder, source) for _ in range(2)]
+    near = "near duplicates"
+    embedded = sum(first.phases.get(name, 0) for name in NETWORKS)
     rest = first.seconds - sum(first.phases.values())
     return [
         str(photos),
         validated.cell(),
         *(f"{one.phases.get(name, 0)} s" for name in ("photos", near) for one in (first, again)),
-        f"{first.phases.get(network, 0)} s",
+        f"{embedded} s",
         f"{rest:.0f} s",
         first.cell(),
+        f"{search.phases['search']} s",
+        reported.cell(),
         *(one.cell() for one in named),
     ]
 

@@ -1,10 +1,11 @@
 """How work spreads over nodes: measured from one to two, and a model of 8, 64 and 512 GPUs.
 
-    python benchmarks/scaling.py measure     one node of one CPU, then two
+    python benchmarks/scaling.py measure [--data ../shared/data/NyalaDev]     one node of one CPU, then two
     python benchmarks/scaling.py model       where a study stops scaling, and why
 
 `measure` runs each kind of work (matching, embedding, trials) on Ray nodes of one CPU each and prints the
-rate on two nodes as a share of twice the rate on one. `model` adds up what a study's parts take:
+rate on two nodes as a share of twice the rate on one; photos are those of `--data`, a folder with
+`metadata.csv`, or synthetic. `model` adds up what a study's parts take:
 
     wall = start + photos to every node + waves of trials + driver's own work + matching + report
 
@@ -27,14 +28,15 @@ from typing import Any
 KINDS = ("matching", "embedding", "trials")
 
 
-def study(folder: str, photos: int) -> Any:
+def study(folder: str, photos: int, data: str) -> Any:
     from reid_ray.config.tune import Study
 
     synthetic = {"source": "synthetic", "identities": 16, "photos": photos // 16, "size_px": 256}
+    real = {"source": "table", "name": "real", "root": data}
     raw = {
         "name": "scaling",
         "data": {
-            "datasets": [{**synthetic, "name": "zebra", "species": "zebra"}],
+            "datasets": [real if data else {**synthetic, "name": "zebra", "species": "zebra"}],
             "images": {"short_px": 256},
         },
         "grid": {
@@ -56,7 +58,7 @@ def study(folder: str, photos: int) -> Any:
     return Study.parse(raw, where="scaling")
 
 
-def work(nodes: int, photos: int) -> dict[str, float]:
+def work(nodes: int, photos: int, data: str) -> dict[str, float]:
     """Seconds of each kind of work on so many nodes of one CPU, start-up of processes left out."""
     import numpy as np
     import ray
@@ -86,7 +88,7 @@ def work(nodes: int, photos: int) -> dict[str, float]:
     ray.get(ray.remote(lambda: 0).remote())
     took = {"start_s": time.perf_counter() - began}
     with tempfile.TemporaryDirectory(prefix="sc-") as name, cluster() as resources:
-        chosen, folder = study(name, photos), Path(name)
+        chosen, folder = study(name, photos, data), Path(name)
         loaded = load_photos(
             chosen.data, made=folder / "synthetic", prepared=folder / "prepared", display=Display()
         )
@@ -145,7 +147,7 @@ def measure(arguments: argparse.Namespace) -> None:
     runs: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     for _ in range(arguments.repeats):
         for nodes in runs:
-            command = [sys.executable, __file__, "work", str(nodes), str(arguments.photos)]
+            command = [sys.executable, __file__, "work", str(nodes), str(arguments.photos), arguments.data]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             runs[nodes].append(json.loads(done.stdout.splitlines()[-1]))
     best = {
@@ -279,12 +281,14 @@ def main() -> None:
     parts = parser.add_subparsers(required=True)
     measuring = parts.add_parser("measure")
     measuring.add_argument("--photos", type=int, default=320)
+    measuring.add_argument("--data", default="", help="a folder with metadata.csv; default: synthetic photos")
     measuring.add_argument("--repeats", type=int, default=1)
     measuring.set_defaults(act=measure)
     working = parts.add_parser("work")
     working.add_argument("nodes", type=int)
     working.add_argument("photos", type=int)
-    working.set_defaults(act=lambda a: print(json.dumps(work(a.nodes, a.photos))))
+    working.add_argument("data")
+    working.set_defaults(act=lambda a: print(json.dumps(work(a.nodes, a.photos, a.data))))
     modelling = parts.add_parser("model")
     modelling.add_argument("--set", action="append", default=[], metavar="INPUT=NUMBER")
     modelling.set_defaults(act=model)
