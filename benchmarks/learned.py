@@ -2,15 +2,17 @@
 
     uv sync --group weights
     python benchmarks/learned.py --data ../shared/data --keep near/ [--only NyalaDev] [--kinds SIFT ALIKED]
-        [--lightglue ALIKED] [--queries 60] [--taught 100] [--short-px 256]
+        [--lightglue ALIKED] [--wildfusion ALIKED XFeat DISK] [--queries 60] [--taught 100] [--short-px 256]
 
 Queries of the closed-set split (NyalaDev) and the published one (LionData), references all or of other
 encounters alone. Votes per descriptor, ratios, weights of places, curves and weights of fusions are chosen
 by asking references among the others, never by queries. `by side and place`: the product's defaults (photos
 of the other flank left out, votes weighted by place). LightGlue looks at the 20 best photos of LNBNN with
-the same features by side and place. Prints a Markdown table: top-1 with a 95 % interval over animals, and
-what is gained over SIFT with plain LNBNN on the same queries. What is slow is kept in `--keep`, so that a
-stopped run goes on.
+the same features by side and place. WildFusion (arXiv 2408.12934): LightGlue (LighterGlue for XFeat) looks at
+the `--listed` best photos of an ImageNet network (EfficientNet-Lite0), each score is made a probability by
+isotonic regression on pairs of references, and their plain mean ranks. Prints a Markdown table: top-1 with a
+95 % interval over animals, and what is gained over SIFT with plain LNBNN on the same queries. What is slow is
+kept in `--keep`, so that a stopped run goes on.
 """
 
 import argparse
@@ -34,6 +36,7 @@ from reid_ray.methods.leave_one_out import sample
 
 VOTERS = (1, 2, 3, 5, 10)
 LISTED = 20
+EMBEDDED = "Lite0, cosine"
 TODAY, DEFAULT = "SIFT, LNBNN", "SIFT, LNBNN by side and place"
 BY = " by side and place"
 
@@ -57,6 +60,7 @@ class Measured:
         out: bool [n, n], photos that must not answer one another.
         taught: references that are asked to choose by, positions among `known`.
         glued: of these, how many LightGlue looks at, for fusions.
+        listed: photos that WildFusion looks at.
     """
 
     collection: Collection
@@ -67,6 +71,7 @@ class Measured:
     votes: dict[str, Votes]
     features: dict[str, Features]
     glued: int = 0
+    listed: int = LISTED
     found: dict[str, Answers] = field(default_factory=dict)
     weights: dict[str, PlaceWeights | None] = field(default_factory=dict)
     chosen: dict[str, str] = field(default_factory=dict)
@@ -114,15 +119,31 @@ class Measured:
         self.chosen[name] = f"{THRESHOLDS[best]:g}"
         return Answers(taught[..., best], new[..., best])
 
-    def lightglue(self, kind: str, *, place: bool) -> Answers:
-        """Matches of the best `LISTED` of LNBNN with the same features, by side and place.
+    def embedded(self) -> Answers:
+        vectors = self.collection.vectors()
+        scores = vectors @ vectors[self.known].T
+        return Answers(
+            *(
+                np.where(self.out[np.ix_(one, self.known)], -np.inf, scores[one])
+                for one in (self.asked, self.new)
+            )
+        )
+
+    def listed_alone(self) -> Answers:
+        """The network's scores of the photos that WildFusion looks at."""
+        base = self.found[EMBEDDED]
+        return Answers(
+            *(np.where(_of_list(one, self.listed), one, -np.inf) for one in (base.taught, base.queries))
+        )
+
+    def lightglue(self, kind: str, *, base: str, listed: int, place: bool = False) -> Answers:
+        """Matches of the best `listed` photos of another way.
 
         Of the references the first `glued` are asked; the rows of the others are -inf.
         """
-        base = self.found[f"{kind}, LNBNN{BY}"]
         sides = []
-        for scores, asked in ((base.taught, self.asked), (base.queries, self.new)):
-            pairs = self.listed(scores, asked)[: self.glued if asked is self.asked else None]
+        for scores, asked in ((self.found[base].taught, self.asked), (self.found[base].queries, self.new)):
+            pairs = self.best_of(scores, asked, listed)[: self.glued if asked is self.asked else None]
             matches = self.collection.matches(kind, self.features[kind], pairs)
             found = np.full(scores.shape, -np.inf)
             position = {int(photo): g for g, photo in enumerate(self.known)}
@@ -136,16 +157,16 @@ class Measured:
             sides.append(found)
         return Answers(*sides)
 
-    def listed(self, scores: Scores, asked: Numbers) -> list[tuple[int, Numbers]]:
+    def best_of(self, scores: Scores, asked: Numbers, listed: int) -> list[tuple[int, Numbers]]:
         """Each asked photo with its best photos."""
-        lists = np.argsort(-scores, axis=1, kind="stable")[:, :LISTED]
+        lists = np.argsort(-scores, axis=1, kind="stable")[:, :listed]
         return [
             (int(q), self.known[one[np.isfinite(scores[row, one])]])
             for row, (q, one) in enumerate(zip(asked, lists, strict=True))
         ]
 
-    def fused(self, name: str, parts: Sequence[str]) -> Answers:
-        """Calibrated by pairs of references; weights and the mean are chosen by them, too.
+    def fused(self, name: str, parts: Sequence[str], *, chosen: bool = True) -> Answers:
+        """Calibrated by pairs of references; weights and the mean are `chosen` by them, too.
 
         A reference that a part does not look at has less than any score of it.
         """
@@ -170,13 +191,19 @@ class Measured:
         ]
         fitted = max(
             (
-                fit(Pairs.concat(drawn), kind="isotonic", combine=how, choose_weights=True)
-                for how in ("mean", "log_odds")
+                fit(Pairs.concat(drawn), kind="isotonic", combine=how, choose_weights=chosen)
+                for how in (("mean", "log_odds") if chosen else ("mean",))
             ),
             key=lambda one: one.top1,
         ).fused
         self.chosen[name] = f"{fitted.combine}, " + ", ".join(f"{one:.1f}" for one in fitted.weights)
         return Answers(*(np.stack([ranked(fitted, one) for one in side]) for side in (taught, queries)))
+
+
+def _of_list(scores: Scores, listed: int) -> NDArray[np.bool_]:
+    """Which are among the best so many of their row."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.asarray(order.argsort(axis=1) < listed)
 
 
 def answers_of(scores_gp: Scores) -> NDArray[np.bool_]:
@@ -211,8 +238,21 @@ def ways(given: argparse.Namespace, flanks: bool) -> dict[str, Callable[[Measure
         if flanks:
             found[f"{name}, same side"] = partial(Measured.ratio, kind=kind, mutual=mutual, side=True)
     for kind in given.lightglue:
-        found[f"{kind}, LightGlue"] = partial(Measured.lightglue, kind=kind, place=False)
-        found[f"{kind}, LightGlue by place"] = partial(Measured.lightglue, kind=kind, place=True)
+        looked = partial(Measured.lightglue, kind=kind, base=f"{kind}, LNBNN{BY}", listed=LISTED)
+        found[f"{kind}, LightGlue"] = looked
+        found[f"{kind}, LightGlue by place"] = partial(looked, place=True)
+    if given.wildfusion:
+        found[EMBEDDED] = Measured.embedded
+        found[f"{EMBEDDED}, best {given.listed} alone"] = Measured.listed_alone
+        parts = [f"{EMBEDDED}, best {given.listed} alone"]
+        for kind in given.wildfusion:
+            parts = [*parts, f"{kind}, LightGlue on {EMBEDDED}"]
+            found[parts[-1]] = partial(Measured.lightglue, kind=kind, base=EMBEDDED, listed=given.listed)
+            name = "WildFusion: Lite0, " + ", ".join(given.wildfusion[: len(parts) - 1])
+            found[name] = partial(Measured.fused, name=name, parts=parts, chosen=False)
+            found[f"{name}, weights chosen"] = partial(
+                Measured.fused, name=f"{name}, weights chosen", parts=parts
+            )
     glued = given.lightglue if given.glued else []
     joined = {DEFAULT + f" + {kind}, LightGlue": [DEFAULT, f"{kind}, LightGlue"] for kind in glued}
     joined |= {
@@ -261,7 +301,7 @@ def measure(collection: Collection, given: argparse.Namespace) -> Iterator[str]:
     flanks = bool((next(iter(votes.values())).sides >= 0).any())
     for view in given.views if ENCOUNTERS[collection.name] else ["all"]:
         out = outs[view]
-        here = Measured(collection, known, new, taught, out, votes, features, given.glued)
+        here = Measured(collection, known, new, taught, out, votes, features, given.glued, given.listed)
         animals = collection.identities[new]
         today = None
         for name, way in ways(given, flanks).items():
@@ -300,6 +340,8 @@ def main() -> None:
     parser.add_argument(
         "--glued", type=int, default=40, help="of these, looked at by LightGlue; 0: not fused"
     )
+    parser.add_argument("--wildfusion", nargs="*", default=[], help="its features, after the network")
+    parser.add_argument("--listed", type=int, default=50, help="photos that WildFusion looks at")
     parser.add_argument("--queries", type=int, help="about so many, of animals that are drawn; default: all")
     parser.add_argument("--taught", type=int, default=100, help="references that are asked to choose by")
     parser.add_argument("--short-px", type=int, default=256)

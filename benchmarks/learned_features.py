@@ -9,14 +9,20 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
+import finetuning
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from votes import Votes, compare
 
 from reid_ray.config.datasets import Images
 from reid_ray.config.matching import Aliked, Disk, Extractor, LightGlue, Sift, XFeat
 from reid_ray.datasets.images import read_prepared
+from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.embedding.backbones import build
+from reid_ray.embedding.embed import embed
+from reid_ray.embedding.model import Encoder
 from reid_ray.matching import lightglue
 from reid_ray.matching.engine import Packed, count_block
 from reid_ray.matching.features import Features
@@ -106,6 +112,16 @@ class Collection:
     def photos(self, paths: Iterable[str]) -> Iterator[NDArray[np.uint8]]:
         images = Images(short_px=self.short_px)
         return (read_prepared(str(self.root), path, images=images).pixels for path in paths)
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Unit vectors of all photos by EfficientNet-Lite0 as ImageNet has taught it, at 224 px."""
+        file = self.keep / f"{self.name}-lite0.npy"
+        if not file.is_file():
+            images = PreparedImages.pack(self.photos(self.table["path"]))
+            network = Encoder(build(finetuning.BACKBONE, weights=str(finetuning.weights()), input_px=224))
+            every = np.arange(len(images), dtype=np.int64)
+            np.save(file, embed(network, images, every, px=224, device=torch.device("cpu")))
+        return np.asarray(np.load(file))
 
     def votes(self, kind: str, features: Features, asked: Numbers, searched: Numbers) -> Votes:
         """The nearest searched photos of each descriptor of the asked photos, kept in parts."""
