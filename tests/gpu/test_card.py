@@ -4,8 +4,11 @@
 """
 
 import os
+import signal
 import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from torch import Tensor
 
 from reid_ray.config.training import ArcFace, Trial, Triplet
 from reid_ray.datasets.prepared import PreparedImages
-from reid_ray.embedding import calibration
+from reid_ray.embedding import calibration, checkpoint
 from reid_ray.embedding.backbones import build
 from reid_ray.embedding.calibration import Way, calibrated
 from reid_ray.embedding.context import Worker
@@ -26,6 +29,7 @@ from reid_ray.embedding.memory import estimate
 from reid_ray.embedding.model import ReidModel
 from reid_ray.embedding.step import backward
 from reid_ray.embedding.validation import Row
+from reid_ray.runs import files
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 ON_CPU = os.environ.get("REID_RAY_GPU_TESTS_ON") == "cpu"
@@ -130,29 +134,68 @@ def photos(count: int, px: int) -> TrainSet:
     return TrainSet(images, np.arange(count), np.arange(count) % CLASSES)
 
 
-def _rank(rank: int, port: int, one: Trial, on_cpu: bool, told: Any) -> None:
+def _rank(rank: int, world: int, port: int, one: Trial, told: Any, folder: Path | None, killed: bool) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    device = torch.device("cpu") if on_cpu else torch.device("cuda", rank)
-    dist.init_process_group("gloo" if on_cpu else "nccl", rank=rank, world_size=2)
+    device = torch.device("cpu") if ON_CPU else torch.device("cuda", rank)
+    dist.init_process_group("gloo" if ON_CPU else "nccl", rank=rank, world_size=world)
     rows: list[Row] = []
+
+    def report(row: Row) -> None:
+        rows.append(row)
+        while killed and folder is not None:
+            if (folder / checkpoint.MANIFEST).is_file():
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.01)
+
     worker = Worker.of_process_group(device)
-    train(one, photos(64, one.input_px), worker, weights="random", report=rows.append)
+    train(one, photos(64, one.input_px), worker, weights="random", report=report, folder=folder)
     if rank == 0:
-        told.put([row["loss"] for row in rows])
+        told.put([(row["epoch"], row["loss"]) for row in rows])
     dist.destroy_process_group()
 
 
+def losses(
+    ranks: int, port: int, one: Trial, folder: Path | None = None, *, killed: bool = False
+) -> list[tuple[int, float]]:
+    """(epoch, loss) of a training by so many processes; none where they are killed after an epoch."""
+    context = mp.get_context("spawn")
+    told = context.SimpleQueue()
+    given = (port, one, told, folder, killed)
+    processes = [context.Process(target=_rank, args=(rank, ranks, *given)) for rank in range(ranks)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [-signal.SIGKILL if killed else 0] * ranks
+    return [] if killed else told.get()
+
+
+def enough_cards(ranks: int) -> None:
+    if not ON_CPU and torch.cuda.device_count() < ranks:
+        pytest.skip(f"{torch.cuda.device_count()} CUDA device(s)")
+
+
 def test_two_cards_train_as_one_on_equal_global_batches(device, port) -> None:
-    if not ON_CPU and torch.cuda.device_count() < 2:
-        pytest.skip("one CUDA device")
+    enough_cards(2)
     one = trial(*BACKBONES[0], lr=0.001)
-    rows: list[Row] = []
-    train(one, photos(64, one.input_px), Worker(device=device), weights="random", report=rows.append)
-    told = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(_rank, (port, one, ON_CPU, told), nprocs=2)
-    both = told.get()
-    print(f"losses of one {[row['loss'] for row in rows]}, of two {both}")
-    assert both == pytest.approx([row["loss"] for row in rows], rel=2e-2)
+    alone, both = losses(1, port, one), losses(2, port, one)
+    print(f"epochs and losses of one {alone}, of two {both}")
+    assert [loss for _, loss in both] == pytest.approx([loss for _, loss in alone], rel=2e-2)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 1), (1, 2)])
+def test_a_killed_training_goes_on_with_another_number_of_cards(
+    before, after, device, port, tmp_path
+) -> None:
+    enough_cards(max(before, after))
+    one = trial(*BACKBONES[0], lr=0.001, epochs=3, checkpoint_every_s=0)
+    whole = losses(1, port, one)
+    losses(before, port, one, tmp_path, killed=True)
+    assert files.read_json(tmp_path / checkpoint.MANIFEST)["epoch"] == 1
+    rest = losses(after, port, one, tmp_path)
+    print(f"epochs and losses of one {whole}; killed with {before}, and gone on with {after}: {rest}")
+    assert [epoch for epoch, _ in rest] == [2, 3]
+    assert [loss for _, loss in rest] == pytest.approx([loss for _, loss in whole[1:]], rel=2e-2)
 
 
 @pytest.mark.parametrize(("backbone", "px"), BACKBONES)
