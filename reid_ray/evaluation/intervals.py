@@ -1,8 +1,7 @@
-"""How sure a measured share is: Wilson and bootstrap intervals, and McNemar's paired test."""
+"""How sure a measured share is: Wilson and bootstrap intervals, and a paired test over animals."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -188,40 +187,6 @@ def _per_cluster(
     return np.bincount(which, weights=data).astype(np.float64), counts
 
 
-@dataclass(frozen=True)
-class Mcnemar:
-    """A paired comparison of two methods on the same queries.
-
-    Attributes:
-        only_a: queries that only the first method answered rightly.
-        only_b: queries that only the second did.
-        p_exact: two-sided exact p-value.
-        p_mid: two-sided mid-p value: less conservative, and what Fagerland et al. (2013) recommend.
-    """
-
-    only_a: int
-    only_b: int
-    p_exact: float
-    p_mid: float
-
-
-def mcnemar(a_correct: ArrayLike, b_correct: ArrayLike) -> Mcnemar:
-    """Test whether two methods differ, from which queries each answered rightly (McNemar 1947).
-
-    Only queries on which they disagree count: under equality each is a fair coin.
-    """
-    a, b = np.asarray(a_correct, bool), np.asarray(b_correct, bool)
-    if a.shape != b.shape:
-        raise ValueError(f"both methods must answer the same queries, {a.shape} != {b.shape}")
-    only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
-    n, fewer = only_a + only_b, min(only_a, only_b)
-    tail = math.fsum(_fair_coin(n, heads) for heads in range(fewer + 1))
-    exact = min(1.0, 2 * tail)
-    # When both sides are equal the two tails overlap in one point, which is counted once.
-    mid = 1 - _fair_coin(n, fewer) / 2 if only_a == only_b else exact - _fair_coin(n, fewer)
-    return Mcnemar(only_a, only_b, exact, mid if n else 1.0)
-
-
 def paired_by_animal(gain: ArrayLike, clusters: ArrayLike) -> float:
     """Two-sided mid-p value that one method is no better than another on other animals.
 
@@ -252,9 +217,3 @@ def paired_by_animal(gain: ArrayLike, clusters: ArrayLike) -> float:
         chance = longer
     apart = np.abs(np.arange(-total, total + 1))
     return float(chance[apart > found].sum() + chance[apart == found].sum() / 2)
-
-
-def _fair_coin(n: int, heads: int) -> float:
-    """Chance of `heads` in n tosses; by logarithms, so that large n does not underflow early."""
-    log_ways = math.lgamma(n + 1) - math.lgamma(heads + 1) - math.lgamma(n - heads + 1)
-    return math.exp(log_ways - n * math.log(2))

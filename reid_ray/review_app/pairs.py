@@ -24,8 +24,6 @@ from reid_ray.review_app.queue import Batches
 
 SCRIPTS = ("saving.js", "pair.js", "region.js", "decide.js")
 OTHER_SCRIPTS = ("same.js",)
-VIEW_PX = 1400
-"""Longer side of a photo as it is compared; the original is a key away."""
 _AS_THEY_ARE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
 """Files that every browser shows."""
 _FACTS = ("species", "orientation", "location", "encounter", "date")

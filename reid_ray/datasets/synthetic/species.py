@@ -1,4 +1,4 @@
-"""What each species is made of: body, coat, habitats, camera habits, names of its animals; see species.yaml."""
+"""What each species is made of: body, coat, habitats, cameras, names of its animals; see species.yaml."""
 
 from dataclasses import dataclass
 from pathlib import Path
