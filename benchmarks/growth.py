@@ -110,6 +110,15 @@ def ran(words: list[str], folder: Path, source: Path) -> Ran:
     return Ran(time.monotonic() - began, used.ru_maxrss / 2**20, phases)
 
 
+def naming(config: Path, folder: Path, source: Path) -> str:
+    """Earlier versions refuse where too few of these photos are found again among the others."""
+    try:
+        return ran(["-m", "reid_ray.identify", str(config)], folder, source).cell()
+    except SystemExit as error:
+        print(error, file=sys.stderr)
+        return "refused"
+
+
 def row(photos: int, folder: Path, source: Path) -> list[str]:
     known, new = folder / "known", folder / "new"
     make(known, photos)
@@ -134,7 +143,7 @@ def row(photos: int, folder: Path, source: Path) -> list[str]:
         "images": {"short_px": SIZE_PX},
     }
     answering.write_text(yaml.safe_dump(asked))
-    named = [ran(["-m", "reid_ray.identify", str(answering)], folder, source) for _ in range(2)]
+    named = [naming(answering, folder, source) for _ in range(2)]
     near = "near duplicates"
     embedded = sum(first.phases.get(name, 0) for name in NETWORKS)
     rest = first.seconds - sum(first.phases.values())
@@ -147,7 +156,7 @@ def row(photos: int, folder: Path, source: Path) -> list[str]:
         first.cell(),
         f"{search.phases['search']} s",
         reported.cell(),
-        *(one.cell() for one in named),
+        *named,
     ]
 
 

@@ -10,7 +10,8 @@ by asking references among the others, never by queries. `by side and place`: th
 of the other flank left out, votes weighted by place). LightGlue looks at the 20 best photos of LNBNN with
 the same features by side and place. WildFusion (arXiv 2408.12934): LightGlue (LighterGlue for XFeat) looks at
 the `--listed` best photos of an ImageNet network (EfficientNet-Lite0), each score is made a probability by
-isotonic regression on pairs of references, and their plain mean ranks. Prints a Markdown table: top-1 with a
+isotonic regression on pairs of references, and their plain mean ranks. `learned order`: `combine: learned` of
+a fusion, without other weights. Prints a Markdown table: top-1 with a
 95 % interval over animals, and what is gained over SIFT with plain LNBNN on the same queries. What is slow is
 kept in `--keep`, so that a stopped run goes on.
 """
@@ -27,7 +28,7 @@ from learned_features import ENCOUNTERS, THRESHOLDS, Collection, keypoint_weight
 from numpy.typing import NDArray
 from votes import Votes
 
-from reid_ray.evaluation.fusion import Fused, Pairs, fit, sample_pairs
+from reid_ray.evaluation.fusion import Combine, Fused, Pairs, fit, sample_pairs
 from reid_ray.evaluation.intervals import animals_mean, bootstrap_mean
 from reid_ray.matching.engine import use_one_thread
 from reid_ray.matching.features import Features
@@ -165,8 +166,15 @@ class Measured:
             for row, (q, one) in enumerate(zip(asked, lists, strict=True))
         ]
 
-    def fused(self, name: str, parts: Sequence[str], *, chosen: bool = True) -> Answers:
-        """Calibrated by pairs of references; weights and the mean are `chosen` by them, too.
+    def fused(
+        self,
+        name: str,
+        parts: Sequence[str],
+        *,
+        chosen: bool = True,
+        combine: Sequence[Combine] = ("mean", "log_odds"),
+    ) -> Answers:
+        """Calibrated by pairs of references; weights, if `chosen`, and how they are joined by them, too.
 
         A reference that a part does not look at has less than any score of it.
         """
@@ -182,6 +190,7 @@ class Measured:
                 same[q],
                 answers_of(one),
                 query=q,
+                animal=int(self.identities[self.asked[q]]),
                 rng=rng,
                 best=20,
                 others=30,
@@ -192,7 +201,7 @@ class Measured:
         fitted = max(
             (
                 fit(Pairs.concat(drawn), kind="isotonic", combine=how, choose_weights=chosen)
-                for how in (("mean", "log_odds") if chosen else ("mean",))
+                for how in combine
             ),
             key=lambda one: one.top1,
         ).fused
@@ -249,7 +258,7 @@ def ways(given: argparse.Namespace, flanks: bool) -> dict[str, Callable[[Measure
             parts = [*parts, f"{kind}, LightGlue on {EMBEDDED}"]
             found[parts[-1]] = partial(Measured.lightglue, kind=kind, base=EMBEDDED, listed=given.listed)
             name = "WildFusion: Lite0, " + ", ".join(given.wildfusion[: len(parts) - 1])
-            found[name] = partial(Measured.fused, name=name, parts=parts, chosen=False)
+            found[name] = partial(Measured.fused, name=name, parts=parts, chosen=False, combine=["mean"])
             found[f"{name}, weights chosen"] = partial(
                 Measured.fused, name=f"{name}, weights chosen", parts=parts
             )
@@ -272,10 +281,11 @@ def ways(given: argparse.Namespace, flanks: bool) -> dict[str, Callable[[Measure
                 *both,
                 f"{kind}, LightGlue by place",
             ]
-    return found | {
-        name: partial(Measured.fused, name=name, parts=parts)  # type: ignore[misc]
-        for name, parts in joined.items()
-    }
+    for name, parts in joined.items():
+        found[name] = partial(Measured.fused, name=name, parts=parts)
+        learned = f"{name}, learned order"
+        found[learned] = partial(Measured.fused, name=learned, parts=parts, chosen=False, combine=["learned"])
+    return found
 
 
 def told(values: NDArray[np.floating], animals: Numbers) -> str:

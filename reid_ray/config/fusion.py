@@ -25,10 +25,11 @@ class Fusion(Config):
     """Names of methods of the study: local features, pretrained models, `<backbone> untrained`, or
     `selected_trial`, the selected trial."""
     calibration: Literal["isotonic", "logistic"] = "isotonic"
-    combine: Literal["mean", "log_odds"] = "mean"
-    """What is averaged: probabilities, or their log-odds."""
+    combine: Literal["mean", "log_odds", "learned"] = "mean"
+    """What is averaged: probabilities, or their log-odds. `learned`: a small model (logistic regression) of
+    what each part says of a pair and of the query's other candidates, learnt on pairs of reference photos."""
     weights: Literal["equal", "chosen"] = "equal"
-    """`chosen`: those that name most reference photos rightly."""
+    """`chosen`: those that name most reference photos rightly. `combine: learned` has weights of its own."""
     shortlist: Shortlist | None = None
     """Local features are matched, and all parts joined, only on these references."""
     leave_one_out_queries: PositiveInt = 1000
@@ -40,6 +41,8 @@ class Fusion(Config):
     def _parts_differ(self) -> "Fusion":
         if len(set(self.parts)) < len(self.parts):
             raise ValueError(f"parts must differ, found {list(self.parts)}")
+        if self.combine == "learned" and self.weights == "chosen":
+            raise ValueError("combine: learned has weights of its own; omit weights")
         return self
 
     def uses(self) -> set[str]:

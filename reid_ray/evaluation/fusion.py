@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from reid_ray.errors import StorageError
 from reid_ray.evaluation.calibration import Calibrator, Kind, calibrate
+from reid_ray.evaluation.reranking import DEEPEST, Reranker
 
-Combine = Literal["mean", "log_odds"]
+Combine = Literal["mean", "log_odds", "learned"]
 FOLDS = 5
 NEW_SHARE = 0.2
 """Share of queries that are expected to show unknown individuals, where some do."""
@@ -31,19 +32,21 @@ class Pairs:
         scores: float32 [n, p].
         same: bool [n], of one animal.
         query: int64 [n], equal within one query.
+        animal: int64 [n], equal where queries show one animal.
         weight: float32 [n], how many pairs each stands for.
     """
 
     scores: NDArray[np.float32]
     same: NDArray[np.bool_]
     query: NDArray[np.int64]
+    animal: NDArray[np.int64]
     weight: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.same)
 
     def part(self, chosen: NDArray[np.bool_]) -> "Pairs":
-        return Pairs(self.scores[chosen], self.same[chosen], self.query[chosen], self.weight[chosen])
+        return Pairs(*(of[chosen] for of in vars(self).values()))
 
     @classmethod
     def none(cls, parts: int) -> "Pairs":
@@ -51,6 +54,7 @@ class Pairs:
         return cls(
             np.zeros((0, parts), np.float32),
             np.zeros(0, np.bool_),
+            np.zeros(0, np.int64),
             np.zeros(0, np.int64),
             np.zeros(0, np.float32),
         )
@@ -67,8 +71,9 @@ def sample_pairs(
     possible_g: NDArray[np.bool_],
     *,
     query: int,
+    animal: int,
     rng: np.random.Generator,
-    best: int = 50,
+    best: int = DEEPEST,
     others: int = 50,
 ) -> Pairs:
     """Of one leave-one-out query all pairs of one animal, each part's `best`, and some of the rest.
@@ -86,7 +91,8 @@ def sample_pairs(
     chosen = np.concatenate([np.flatnonzero(kept), drawn])
     weight = np.ones(len(chosen), np.float32)
     weight[len(chosen) - len(drawn) :] = len(rest) / max(len(drawn), 1)
-    return Pairs(scores[chosen], same[chosen], np.full(len(chosen), query, np.int64), weight)
+    queries, animals = np.full((2, len(chosen)), [[query], [animal]], np.int64)
+    return Pairs(scores[chosen], same[chosen], queries, animals, weight)
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Fused:
     Attributes:
         curves: one per part.
         weights: of the parts; they sum to 1.
-        combine: whether probabilities or their log-odds are averaged.
+        combine: whether probabilities or their log-odds are averaged, or a model of them was learnt.
         final: from that average to the probability that an answer is right. The mean of two true
             probabilities is none, as where one part is sure and the other has no idea; and what is
             the best of a hundred is right more often than any pair that scored as high. None
@@ -107,12 +113,18 @@ class Fused:
     weights: tuple[float, ...]
     combine: Combine = "mean"
     final: Calibrator | None = None
+    reranker: Reranker | None = None
 
-    def average(self, scores_np: ArrayLike) -> NDArray[np.float64]:
-        """What ranks: the parts' probabilities averaged, [...] of scores [..., p]."""
+    def average(self, scores_np: ArrayLike, query_n: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """What ranks: the parts' probabilities averaged, [...] of scores [..., p]; where a model was learnt,
+        [n] of scores [n, p], all of one query unless `query_n` says whose they are.
+        """
         scores = np.asarray(scores_np)
         each = np.stack([c.probability(scores[..., i]) for i, c in enumerate(self.curves)], axis=-1)
-        return joined(each, self.weights, self.combine)
+        if self.reranker is None:
+            return joined(each, self.weights, self.combine)
+        of = np.zeros(len(each), np.int64) if query_n is None else query_n
+        return self.reranker.probability(log_odds(each), of)
 
     def probability(self, scores_np: ArrayLike) -> NDArray[np.float64]:
         """P(right, if it is a query's best) [...] of scores [..., p]; never falls where `average` rises."""
@@ -135,6 +147,7 @@ class Fused:
             "weights": list(self.weights),
             "combine": self.combine,
             "final": self.final and self.final.as_json(),
+            **({"reranker": self.reranker.as_json()} if self.reranker else {}),
         }
 
     @classmethod
@@ -143,7 +156,8 @@ class Fused:
         try:
             curves = tuple(Calibrator.from_json(one) for one in raw["curves"])
             final = raw["final"] and Calibrator.from_json(raw["final"])
-            return cls(curves, tuple(map(float, raw["weights"])), raw["combine"], final)
+            reranker = Reranker.from_json(raw["reranker"]) if "reranker" in raw else None
+            return cls(curves, tuple(map(float, raw["weights"])), raw["combine"], final, reranker)
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"not a fusion ({error!r})") from None
 
@@ -154,8 +168,13 @@ def joined(
     """The weighted mean over the last axis, of probabilities or of log-odds."""
     if combine == "mean":
         return np.asarray(probability_np @ np.array(weights))
-    sure = np.clip(probability_np, _SURE, 1 - _SURE)
-    return np.asarray(1 / (1 + np.exp(-(np.log(sure / (1 - sure)) @ np.array(weights)))))
+    return np.asarray(1 / (1 + np.exp(-(log_odds(probability_np) @ np.array(weights)))))
+
+
+def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of probabilities, which are kept from 0 and 1."""
+    sure = np.clip(probability, _SURE, 1 - _SURE)
+    return np.asarray(np.log(sure / (1 - sure)))
 
 
 @dataclass(frozen=True)
@@ -192,11 +211,33 @@ def fit(
     offered = weightings(parts) if choose_weights else weightings(parts)[:1]
     curves = _curves(pairs, kind)
     crossed = _cross_fitted(pairs, kind)
-    right = [right_share(joined(crossed, weights, combine), pairs) for weights in offered]
-    best = int(np.argmax(np.round(right, 9)))
-    average = joined(crossed, offered[best], combine)
+    reranker, weights = None, offered[0]
+    if combine == "learned":
+        odds = log_odds(crossed)
+        reranker = Reranker.learn(odds, pairs.query, pairs.same, pairs.weight)
+        average = _of_other_animals(odds, pairs, reranker)
+    else:
+        right = [right_share(joined(crossed, one, combine), pairs) for one in offered]
+        weights = offered[int(np.argmax(np.round(right, 9)))]
+        average = joined(crossed, weights, combine)
     final = _final(average, pairs, new_share)
-    return Fitted(Fused(curves, offered[best], combine, final), right[best], final.probability(average))
+    fused = Fused(curves, weights, combine, final, reranker)
+    return Fitted(fused, right_share(average, pairs), final.probability(average))
+
+
+def _of_other_animals(odds: NDArray[np.float64], pairs: Pairs, of_all: Reranker) -> NDArray[np.float64]:
+    """What models say [n] that were learnt on the queries of other animals; where these have no two pairs
+    to tell apart, that of all.
+    """
+    found = of_all.probability(odds, pairs.query)
+    _, order = np.unique(pairs.animal, return_inverse=True)
+    for fold in range(FOLDS):
+        here = order % FOLDS == fold
+        others = pairs.part(~here)
+        if here.any() and 0 < others.same.sum() < len(others):
+            model = Reranker.learn(odds[~here], others.query, others.same, others.weight)
+            found[here] = model.probability(odds[here], pairs.query[here])
+    return found
 
 
 def _final(average: NDArray[np.float64], pairs: Pairs, new_share: float) -> Calibrator:

@@ -125,6 +125,7 @@ class PairsRequest:
                         gallery.labels_g == gallery.labels[own],
                         ~out[row] & ~np.isnan(scores[row]).any(axis=1),
                         query=int(own),
+                        animal=int(gallery.labels[own]),
                         rng=np.random.default_rng((self.seed, int(own))),
                     )
                 )
@@ -267,7 +268,11 @@ class Fusing:
             return None
         gallery = ready.gallery
         key = method_key(
-            "fusion", self.config.canonical(), gallery.fingerprint, gallery.photos.tolist(), ready.learnt
+            "fusion of animals",
+            self.config.canonical(),
+            gallery.fingerprint,
+            gallery.photos.tolist(),
+            ready.learnt,
         )
         return folder / "chunks" / key
 
@@ -343,7 +348,7 @@ class Fusing:
         scorer = replace(ready.scorer, fused=fused)
         first = fused.curves[0]
         params: Params = {
-            "weights": ", ".join(f"{weight:.3g}" for weight in fused.weights),
+            "weights": "learned" if fused.reranker else ", ".join(f"{one:.3g}" for one in fused.weights),
             "pairs_fitted": first.pairs,
             "same_pairs_fitted": first.same,
         }
@@ -385,7 +390,7 @@ def cross_fitted_right(method: Fusing, ready: Ready, gallery: Gallery, bench: Be
     for here in range(int(fold.max(initial=-1)) + 1):
         others = pairs.part(fold != here)
         fitted = method.fit(others if others.same.any() else pairs, gallery.name).fused
-        average[fold == here] = fitted.average(pairs.scores[fold == here])
+        average[fold == here] = fitted.average(pairs.scores[fold == here], pairs.query[fold == here])
     right = np.zeros(len(gallery.queries), bool)
     for place, photo in enumerate(gallery.queries):
         mine = np.flatnonzero(pairs.query == photo)
@@ -396,8 +401,9 @@ def cross_fitted_right(method: Fusing, ready: Ready, gallery: Gallery, bench: Be
 
 def _apart(pairs: Sequence[Pairs]) -> Pairs:
     """Pairs of all galleries; asked photos are numbered anew, so that they stay apart."""
-    parts, first = [], 0
+    parts, first, animals = [], 0, 0
     for one in pairs:
-        parts.append(replace(one, query=one.query + first))
+        parts.append(replace(one, query=one.query + first, animal=one.animal + animals))
         first += int(one.query.max(initial=-1)) + 1
+        animals += int(one.animal.max(initial=-1)) + 1
     return Pairs.concat(parts)

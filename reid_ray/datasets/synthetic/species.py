@@ -39,9 +39,9 @@ class Species:
 
 def _species(*, plan: dict[str, Any], photo_aspect: list[int], paint: str, **told: Any) -> Species:
     width, height = photo_aspect
-    made = {"growth": Growth(**told.pop("growth")), "camera": Camera(**_fixed(told.pop("camera")))}
+    told |= {"growth": Growth(**told["growth"]), "camera": Camera(**_fixed(told["camera"]))}
     painter: Painter = getattr(coats, paint)
-    return Species(plan=_plan(**plan), photo_aspect=width / height, paint=painter, **made, **_fixed(told))
+    return Species(plan=_plan(**plan), photo_aspect=width / height, paint=painter, **_fixed(told))
 
 
 def _plan(half: list[Any] | None = None, **told: Any) -> Plan:

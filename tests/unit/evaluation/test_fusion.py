@@ -127,6 +127,7 @@ def test_a_fusion_that_is_never_right_still_says_what_its_pairs_say() -> None:
         np.array(scores * 2, np.float32)[:, None],
         np.array(same * 2),
         np.repeat([0, 1], 5),
+        np.repeat([0, 1], 5),
         np.ones(10, np.float32),
     )
     fitted = fit(pairs, kind="logistic", combine="mean", choose_weights=False)
@@ -142,9 +143,8 @@ def test_unknown_individuals_weigh_as_much_as_they_are_expected(share: float) ->
     """
     average = np.tile([0.5, 0.4, 0.6, 0.5], 50)
     same = np.tile([True, False, True, False], 50)
-    pairs = Pairs(
-        np.zeros((200, 1), np.float32), same, np.repeat(np.arange(100), 2), np.ones(200, np.float32)
-    )
+    of = np.repeat(np.arange(100), 2)
+    pairs = Pairs(np.zeros((200, 1), np.float32), same, of, of, np.ones(200, np.float32))
     final = _final(average, pairs, share)
     assert final.probability([0.5])[0] == pytest.approx(1 - share)
 
@@ -174,7 +174,7 @@ def look_ups(
     same = label[q] == label[g]
     scores = rng.normal(size=(len(q), len(skills))) + np.outer(same, skills)
     scores += clutter * rng.normal(size=len(label))[q, None]
-    return Pairs(scores.astype(np.float32), same, q.astype(np.int64), np.ones(len(q), np.float32))
+    return Pairs(scores.astype(np.float32), same, q.astype(np.int64), label[q], np.ones(len(q), np.float32))
 
 
 def test_the_better_part_gets_the_larger_chosen_weight() -> None:
@@ -214,7 +214,8 @@ def test_a_look_up_is_answered_with_curves_that_have_not_seen_it(monkeypatch: py
 
 def test_right_share_counts_ties_in_proportion() -> None:
     same = np.array([1, 0, 0, 0, 1, 1], bool)
-    pairs = Pairs(np.zeros((6, 1), np.float32), same, np.array([4, 4, 4, 9, 9, 9]), np.ones(6))
+    of = np.array([4, 4, 4, 9, 9, 9])
+    pairs = Pairs(np.zeros((6, 1), np.float32), same, of, of, np.ones(6))
     share = right_share(np.array([0.5, 0.5, 0.1, 0.2, 0.7, 0.7]), pairs)
     assert share == pytest.approx((1 / 2 + 1) / 2)
 
@@ -223,7 +224,7 @@ def test_sampled_pairs_hold_all_of_one_animal_each_parts_best_and_stand_for_all(
     rng = np.random.default_rng(3)
     scores = rng.normal(size=(400, 2)).astype(np.float32)
     same, possible = np.arange(400) % 80 == 0, np.arange(400) != 7
-    found = sample_pairs(scores, same, possible, query=7, rng=rng, best=10, others=30)
+    found = sample_pairs(scores, same, possible, query=7, animal=3, rng=rng, best=10, others=30)
     kept = {tuple(row) for row in found.scores.tolist()}
     for part in (0, 1):
         able = np.where(possible, scores[:, part], -np.inf)
@@ -232,12 +233,14 @@ def test_sampled_pairs_hold_all_of_one_animal_each_parts_best_and_stand_for_all(
     assert found.same.sum() == same.sum() == 5
     assert found.weight.sum() == pytest.approx(399)
     assert set(found.query.tolist()) == {7}
+    assert set(found.animal.tolist()) == {3}
     assert tuple(scores[7].tolist()) not in kept
     assert len(found) == len(kept) <= 5 + 20 + 30
 
 
 def test_few_references_are_all_kept() -> None:
     scores = np.arange(8, dtype=np.float32)[:, None]
-    found = sample_pairs(scores, np.arange(8) < 2, np.ones(8, bool), query=0, rng=np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    found = sample_pairs(scores, np.arange(8) < 2, np.ones(8, bool), query=0, animal=0, rng=rng)
     assert sorted(found.scores[:, 0].tolist()) == list(range(8))
     assert found.weight.tolist() == [1.0] * 8

@@ -43,6 +43,7 @@ METHODS: dict[str, Method] = {
     "behind a fusion": behind(FUSION),
     "behind what is behind a shortlist": behind(behind(NETWORK)),
     "fusion": FUSION,
+    "fusion by a learned order": replace(FUSION, config=Fusion(parts=("SIFT", "tiny"), combine="learned")),
     "fusion behind local features": replace(
         FUSION,
         config=FUSION.config.model_copy(update={"shortlist": Shortlist(by="LNBNN", size=7)}),

@@ -234,6 +234,7 @@ def test_pairs_are_scored_without_the_photo_itself_and_without_any_query(sides: 
     assert len(pairs) == 20 * 19
     assert pairs.same.sum() == 20 * 3
     full, likeness = matches(sides, np.arange(20)), cosines(near, np.arange(20))
+    np.testing.assert_array_equal(pairs.animal, gallery.labels[pairs.query])
     for own in range(20):
         here = pairs.query == own
         others = np.arange(20) != own
