@@ -11,6 +11,7 @@ import torch
 
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.datasets.prepared import Materials, PreparedImages
+from reid_ray.embedding import checkpoint
 from reid_ray.embedding.context import Worker
 from reid_ray.embedding.loop import Diverged
 from reid_ray.errors import DatasetError, TrialError
@@ -138,6 +139,17 @@ def test_a_worker_without_memory_for_the_smallest_part_ends_all_workers_and_leav
     with pytest.raises(TrialError, match="out of memory"):
         ends_with(cpu_out_of_memory(), tmp_path, monkeypatch, Worker(rank=rank, world=2))
     assert MethodFolder(tmp_path / PLAN.key).result().status == "out_of_memory"
+
+
+@pytest.mark.parametrize(("error", "left"), [(Diverged("nan"), False), (DatasetError("none"), True)])
+def test_nothing_goes_on_from_where_a_training_diverged(
+    error: Exception, left: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = MethodFolder(tmp_path / PLAN.key).checkpoint_path
+    files.write_json(before / checkpoint.MANIFEST, {})
+    files.write_bytes(before / "0001-model.safetensors", b"weights")
+    ends_with(error, tmp_path, monkeypatch)
+    assert bool(list(before.iterdir())) == left
 
 
 def test_divergence_is_known_to_all_workers_and_written_by_the_first(
