@@ -67,12 +67,15 @@ class PreparedImages:
         part: int32 [n], which of `parts` a photo is in.
         starts: int64 [n], where it begins there.
         sizes_hw: int32 [n, 2], height and width in pixels.
+        keys: 32 hex digits [n] of what each photo was made from, equal only for equal pixels; None where that
+            is not known.
     """
 
     parts: tuple[Pixels | MappedFile, ...]
     part: NDArray[np.int32]
     starts: NDArray[np.int64]
     sizes_hw: NDArray[np.int32]
+    keys: NDArray[np.bytes_] | None = None
 
     def __len__(self) -> int:
         return len(self.sizes_hw)

@@ -51,6 +51,7 @@ class Placed(NamedTuple):
         shard: name of the shard.
         start: where in the shard it begins, in bytes.
         reused: it was there already.
+        key: see `PreparedStore.key`.
         address, stamp, read: of its file, and the hash of what was read, if that was done now and the file
             will be known again; see `Originals`.
     """
@@ -62,6 +63,7 @@ class Placed(NamedTuple):
     height: int = 0
     width: int = 0
     reused: bool = False
+    key: str = ""
     address: str = ""
     stamp: str = ""
     read: str = ""
@@ -173,7 +175,7 @@ class PreparedStore:
             if found is None:
                 if not shard.has(key):
                     shard.add(key, self._prepared(source, animal))
-                found = Placed(source.content, "", shard.path.name, *shard.photos[key])
+                found = Placed(source.content, "", shard.path.name, *shard.photos[key], key=key)
             return (
                 found._replace(address=address, stamp=stamp, read=read.content) if settled(stamp) else found
             )
@@ -241,6 +243,7 @@ class PreparedStore:
             np.array([number[photo.shard] for photo in placed], np.int32),
             np.array([photo.start for photo in placed], np.int64),
             np.array([(photo.height, photo.width) for photo in placed], np.int32).reshape(-1, 2),
+            np.array([photo.key for photo in placed], _KEY),
         )
 
 
@@ -326,7 +329,7 @@ class _Kept:
             return None
         if found[0] not in self._whole:
             self.look([found[0]])
-        return Placed(content, "", *found, reused=True) if self._whole[found[0]] else None
+        return Placed(content, "", *found, reused=True, key=key) if self._whole[found[0]] else None
 
     def look(self, shards: Collection[str]) -> None:
         """See whether these are whole, some at once."""

@@ -296,7 +296,7 @@ _PLACED = pa.schema(
         "height": pa.int32(),
         "width": pa.int32(),
         "reused": pa.bool_(),
-        **dict.fromkeys(("address", "stamp", "read"), pa.string()),
+        **dict.fromkeys(("key", "address", "stamp", "read"), pa.string()),
     }
 )
 

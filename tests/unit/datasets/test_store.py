@@ -87,6 +87,20 @@ def test_only_new_and_changed_photos_are_decoded(
     np.testing.assert_array_equal(images[1], expected(rows[1]))
 
 
+def test_prepared_photos_have_keys_that_are_equal_for_equal_pixels_alone(
+    tmp_path: Path, rows: list[Row]
+) -> None:
+    (tmp_path / "photos/copy.jpg").write_bytes((tmp_path / "photos/1.jpg").read_bytes())
+    store = PreparedStore(tmp_path / "kept", SETTINGS)
+    asked = [*rows, rows[0]._replace(path="copy.jpg")]
+    first = store.open(store.prepare(asked, store.index())).keys.tolist()
+    assert first == store.open(store.prepare(asked, store.index())).keys.tolist()
+    assert first[5] == first[1]
+    assert len(set(first)) == 5
+    other = PreparedStore(tmp_path / "kept", Images(short_px=50))
+    assert set(other.open(other.prepare(asked, other.index())).keys.tolist()).isdisjoint(first)
+
+
 def test_photos_that_are_not_enlarged_are_kept_apart(tmp_path: Path, rows: list[Row]) -> None:
     large = SETTINGS.model_copy(update={"short_px": 2048})
     found = []

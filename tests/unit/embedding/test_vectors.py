@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reid_ray.datasets.prepared import PreparedImages
+from reid_ray.datasets.prepared import MappedFile, PreparedImages
 from reid_ray.embedding import embed as embedding
 from reid_ray.embedding.backbones import build
 from reid_ray.embedding.embed import _resize_bicubic, batch_size, embed
@@ -101,6 +101,16 @@ def test_a_photo_is_known_by_its_pixels_and_shape(images: PreparedImages) -> Non
     twins = PreparedImages.pack([photo, photo.copy(), photo.reshape(2, 8, 3)])
     a, b, c = photo_keys(twins, np.arange(3))
     assert a == b != c
+
+
+def test_a_photo_that_was_prepared_is_known_without_its_pixels() -> None:
+    of = [b"00" * 16, b"ab" * 16, b"00" * 16]
+    nowhere = (MappedFile("/nowhere/a.pixels"),)
+    places = np.zeros(3, np.int64)
+    images = PreparedImages(
+        nowhere, places.astype(np.int32), places, np.full((3, 2), 4, np.int32), np.array(of)
+    )
+    assert photo_keys(images, np.array([1, 0, 2])) == [b"\xab" * 16, b"\0" * 16, b"\0" * 16]
 
 
 def test_what_is_not_there_is_not_read(tmp_path: Path) -> None:
