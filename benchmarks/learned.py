@@ -241,7 +241,7 @@ def ways(given: argparse.Namespace, flanks: bool) -> dict[str, Callable[[Measure
         if flanks:
             found[f"{kind}, LNBNN, same side"] = partial(Measured.lnbnn, kind=kind, side=True, place=False)
         found[f"{kind}, LNBNN{BY}"] = partial(Measured.lnbnn, kind=kind, side=True, place=True)
-    for kind, mutual in product(given.ratio, (False, True)):
+    for kind, mutual in [*product(given.ratio, [False]), *product(given.mutual, [True])]:
         name = f"{kind}, {'mutual' if mutual else 'ratio'}"
         found[name] = partial(Measured.ratio, kind=kind, mutual=mutual, side=False)
         if flanks:
@@ -347,6 +347,7 @@ def main() -> None:
     parser.add_argument("--lightglue", nargs="*", default=["ALIKED"])
     parser.add_argument("--views", nargs="+", default=["other encounters", "all"])
     parser.add_argument("--ratio", nargs="*", default=["SIFT", "ALIKED", "XFeat", "DISK"])
+    parser.add_argument("--mutual", nargs="*", default=["SIFT", "ALIKED", "XFeat", "DISK"])
     parser.add_argument(
         "--glued", type=int, default=40, help="of these, looked at by LightGlue; 0: not fused"
     )
