@@ -1,6 +1,6 @@
 """How work spreads over nodes: measured from one to two, and a model of 8, 64 and 512 GPUs.
 
-    python benchmarks/scaling.py measure [--data ../shared/data/NyalaDev]     one node of one CPU, then two
+    python benchmarks/scaling.py measure [--data ../shared/data/NyalaDev] [--only matching]     one node of one CPU, then two
     python benchmarks/scaling.py model       where a study stops scaling, and why
 
 `measure` runs each kind of work (matching, embedding, trials) on Ray nodes of one CPU each and prints the
@@ -60,7 +60,7 @@ def study(folder: str, photos: int, data: str) -> Any:
     return Study.parse(raw, where="scaling")
 
 
-def work(nodes: int, photos: int, data: str) -> dict[str, float]:
+def work(nodes: int, photos: int, data: str, kinds: list[str]) -> dict[str, float]:
     """Seconds of each kind of work on so many nodes of one CPU, start-up of processes left out."""
     import numpy as np
     import ray
@@ -114,49 +114,72 @@ def work(nodes: int, photos: int, data: str) -> dict[str, float]:
             embedded=lambda done: told.append((time.perf_counter(), done)),
         )
         with bench:
-            method = LocalFeatures(matcher.config)
-            result = run_method(
-                method,
+
+            def matched(done: int, text: str) -> None:
+                if not text:
+                    told.append((time.perf_counter(), done))
+
+            run_method(
+                LocalFeatures(matcher.config),
                 matcher.key,
                 "local features",
                 bench,
                 home.method(matcher.key),
                 k=10,
-                told=lambda *_: None,
+                told=matched,
             )
-            rate = float(result.params["pairs_per_second"])
-            took["matching"] = pair_count(loaded.rows) / rate
-            took["pairs_per_second"] = rate / nodes
-            encoding = Encoding("resnet18", "random", 160)
-            encoder = EncoderPlan("scalingencoder00", "resnet18 untrained", "untrained", encoding, 10)
-            score_encoders([encoder], bench, home)
-        # From the first call's end to the last's: actors and models are there by then.
-        (first, before), (last, after) = told[nodes - 1], told[-1]
-        took["embedding"] = (last - first) / (after - before) * len(loaded.rows)
+            took["matching"] = steady(told, nodes, pair_count(loaded.rows))
+            took["pairs_per_second"] = pair_count(loaded.rows) / took["matching"] / nodes
+            if "embedding" in kinds:
+                told.clear()
+                encoding = Encoding("resnet18", "random", 160)
+                encoder = EncoderPlan("scalingencoder00", "resnet18 untrained", "untrained", encoding, 10)
+                score_encoders([encoder], bench, home)
+                took["embedding"] = steady(told, nodes, len(loaded.rows))
+        took["photo_bytes"] = loaded.images.nbytes / len(loaded.images)
+        if "trials" not in kinds:
+            ray.shutdown()
+            local.shutdown()
+            return took
         began = time.perf_counter()
         errors = run_trials(plan.trials, materials, home, chosen.scaling, resources, progress=lambda *_: None)
         assert not errors
         took["trials"] = time.perf_counter() - began
         took["trial_s"] = float(np.mean([home.method(p.key).result().seconds for p in plan.trials]))
         took["trial_start_s"] = took["trials"] * nodes / len(plan.trials) - took["trial_s"]
-        took["photo_bytes"] = loaded.images.nbytes / len(loaded.images)
     ray.shutdown()
     local.shutdown()
     return took
+
+
+def steady(told: list[tuple[float, int]], nodes: int, total: int) -> float:
+    """Seconds that all of it takes, from the end of the first calls to the last's: what a process needs to
+    start, and to take photos and models in, is there by then.
+    """
+    (first, before), (last, after) = told[nodes - 1], told[-1]
+    return (last - first) / (after - before) * total
 
 
 def measure(arguments: argparse.Namespace) -> None:
     runs: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     for _ in range(arguments.repeats):
         for nodes in runs:
-            command = [sys.executable, __file__, "work", str(nodes), str(arguments.photos), arguments.data]
+            command = [
+                sys.executable,
+                __file__,
+                "work",
+                str(nodes),
+                str(arguments.photos),
+                arguments.data,
+                *arguments.only,
+            ]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             runs[nodes].append(json.loads(done.stdout.splitlines()[-1]))
     best = {
         nodes: {name: min(run[name] for run in found) for name in found[0]} for nodes, found in runs.items()
     }
     print("| work | s on one node | s on two | share of twice the rate |\n|---|---|---|---|")
-    for kind in KINDS:
+    for kind in arguments.only:
         one, two = best[1][kind], best[2][kind]
         print(f"| {kind} | {one:.1f} | {two:.1f} | {one / two / 2:.2f} |")
     rates = {
@@ -169,6 +192,7 @@ def measure(arguments: argparse.Namespace) -> None:
             "trial_start_s",
             "photo_bytes",
         )
+        if name in best[1]
     }
     print(f"on one node: {rates}")
 
@@ -284,13 +308,15 @@ def main() -> None:
     measuring = parts.add_parser("measure")
     measuring.add_argument("--photos", type=int, default=320)
     measuring.add_argument("--data", default="", help="a folder with metadata.csv; default: synthetic photos")
+    measuring.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
     measuring.add_argument("--repeats", type=int, default=1)
     measuring.set_defaults(act=measure)
     working = parts.add_parser("work")
     working.add_argument("nodes", type=int)
     working.add_argument("photos", type=int)
     working.add_argument("data")
-    working.set_defaults(act=lambda a: print(json.dumps(work(a.nodes, a.photos, a.data))))
+    working.add_argument("kinds", nargs="+")
+    working.set_defaults(act=lambda a: print(json.dumps(work(a.nodes, a.photos, a.data, a.kinds))))
     modelling = parts.add_parser("model")
     modelling.add_argument("--set", action="append", default=[], metavar="INPUT=NUMBER")
     modelling.set_defaults(act=model)
