@@ -1,6 +1,7 @@
 """How work spreads over nodes: measured from one to two, and a model of 8, 64 and 512 GPUs.
 
-    python benchmarks/scaling.py measure [--data ../shared/data/NyalaDev] [--only matching]     one node of one CPU, then two
+    python benchmarks/scaling.py measure     one node of one CPU, then two
+        [--data ../shared/data/NyalaDev] [--only matching]
     python benchmarks/scaling.py model       where a study stops scaling, and why
 
 `measure` runs each kind of work (matching, embedding, trials) on Ray nodes of one CPU each and prints the
