@@ -115,10 +115,12 @@ def work(nodes: int, photos: int, data: str, kinds: list[str]) -> dict[str, floa
             embedded=lambda done: told.append((time.perf_counter(), done)),
         )
         with bench:
+            cpu: list[tuple[float, float]] = []
 
             def matched(done: int, text: str) -> None:
                 if not text:
                     told.append((time.perf_counter(), done))
+                    cpu.append(cpu_seconds())
 
             run_method(
                 LocalFeatures(matcher.config),
@@ -130,6 +132,8 @@ def work(nodes: int, photos: int, data: str, kinds: list[str]) -> dict[str, floa
                 told=matched,
             )
             took["matching"] = steady(told, nodes, pair_count(loaded.rows))
+            worked, others = np.subtract(cpu[-1], cpu[nodes - 1]) / (told[-1][0] - told[nodes - 1][0])
+            took |= {"cpus_that_match": worked, "cpus_of_all_else": others}
             took["pairs_per_second"] = pair_count(loaded.rows) / took["matching"] / nodes
             if "embedding" in kinds:
                 told.clear()
@@ -151,6 +155,18 @@ def work(nodes: int, photos: int, data: str, kinds: list[str]) -> dict[str, floa
     ray.shutdown()
     local.shutdown()
     return took
+
+
+def cpu_seconds() -> tuple[float, float]:
+    """Spent so far by the workers of Ray that have work, and by all other processes of this machine."""
+    import psutil
+
+    times = psutil.cpu_times()
+    workers = 0.0
+    for one in psutil.process_iter(["name", "cmdline", "cpu_times"]):
+        if (one.info["cmdline"] or [""])[0].startswith("ray::Worker"):
+            workers += one.info["cpu_times"].user + one.info["cpu_times"].system
+    return workers, times.user + times.nice + times.system - workers
 
 
 def steady(told: list[tuple[float, int]], nodes: int, total: int) -> float:
@@ -189,6 +205,8 @@ def measure(arguments: argparse.Namespace) -> None:
             "start_s",
             "decoded_per_s",
             "pairs_per_second",
+            "cpus_that_match",
+            "cpus_of_all_else",
             "trial_s",
             "trial_start_s",
             "photo_bytes",
@@ -196,6 +214,7 @@ def measure(arguments: argparse.Namespace) -> None:
         if name in best[1]
     }
     print(f"on one node: {rates}")
+    print(f"on two: { ({name: round(best[2][name], 2) for name in rates if name.startswith('cpus')}) }")
 
 
 @dataclass(frozen=True)
