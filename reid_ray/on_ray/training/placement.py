@@ -29,8 +29,13 @@ HOLDER_CPUS = 0.01
 def train_here(
     plan: Plan, materials: Materials, folder: MethodFolder, report: Callable[[dict[str, float]], None]
 ) -> None:
-    """Train in this process, on the GPU that Ray gave it if it gave one."""
-    run(plan, materials, Worker(device=own_device(), cpus=torch.get_num_threads()), folder, report)
+    """Train in this process, on the GPU that Ray gave it if it gave one; without CUDA, no retry mends it."""
+    try:
+        device = own_device()
+    except ResourceError as error:
+        folder.finish(plan.empty_result().but(status="failed", note=str(error)))
+        return
+    run(plan, materials, Worker(device=device, cpus=torch.get_num_threads()), folder, report)
 
 
 def train_distributed(
