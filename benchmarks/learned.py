@@ -11,9 +11,9 @@ of the other flank left out, votes weighted by place). LightGlue looks at the 20
 the same features by side and place. WildFusion (arXiv 2408.12934): LightGlue (LighterGlue for XFeat) looks at
 the `--listed` best photos of an ImageNet network (EfficientNet-Lite0), each score is made a probability by
 isotonic regression on pairs of references, and their plain mean ranks. `learned order`: `combine: learned` of
-a fusion, without other weights. Prints a Markdown table: top-1 with a
-95 % interval over animals, and what is gained over SIFT with plain LNBNN on the same queries. What is slow is
-kept in `--keep`, so that a stopped run goes on.
+a fusion, without other weights. Prints a Markdown table: top-1 with a 95 % interval over animals, and what is
+gained over SIFT with plain LNBNN on the same queries. What is slow is kept in `--keep`, so that a stopped run
+goes on.
 """
 
 import argparse

@@ -20,7 +20,7 @@ Combine = Literal["mean", "log_odds", "learned"]
 FOLDS = 5
 NEW_SHARE = 0.2
 """Share of queries that are expected to show unknown individuals, where some do."""
-_SURE = 1e-6
+SURE = 1e-6
 """Probabilities are kept so far from 0 and 1 before their log-odds are taken."""
 
 
@@ -173,7 +173,7 @@ def joined(
 
 def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of probabilities, which are kept from 0 and 1."""
-    sure = np.clip(probability, _SURE, 1 - _SURE)
+    sure = np.clip(probability, SURE, 1 - SURE)
     return np.asarray(np.log(sure / (1 - sure)))
 
 

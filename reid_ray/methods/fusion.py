@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reid_ray.config.candidate_sets import CandidateSets
 from reid_ray.config.fusion import VLAD, Fusion
 from reid_ray.errors import DatasetError
-from reid_ray.evaluation.fusion import FOLDS, Fitted, Fused, Pairs, fit, sample_pairs
+from reid_ray.evaluation.fusion import FOLDS, SURE, Fitted, Fused, Pairs, fit, log_odds, sample_pairs
 from reid_ray.matching.scoring import EXCLUDED
 from reid_ray.matching.shortlist import candidates, spread
 from reid_ray.methods.bench import Bench
@@ -30,7 +30,6 @@ from reid_ray.runs.methods import method_key
 FEWEST_SAME = 20
 """A gallery with fewer pairs of one animal to fit on is fitted with the pairs of all galleries."""
 _UNMATCHED = np.float32(-1)
-_SURE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,7 @@ class FusionScorer:
 
     def even(self, scores: NDArray[np.floating]) -> NDArray[np.floating]:
         """Log-odds; what was not matched lies below all of them."""
-        sure = np.clip(scores, _SURE, 1 - _SURE)
-        odds = np.where(scores < 0, np.log(_SURE) - 1, np.log(sure / (1 - sure)))
+        odds = np.where(scores < 0, np.log(SURE) - 1, log_odds(scores))
         return np.where(np.isfinite(scores), odds, EXCLUDED)
 
 
