@@ -171,7 +171,7 @@ def joined(
     return np.asarray(1 / (1 + np.exp(-(log_odds(probability_np) @ np.array(weights)))))
 
 
-def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_odds(probability: NDArray[np.floating]) -> NDArray[Any]:
     """Of probabilities, which are kept from 0 and 1."""
     sure = np.clip(probability, SURE, 1 - SURE)
     return np.asarray(np.log(sure / (1 - sure)))
