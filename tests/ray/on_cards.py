@@ -54,7 +54,9 @@ def main(folder: Path, cpus_per_worker: int, cuda: str) -> None:
         scaling={"cpus_per_worker": cpus_per_worker, "confirmation_workers": 0},
     )
     with tempfile.TemporaryDirectory(prefix="oc") as short:
-        local = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "temp_dir": f"{short}/r"})
+        # Whoever called may have a folder of its own in TMPDIR, where Ray would look for its address.
+        os.environ["RAY_TMPDIR"] = short
+        local = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         for _ in range(2):
             local.add_node(num_cpus=2, num_gpus=1)
         ray.init(
