@@ -153,41 +153,18 @@ def services(folder: Path, environment: dict[str, str]) -> Iterator[None]:
     sh(*as_postgres, str(found / "initdb"), "-D", str(data), "-A", "trust", "-U", "mlflow", cwd="/")
     with (data / "pg_hba.conf").open("a") as file:
         file.write(f"host all all {HOST}/24 trust\n")
-    database = [
-        *as_postgres,
-        str(found / "postgres"),
-        "-D",
-        str(data),
-        "-h",
-        HOST,
-        "-p",
-        str(DATABASE_PORT),
-        "-k",
-        str(data),
-    ]
+    database = f"{found}/postgres -D {data} -h {HOST} -p {DATABASE_PORT} -k {data}".split()
     with ExitStack() as stack:
-        stack.enter_context(running(database, folder / "postgres.log", cwd="/"))
-        s3 = [str(BIN / "moto_server"), "-H", HOST, "-p", str(S3_PORT)]
+        stack.enter_context(running(as_postgres + database, folder / "postgres.log", cwd="/"))
+        s3 = f"{BIN}/moto_server -H {HOST} -p {S3_PORT}".split()
         stack.enter_context(running(s3, folder / "s3.log"))
         wait_for("S3", lambda: answers(f"http://{HOST}:{S3_PORT}/moto-api/"))
         client(environment).create_bucket(Bucket=BUCKET)
         address = f"postgresql+psycopg2://mlflow@{HOST}:{DATABASE_PORT}/postgres"
-        server = [
-            str(BIN / "mlflow"),
-            "server",
-            "--backend-store-uri",
-            address,
-            "--artifacts-destination",
-            f"s3://{BUCKET}/mlflow",
-            "--host",
-            HOST,
-            "--port",
-            str(MLFLOW_PORT),
-            "--workers",
-            "1",
-            "--allowed-hosts",
-            f"{HOST}:{MLFLOW_PORT}",
-        ]
+        server = (
+            f"{BIN}/mlflow server --backend-store-uri {address} --artifacts-destination s3://{BUCKET}/mlflow "
+            f"--host {HOST} --port {MLFLOW_PORT} --workers 1 --allowed-hosts {HOST}:{MLFLOW_PORT}"
+        ).split()
         stack.enter_context(running(server, folder / "mlflow.log", env=environment))
         wait_for("MLflow", lambda: answers(f"http://{HOST}:{MLFLOW_PORT}/health"))
         yield
@@ -224,26 +201,15 @@ def nodes(names: list[str], folder: Path, environment: dict[str, str]) -> Iterat
                 (folder / name / path.lstrip("/")).mkdir(parents=True)
             hosts = f"127.0.0.1 localhost\n127.0.1.1 {name}\n"
             (folder / name / "hosts").write_text(hosts)
-            role = (
-                ["--head", "--port", "6379", "--dashboard-host", "127.0.0.1", "--temp-dir", "/tmp/ray"]
-                if number == 0
-                else ["--address", f"{NODES[0]}:6379"]
-            )
-            command = [
-                str(BIN / "ray"),
-                "start",
-                "--block",
-                "--num-cpus",
-                "1",
-                "--node-ip-address",
-                address,
-                "--object-store-memory",
-                str(200 * 2**20),
-                "--disable-usage-stats",
-                *role,
-            ]
+            role = f"--address {NODES[0]}:6379"
             if number == 0:
-                command += ["--resources", '{"head": 1}']
+                role = (
+                    '--head --port 6379 --dashboard-host 127.0.0.1 --temp-dir /tmp/ray --resources {"head":1}'
+                )
+            command = (
+                f"{BIN}/ray start --block --num-cpus 1 --node-ip-address {address} "
+                f"--object-store-memory {200 * 2**20} --disable-usage-stats {role}"
+            ).split()
             started = running(inside(name, folder, command), folder / f"{name}.log", env=environment, cwd="/")
             stack.enter_context(started)
             if number == 0:
@@ -255,7 +221,7 @@ def nodes(names: list[str], folder: Path, environment: dict[str, str]) -> Iterat
 
 def submit(head: str, folder: Path, environment: dict[str, str], *command: str) -> str:
     """Output of a job."""
-    submitted = [str(BIN / "ray"), "job", "submit", "--address", "http://127.0.0.1:8265", "--", *command]
+    submitted = [*f"{BIN}/ray job submit --address http://127.0.0.1:8265 --".split(), *command]
     # Into the head's own files, as `ray job submit` would run there.
     done = subprocess.run(
         inside(head, folder, submitted), env=environment, cwd="/", capture_output=True, text=True, check=False
@@ -389,29 +355,11 @@ def main() -> None:
     with network() as names, services(folder, environment), nodes(names, folder, environment):
         say("three nodes, S3, PostgreSQL and MLflow run")
         (folder / names[0] / "home" / "nodes.yaml").write_text(config)
-        command = [
-            "python",
-            "-m",
-            "reid_ray.tune",
-            "/home/nodes.yaml",
-            "--set",
-            f"storage=s3://{BUCKET}/runs",
-            "--set",
-            f"reports=s3://{BUCKET}/reports",
-            "--set",
-            f"tracking_uri=http://{HOST}:{MLFLOW_PORT}",
-        ]
-        submitted = [
-            str(BIN / "ray"),
-            "job",
-            "submit",
-            "--address",
-            "http://127.0.0.1:8265",
-            "--entrypoint-resources",
-            '{"head": 1}',
-            "--",
-            *command,
-        ]
+        submitted = (
+            f'{BIN}/ray job submit --address http://127.0.0.1:8265 --entrypoint-resources {{"head":1}} -- '
+            f"python -m reid_ray.tune /home/nodes.yaml --set storage=s3://{BUCKET}/runs "
+            f"--set reports=s3://{BUCKET}/reports --set tracking_uri=http://{HOST}:{MLFLOW_PORT}"
+        ).split()
         log = folder / "job.log"
         started = time.monotonic()
         with running(inside(names[0], folder, submitted), log, env=environment, cwd="/") as job:
@@ -433,14 +381,8 @@ def main() -> None:
     one = folder / "one"
     one.mkdir()
     (one / "nodes.yaml").write_text(config)
-    sh(
-        str(BIN / "python"),
-        "-m",
-        "reid_ray.tune",
-        "nodes.yaml",
-        cwd=one,
-        env=kept | code | {"HOME": str(one), "OMP_NUM_THREADS": "1"},
-    )
+    alone = kept | code | {"HOME": str(one), "OMP_NUM_THREADS": "1"}
+    sh(*f"{BIN}/python -m reid_ray.tune nodes.yaml".split(), cwd=one, env=alone)
     ours, theirs = tables(folder / "cluster"), tables(one)
     differ = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
     say(

@@ -13,7 +13,7 @@ from reid_ray.embedding.encoding import Encoding
 from reid_ray.evaluation.reciprocal import Reciprocal
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery
-from reid_ray.methods.ready import Learnt, Method, Ready
+from reid_ray.methods.ready import Known, Learnt, Method, Ready
 from reid_ray.methods.scorer import EmbeddingScorer
 
 PHOTOS_PER_REQUEST = 256
@@ -46,12 +46,7 @@ class Embedding:
         """Nothing to do: weights were looked for when the method was planned."""
 
     def prepare(
-        self,
-        galleries: Sequence[Gallery],
-        bench: Bench,
-        *,
-        learnt: Mapping[str, Learnt] | None = None,
-        folder: Path | None = None,
+        self, galleries: Sequence[Gallery], bench: Bench, *, learnt: Known = None, folder: Path | None = None
     ) -> list[Ready]:
         """Vectors of all photos; only the setting of a re-ranking is chosen."""
         found = []

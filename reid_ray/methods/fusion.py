@@ -22,7 +22,7 @@ from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import asked_references
 from reid_ray.methods.listing import NEAR, listed, ready_to_list, with_near
 from reid_ray.methods.local_features import PAIRS_PER_REQUEST, LocalScorer
-from reid_ray.methods.ready import Learnt, Method, Params, Ready
+from reid_ray.methods.ready import Known, Learnt, Method, Params, Ready
 from reid_ray.methods.scorer import Arrays, EmbeddingScorer, Outs, ScoreBlock, Scorer, blocks, rank_blocks
 from reid_ray.methods.shortlist import ShortlistScorer, vlad_scorer
 from reid_ray.runs.methods import method_key
@@ -166,12 +166,7 @@ class Fusing:
             one.check()
 
     def prepare(
-        self,
-        galleries: Sequence[Gallery],
-        bench: Bench,
-        *,
-        learnt: Mapping[str, Learnt] | None = None,
-        folder: Path | None = None,
+        self, galleries: Sequence[Gallery], bench: Bench, *, learnt: Known = None, folder: Path | None = None
     ) -> list[Ready]:
         """Curves and weights of each gallery; of all together where one has too few pairs.
 

@@ -5,7 +5,7 @@ on the references alone.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from reid_ray.methods.leave_one_out import asked_references
 from reid_ray.methods.listing import listed
 from reid_ray.methods.on_animals import on_animals
 from reid_ray.methods.places import Places, learn_places, weighed
-from reid_ray.methods.ready import Learnt, Params, Ready
+from reid_ray.methods.ready import Known, Learnt, Params, Ready
 from reid_ray.methods.scorer import Arrays, Outs, ScoreBlock, Scorer, rank_blocks
 from reid_ray.runs.methods import method_key
 
@@ -195,12 +195,7 @@ class LocalFeatures:
         check_weights(self.config)
 
     def prepare(
-        self,
-        galleries: Sequence[Gallery],
-        bench: Bench,
-        *,
-        learnt: Mapping[str, Learnt] | None = None,
-        folder: Path | None = None,
+        self, galleries: Sequence[Gallery], bench: Bench, *, learnt: Known = None, folder: Path | None = None
     ) -> list[Ready]:
         """Take features, choose what the config leaves open.
 

@@ -19,6 +19,8 @@ from reid_ray.methods.scorer import Animals, Arrays, Scorer, blocks, per_animal
 Params = dict[str, str | int | float | bool]
 Learnt = Mapping[str, Any]
 """What was chosen or fitted on one gallery's references, as plain data."""
+Known = Mapping[str, Learnt] | None
+"""What was learnt before, by a gallery's fingerprint; it is not learnt again."""
 
 
 class Method(Protocol):
@@ -39,17 +41,12 @@ class Method(Protocol):
         ...
 
     def prepare(
-        self,
-        galleries: Sequence[Gallery],
-        bench: Bench,
-        *,
-        learnt: Mapping[str, Learnt] | None = None,
-        folder: Path | None = None,
+        self, galleries: Sequence[Gallery], bench: Bench, *, learnt: Known = None, folder: Path | None = None
     ) -> "list[Ready]":
         """Features or vectors of all photos, and what is chosen or fitted on the references.
 
         Args:
-            learnt: what was learnt before, by a gallery's fingerprint; it is not learnt again.
+            learnt: see `Known`.
             folder: of the method; finished work is kept there.
 
         Returns:

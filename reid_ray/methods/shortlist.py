@@ -23,7 +23,7 @@ from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.listing import listed, ready_to_list, with_near
 from reid_ray.methods.local_features import LocalFeatures, LocalScorer, request_size, tune
 from reid_ray.methods.places import Places, weights_of
-from reid_ray.methods.ready import Learnt, Method, Ready
+from reid_ray.methods.ready import Known, Learnt, Method, Ready
 from reid_ray.methods.scorer import Arrays, EmbeddingScorer, Outs, ScoreBlock, Scorer, blocks
 
 
@@ -130,12 +130,7 @@ class Shortlisted:
         self.local.check()
 
     def prepare(
-        self,
-        galleries: Sequence[Gallery],
-        bench: Bench,
-        *,
-        learnt: Mapping[str, Learnt] | None = None,
-        folder: Path | None = None,
+        self, galleries: Sequence[Gallery], bench: Bench, *, learnt: Known = None, folder: Path | None = None
     ) -> list[Ready]:
         """As the local features, whose setting is chosen behind the shortlist."""
         known, found = learnt or {}, []

@@ -26,9 +26,9 @@ def write_report(record: StudyRecord, out: Path, sections: Sequence[Section] = S
     Made twice from the same study, all files are the same, byte for byte.
     """
     subject = Subject(record)
-    csvs = {
-        name: tables.to_csv(table) for section in sections for name, table in section.tables(subject).items()
-    }
+    of_sections = {name: table for section in sections for name, table in section.tables(subject).items()}
+    # No program reads a table without columns, such as that of published figures where there are none.
+    csvs = {name: tables.to_csv(table) for name, table in of_sections.items() if len(table.columns)}
     written = {name: text.encode("utf-8", "replace") for name, text in csvs.items()}
     written["index.html"] = render(subject, list(csvs), sections).encode("utf-8", "replace")
     for name, data in written.items():

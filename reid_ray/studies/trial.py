@@ -7,7 +7,7 @@ and on every DDP worker of Ray Train; rank 0 alone writes.
 import gc
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from reid_ray.methods.answer import answer
 from reid_ray.methods.bench import Bench, InProcess
 from reid_ray.methods.embedding import embedding_ready
 from reid_ray.methods.gallery import Gallery, galleries
-from reid_ray.methods.ready import Learnt, Ready
+from reid_ray.methods.ready import Known, Ready
 from reid_ray.methods.scorer import EmbeddingScorer
 from reid_ray.runs import files, seals
 from reid_ray.runs.methods import Kind, MethodFolder, Result
@@ -196,12 +196,7 @@ class Trained:
         return EmbeddingScorer.of(vectors)
 
     def prepare(
-        self,
-        galleries: Sequence[Gallery],
-        bench: Bench,
-        *,
-        learnt: Mapping[str, Learnt] | None = None,
-        folder: Path | None = None,
+        self, galleries: Sequence[Gallery], bench: Bench, *, learnt: Known = None, folder: Path | None = None
     ) -> list[Ready]:
         """Vectors of all photos; nothing is fitted."""
         return [embedding_ready(self, one.under(self.sets), self.scorer(one), bench) for one in galleries]

@@ -1,8 +1,8 @@
-"""A study on two nodes of two CPUs each, with a stand-in for a GPU; prints what came of it as JSON.
+"""Studies on two nodes of two CPUs each, with a stand-in for a GPU; prints what came of each as JSON.
 
-    python on_cards.py FOLDER cpus_per_worker CUDA
+    python on_cards.py FOLDER
 
-CUDA `pretended`: a process that is given a GPU notes that in FOLDER/given.txt, and computes on its CPU.
+Where CUDA is pretended, a process that is given a GPU notes that in given.txt, and computes on its CPU.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.cluster_utils import Cluster
@@ -38,9 +39,27 @@ def pretend() -> None:
     ray.get_gpu_ids = noted
 
 
-def main(folder: Path, cpus_per_worker: int, cuda: str) -> None:
+def main(folder: Path) -> None:
     os.environ |= {**_QUIET_ENVIRONMENT, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-    pretended = {"env_vars": {"GIVEN": str(folder / "given.txt")}, "worker_process_setup_hook": pretend}
+    with tempfile.TemporaryDirectory(prefix="oc") as short:
+        # Whoever called may have a folder of its own in TMPDIR, where Ray would look for its address.
+        os.environ["RAY_TMPDIR"] = short
+        local = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        for _ in range(2):
+            local.add_node(num_cpus=2, num_gpus=1)
+        try:
+            found = {
+                "too large": outcome_of(folder / "large", local.address, pretended=True, cpus_per_worker=3),
+                "pretended": outcome_of(folder / "pretended", local.address, pretended=True),
+                "without CUDA": outcome_of(folder / "without", local.address, pretended=False),
+            }
+        finally:
+            local.shutdown()
+    print(json.dumps(found))
+
+
+def outcome_of(folder: Path, address: str, *, pretended: bool, cpus_per_worker: int = 1) -> dict[str, Any]:
+    folder.mkdir()
     study = study_of(
         folder,
         grid={
@@ -53,36 +72,20 @@ def main(folder: Path, cpus_per_worker: int, cuda: str) -> None:
         fusion=[],
         scaling={"cpus_per_worker": cpus_per_worker, "confirmation_workers": 0},
     )
-    with tempfile.TemporaryDirectory(prefix="oc") as short:
-        # Whoever called may have a folder of its own in TMPDIR, where Ray would look for its address.
-        os.environ["RAY_TMPDIR"] = short
-        local = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-        for _ in range(2):
-            local.add_node(num_cpus=2, num_gpus=1)
-        ray.init(
-            address=local.address,
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env=pretended if cuda == "pretended" else None,
-        )
-        try:
-            outcome, _ = run(study)
-        except ReidError as error:
-            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
-            return
-        finally:
-            ray.shutdown()
-            local.shutdown()
-    found = {
-        one.result.method: (
-            one.result.kind,
-            one.result.started_at,
-            one.result.started_at + one.result.seconds,
-        )
-        for one in outcome.record.methods
-    }
-    print(json.dumps({"methods": found, "failed": {one.method: one.note for one in outcome.record.failed()}}))
+    given = {"env_vars": {"GIVEN": str(folder / "given.txt")}, "worker_process_setup_hook": pretend}
+    ray.init(
+        address=address, log_to_driver=False, logging_level="ERROR", runtime_env=given if pretended else None
+    )
+    try:
+        record = run(study)[0].record
+    except ReidError as error:
+        return {"error": str(error), "kind": type(error).__name__}
+    finally:
+        ray.shutdown()
+    ended = [one.result for one in record.methods]
+    methods = {one.method: (one.kind, one.started_at, one.started_at + one.seconds) for one in ended}
+    return {"methods": methods, "failed": {one.method: one.note for one in record.failed()}}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]))

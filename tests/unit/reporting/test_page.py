@@ -168,6 +168,7 @@ def test_csv_files_can_be_read_back(record, report):
     board = pd.read_csv(report.parent / "leaderboard.csv")
     assert len(board) == 17
     assert len(pd.read_csv(report.parent / "quarantine.csv")) == 2
+    assert all(len(pd.read_csv(path).columns) for path in report.parent.glob("*.csv"))
 
 
 def test_the_same_study_gives_the_same_report(record, tmp_path):
