@@ -16,7 +16,7 @@ from faulty import Record
 from PIL import Image
 from torch import nn
 
-from reid_ray.config.datasets import Images, Split
+from reid_ray.config.datasets import Images
 from reid_ray.config.training import ArcFace, Trial
 from reid_ray.datasets.store import PreparedStore, Row
 from reid_ray.embedding import checkpoint
@@ -29,7 +29,6 @@ from reid_ray.on_ray.actors import resumable as chunks
 from reid_ray.runs import files, seals
 from reid_ray.runs.methods import MethodFolder, Result
 from reid_ray.runs.study import StudyFolder
-from reid_ray.splits.manifest import read_manifest, write_manifest
 
 TRIES = 12
 
@@ -174,11 +173,6 @@ def _read_vectors(root: Path) -> Any:
     return None if found is None else found.tolist()
 
 
-def _write_split(root: Path) -> None:
-    rows = pd.DataFrame({"key": ["a", "b"], "split": ["query", "reference"], "validation": [False, True]})
-    write_manifest(root, rows, Split(kind="closed_set"))
-
-
 KEPT = {
     "a result and its answers": Kept(_write_method, _read_method),
     "the study and its table": Kept(_write_study, _read_study),
@@ -194,7 +188,6 @@ KEPT = {
     "scores for a fusion": Kept(_write_scores, _read_scores),
     "prepared photos": Kept(_write_photos, _read_photos),
     "vectors": Kept(_write_vectors, _read_vectors),
-    "the split": Kept(_write_split, lambda root: read_manifest(root).table.to_dict("list")),
 }
 
 

@@ -1,5 +1,7 @@
 """Domain, split, validation and leaks, together and one by one."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,11 @@ from hypothesis import strategies as st
 from split_rows import rows_of
 
 from reid_ray.config.datasets import Split
-from reid_ray.errors import DatasetError, SplitLeakError, StorageError
+from reid_ray.errors import DatasetError, SplitLeakError
 from reid_ray.splits.assign import assign
 from reid_ray.splits.closed_set import closed_set
 from reid_ray.splits.leaks import find_leaks, settle_leaks
-from reid_ray.splits.manifest import read_manifest, verify_manifest, write_manifest
+from reid_ray.splits.manifest import write_manifest
 
 names = st.lists(st.sampled_from("abcde"), min_size=1, max_size=60)
 GIVEN = Split(kind="given")
@@ -179,45 +181,17 @@ def test_leaks_are_refused_with_their_number_or_found_gone_once_dropped() -> Non
     settle_leaks(clean, Split(on_leak="refuse"))
 
 
-def test_a_saved_split_reads_back_and_fits_the_rows_in_any_order(tmp_path: Path) -> None:
+def test_a_saved_split_is_that_of_the_rows_in_any_order(tmp_path: Path) -> None:
     rows = assign(two_datasets(), Split(), ["cats"]).rows
     rows.loc[3, "key"] = 'd/odd, "quoted"\nname ü'
     sha256 = write_manifest(tmp_path, rows, Split(), ("cats",))
-    manifest = read_manifest(tmp_path)
-    assert manifest.sha256 == sha256
-    assert manifest.settings["split"]["seed"] == 666
-    assert manifest.settings["rows"] == rows["split"].value_counts().to_dict()
-    assert set(manifest.table["key"]) == set(rows["key"])
-    verify_manifest(manifest, rows.sample(frac=1, random_state=1))
+    assert sha256 == hashlib.sha256((tmp_path / "split.csv").read_bytes()).hexdigest()
+    saved = pd.read_csv(tmp_path / "split.csv").set_index("key")
+    now = rows.set_index("key")
+    pd.testing.assert_frame_equal(saved, now.loc[saved.index, list(saved)], check_dtype=False)
+    assert len(saved) == len(rows)
+    told = json.loads((tmp_path / "split.json").read_text())
+    assert told["sha256"] == sha256
+    assert told["split"]["seed"] == 666
+    assert told["rows"] == rows["split"].value_counts().to_dict()
     assert write_manifest(tmp_path / "again", rows.sample(frac=1), Split(), ("cats",)) == sha256
-
-
-def test_a_split_that_differs_from_the_saved_one_is_told(tmp_path: Path) -> None:
-    rows = assign(two_datasets(), Split()).rows
-    write_manifest(tmp_path, rows, Split())
-    moved = rows.copy()
-    place = moved.index[moved["split"] == "query"][0]
-    moved.loc[place, "split"] = "reference"
-    with pytest.raises(SplitLeakError, match=f"1 of 31 .*{moved.loc[place, 'key']}: saved query"):
-        verify_manifest(read_manifest(tmp_path), moved)
-    with pytest.raises(SplitLeakError, match=r"1 of 31 .*now absent"):
-        verify_manifest(read_manifest(tmp_path), rows.drop(index=4))
-    flipped = rows.assign(validation=~rows["validation"])
-    with pytest.raises(SplitLeakError, match="31 of 31"):
-        verify_manifest(read_manifest(tmp_path), flipped)
-
-
-@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "settings"])
-def test_a_damaged_manifest_is_not_believed(tmp_path: Path, damage: str) -> None:
-    write_manifest(tmp_path, assign(two_datasets(), Split()).rows, Split())
-    table = tmp_path / "split.csv"
-    if damage == "flip":
-        table.write_text(table.read_text().replace("query", "quarry", 1))
-    elif damage == "cut":
-        table.write_bytes(table.read_bytes()[:-9])
-    elif damage == "gone":
-        table.unlink()
-    else:
-        (tmp_path / "split.json").write_text("[]")
-    with pytest.raises(StorageError, match=r"split\.csv"):
-        read_manifest(tmp_path)
