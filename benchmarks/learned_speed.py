@@ -68,12 +68,9 @@ def main() -> None:
                 glue = "-"
             else:
                 second = LightGlue(model="lightglue", weights=config.weights)
-                lightglue.match_pair(few.image(0), few.image(1), second, kind.lower())
-                took = cpu_s(
-                    lambda s=second, f=few, k=kind: [
-                        lightglue.match_pair(f.image(i), f.image(i + 1), s, k.lower()) for i in range(GLUED)
-                    ]
-                )
+                look = partial(lightglue.match_pairs, few.image(0), config=second, kind=kind.lower())
+                look([few.image(1)])
+                took = cpu_s(partial(look, [few.image(at) for at in range(1, GLUED + 1)]))
                 glue = f"{GLUED / took:.2f}"
             cells = " | ".join(f"{one:.0f}" for one in speeds)
             print(

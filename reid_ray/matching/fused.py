@@ -44,33 +44,11 @@ def count(rows: Packed, columns: Packed, limits: NDArray[np.float32], *, mutual:
         looking = columns_of(columns, part)
         weights = None if columns.weights is None else columns.weights[part]
         found = found_for(searched, looking)
+        rest = (tile.bounds, limits, weights, highest, counts, tile.images.start, mutual, found)
         if mutual:
-            _count_mutual_tile(
-                searched,
-                looking,
-                constants_of(looking.descriptors),
-                tile.bounds,
-                limits,
-                weights,
-                highest,
-                counts,
-                tile.images.start,
-                mutual,
-                found,
-            )
+            _count_mutual_tile(searched, looking, constants_of(looking.descriptors), *rest)
         else:
-            _count_tile(
-                searched,
-                looking,
-                tile.bounds,
-                limits,
-                weights,
-                highest,
-                counts,
-                tile.images.start,
-                mutual,
-                found,
-            )
+            _count_tile(searched, looking, *rest)
     return counts
 
 

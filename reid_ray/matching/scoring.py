@@ -160,22 +160,15 @@ def _votes(
     settings: Sequence[Setting],
     outs: Sequence[NDArray[np.bool_]],
 ) -> NDArray[np.float64]:
+    kinds = [(setting.neighbours, setting.distance) for setting in settings]
+    identities_g = references.identities_g if config.per_identity else None
     scores: list[NDArray[np.float64]] = []
     for v, out_qg in enumerate(outs):
         if v and np.array_equal(out_qg, outs[v - 1]):
             scores.append(scores[-1])
             continue
-        scores.append(
-            lnbnn_block(
-                packed,
-                0,
-                len(packed),
-                references.packed,
-                [(setting.neighbours, setting.distance) for setting in settings],
-                identities_g=references.identities_g if config.per_identity else None,
-                left_out_qg=out_qg,
-            )
-        )
+        block = packed, 0, len(packed), references.packed
+        scores.append(lnbnn_block(*block, kinds, identities_g=identities_g, left_out_qg=out_qg))
     return np.stack(scores)
 
 
@@ -233,16 +226,9 @@ def votes_by_part(
         kind = (setting.neighbours, setting.distance)
         votes = lnbnn_by_part(packed, references.packed, kind, parts, count, left_out_qg=out_qg)
         return votes.astype(np.float32)
-    by_part = packed.by_part(parts, count)
-    counts = count_block(
-        by_part,
-        0,
-        len(by_part),
-        references.packed,
-        [setting.threshold],
-        direction="query_to_reference",
-        least=1,
-    )
+    by_part, limits = packed.by_part(parts, count), [setting.threshold]
+    block = by_part, 0, len(by_part), references.packed
+    counts = count_block(*block, limits, direction="query_to_reference", least=1)
     return np.where(out_qg[:, None], 0, counts.reshape(len(packed), count, -1)).astype(np.float32)
 
 

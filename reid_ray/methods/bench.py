@@ -4,7 +4,7 @@ A method cuts its work into requests. A request is a small object with a method 
 (features, galleries) is shared once and handed to it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,6 +58,31 @@ class Bench(Protocol):
     def tell(self, text: str, done: int = 0, total: int = 0) -> None:
         """Say in a few words what goes on, and how far it is."""
         ...
+
+
+def answers(
+    bench: Bench,
+    asked: Positions,
+    size: int,
+    request: Callable[[Positions], Request],
+    *shared: Any,
+    name: str = "",
+    told: str = "",
+    folder: Path | None = None,
+) -> list[Any]:
+    """Results of requests about `asked`, `size` photos each, in their order.
+
+    Args:
+        name: of the work, by which `folder` keeps it.
+        told: what is said of it, with how far it is.
+    """
+    requests = {f"{name}{at:08d}": request(asked[at : at + size]) for at in range(0, len(asked), size)}
+    ended = {}
+    for which, found, _ in bench.run(requests, *shared, folder=folder):
+        ended[which] = found
+        if told:
+            bench.tell(told, min(len(asked), len(ended) * size), len(asked))
+    return [ended[which] for which in requests]
 
 
 @dataclass(frozen=True)

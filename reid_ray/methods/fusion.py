@@ -6,6 +6,7 @@ Legend: a asked photos, g references, p parts.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from reid_ray.errors import DatasetError
 from reid_ray.evaluation.fusion import FOLDS, SURE, Fitted, Fused, Pairs, fit, log_odds, sample_pairs
 from reid_ray.matching.scoring import EXCLUDED
 from reid_ray.matching.shortlist import candidates, spread
-from reid_ray.methods.bench import Bench
+from reid_ray.methods.bench import Bench, answers
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import asked_references
 from reid_ray.methods.listing import NEAR, listed, ready_to_list, with_near
@@ -285,15 +286,10 @@ class Fusing:
         work: Path | None = None,
     ) -> Pairs:
         """Pairs of asked photos with the references, scored by all parts."""
-        requests = {
-            f"pairs-{at:08d}": PairsRequest(asked[at : at + ready.size], hidden, self.config.seed)
-            for at in range(0, len(asked), ready.size)
-        }
-        found = {}
-        for name, arrays, _ in bench.run(requests, *ready.shared, folder=work):
-            found[name] = Pairs(**arrays)
-            bench.tell("references asked", min(len(asked), len(found) * ready.size), len(asked))
-        return Pairs.concat([found[name] for name in sorted(found)] or [Pairs.none(len(self.parts))])
+        ask = partial(PairsRequest, hidden_g=hidden, seed=self.config.seed)
+        told = "references asked"
+        parts = answers(bench, asked, ready.size, ask, *ready.shared, name="pairs-", told=told, folder=work)
+        return Pairs.concat([Pairs(**one) for one in parts] or [Pairs.none(len(self.parts))])
 
     def _fit(self, ready: Sequence[Ready], pairs: Sequence[Pairs]) -> list[Fitted]:
         everyone: Fitted | None = None

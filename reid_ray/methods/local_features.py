@@ -25,7 +25,7 @@ from reid_ray.matching.scoring import EXCLUDED, References, Setting, score_views
 from reid_ray.matching.shortlist import score_candidates
 from reid_ray.matching.tuning import Tuned, best_of, right_per_setting
 from reid_ray.methods.animals import told
-from reid_ray.methods.bench import Bench
+from reid_ray.methods.bench import Bench, answers
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import asked_references
 from reid_ray.methods.listing import listed
@@ -175,6 +175,72 @@ class TuneRequest:
 
 
 @dataclass(frozen=True)
+class Asking:
+    """How a gallery's references are asked among each other, to choose what a config leaves open.
+
+    Attributes:
+        work: folder of finished work; None: nothing is kept.
+    """
+
+    config: Matching
+    gallery: Gallery
+    bench: Bench
+    work: Path | None
+
+    def tune(
+        self, references: References, *, extractor: int, trained: bool = False, near: Scorer | None = None
+    ) -> list[TunedPair]:
+        """The settings for both views: those to use, then those that no validation photo chose.
+
+        Nothing is asked where there is nothing to choose.
+
+        Args:
+            extractor: number of the extractor of `references`.
+            trained: `near` knows some references too well.
+            near: what the config's shortlist goes by.
+        """
+        config, settings = self.config, settings_of(self.config)
+        if len(settings) == 1 and not config.alternatives:
+            return [(Tuned(settings[0], (), 0),) * 2] * 2
+        most, seed = config.leave_one_out_queries, config.seed
+        asked, hidden = asked_references(self.gallery, trained=trained, most=most, seed=seed)
+        if not len(asked):
+            asked, hidden = asked_references(self.gallery, trained=False, most=most, seed=seed)
+        right = self.right(references, asked, hidden, name=f"tuning-{extractor}", near=near)
+        chosen = [best_of(settings, one.sum(axis=0), len(asked)) for one in right[:2]]
+        free = self.gallery.trained[asked]
+        if not free.any():
+            return [(chosen[0], chosen[1])] * 2
+        # Validation photos neither ask nor answer.
+        unvalidated = best_of(settings, right[2, free].sum(axis=0), int(free.sum()))
+        return [(chosen[0], chosen[1]), (unvalidated, unvalidated)]
+
+    def right(
+        self,
+        references: References,
+        asked: Positions,
+        hidden: NDArray[np.bool_] | None,
+        *,
+        name: str,
+        near: Scorer | None = None,
+    ) -> NDArray[np.float64]:
+        """How likely each setting names each of `asked` rightly, [views, l, s]; see `right_per_setting`.
+
+        Args:
+            hidden: references that never answer, bool [g]; None: all may.
+            name: of the work, kept in `work`; who votes is added.
+        """
+        bench, gallery = self.bench, self.gallery
+        name += "-all-" if gallery.all_vote else "-"
+        size = request_size(self.config, gallery.references)
+        ask = partial(TuneRequest, hidden_g=hidden, config=self.config)
+        shared = bench.share(references), bench.share(gallery), bench.share(near)
+        told = "settings tried, references asked"
+        found = answers(bench, asked, size, ask, *shared, name=name, told=told, folder=self.work)
+        return np.concatenate([one["right"] for one in found], axis=1)
+
+
+@dataclass(frozen=True)
 class LocalFeatures:
     """A local-feature method.
 
@@ -209,7 +275,9 @@ class LocalFeatures:
         gallery = gallery.under(self.config)
         work = None if folder is None else folder / "chunks" / self.work_key(gallery)
         if learnt is None:
-            number, (references, queries), tuned, gallery = self._choose(gallery, bench, work)
+            number, (references, queries), tuned, gallery = self._choose(
+                Asking(self.config, gallery, bench, work)
+            )
             size = request_size(self.config, gallery.references)
             found = [one[0].setting for one in tuned]
             placed = learn_places(self.config, found, references, gallery, bench, work, size)
@@ -261,39 +329,35 @@ class LocalFeatures:
         """What may be chosen, the preferred first."""
         return (self.config.extractor, *self.config.alternatives)
 
-    def _choose(
-        self, gallery: Gallery, bench: Bench, work: Path | None
-    ) -> tuple[int, tuple[References, Features], list[TunedPair], Gallery]:
+    def _choose(self, asking: Asking) -> tuple[int, tuple[References, Features], list[TunedPair], Gallery]:
         """The extractor (its number) and the settings that name most references rightly, with both sides, and
         the gallery: whether those that its rules leave out vote.
         """
         best: tuple[int, tuple[References, Features], list[TunedPair]] | None = None
         for number, extractor in enumerate(self.extractors):
-            sides = self.sides(gallery, bench, extractor)
-            tuned = tune(self.config, sides[0], gallery, bench, work, extractor=number)
+            sides = self.sides(asking.gallery, asking.bench, extractor)
+            tuned = asking.tune(sides[0], extractor=number)
             if best is None or tuned[0][0].best > best[2][0][0].best:
                 best = number, sides, tuned
         assert best is not None
         number, sides, tuned = best
-        if self._votes_differ(gallery) and self._votes_help(sides[0], gallery, bench, work, number):
-            gallery = replace(gallery, all_vote=True)
-            tuned = tune(self.config, sides[0], gallery, bench, work, extractor=number)
-        return number, sides, tuned, gallery
+        if self._votes_differ(asking.gallery) and self._votes_help(asking, sides[0], number):
+            asking = replace(asking, gallery=replace(asking.gallery, all_vote=True))
+            tuned = asking.tune(sides[0], extractor=number)
+        return number, sides, tuned, asking.gallery
 
-    def _votes_help(
-        self, references: References, gallery: Gallery, bench: Bench, work: Path | None, extractor: int
-    ) -> bool:
+    def _votes_help(self, asking: Asking, references: References, extractor: int) -> bool:
         """Whether votes of those that the rules leave out name a sample of references better, by more than a
         standard error: they cost as many pairs again. Validation photos neither ask nor answer.
         """
-        settings = settings_of(self.config)
+        gallery, settings = asking.gallery, settings_of(self.config)
         most = min(VOTES_COMPARED, self.config.leave_one_out_queries)
         asked, _ = asked_references(gallery, trained=False, most=most, seed=self.config.seed)
         free = gallery.trained[asked]
         right_al = []
         for all_vote in (False, True):
-            one = replace(gallery, all_vote=all_vote)
-            right = _asked(self.config, references, one, bench, work, asked, None, name=f"votes-{extractor}")
+            one = replace(asking, gallery=replace(gallery, all_vote=all_vote))
+            right = one.right(references, asked, None, name=f"votes-{extractor}")
             right_ls = right[2, free] if free.any() else right[0]
             best = settings.index(best_of(settings, right_ls.sum(axis=0), len(right_ls)).setting)
             right_al.append(right_ls[:, best])
@@ -356,79 +420,6 @@ class LocalFeatures:
 def shared_folder(method_folder: Path, name: str) -> Path:
     """What several methods of a study share lies beside `methods`: `<study>/<name>`."""
     return method_folder.absolute().parent.parent / name
-
-
-def tune(
-    config: Matching,
-    references: References,
-    gallery: Gallery,
-    bench: Bench,
-    work: Path | None,
-    *,
-    extractor: int = 0,
-    trained: bool = False,
-    near: Scorer | None = None,
-) -> list[TunedPair]:
-    """The settings for both views: those to use, then those that no validation photo chose.
-
-    Nothing is asked where there is nothing to choose.
-
-    Args:
-        extractor: number of the extractor of `references`.
-        trained: `near` knows some references too well.
-        near: what the config's shortlist goes by.
-    """
-    settings = settings_of(config)
-    if len(settings) == 1 and not config.alternatives:
-        return [(Tuned(settings[0], (), 0),) * 2] * 2
-    asked, hidden = asked_references(
-        gallery, trained=trained, most=config.leave_one_out_queries, seed=config.seed
-    )
-    if not len(asked):
-        asked, hidden = asked_references(
-            gallery, trained=False, most=config.leave_one_out_queries, seed=config.seed
-        )
-    name = f"tuning-{extractor}"
-    right = _asked(config, references, gallery, bench, work, asked, hidden, name=name, near=near)
-    chosen = [best_of(settings, one.sum(axis=0), len(asked)) for one in right[:2]]
-    free = gallery.trained[asked]
-    if not free.any():
-        return [(chosen[0], chosen[1])] * 2
-    # Validation photos neither ask nor answer.
-    unvalidated = best_of(settings, right[2, free].sum(axis=0), int(free.sum()))
-    return [(chosen[0], chosen[1]), (unvalidated, unvalidated)]
-
-
-def _asked(
-    config: Matching,
-    references: References,
-    gallery: Gallery,
-    bench: Bench,
-    work: Path | None,
-    asked: Positions,
-    hidden: NDArray[np.bool_] | None,
-    *,
-    name: str,
-    near: Scorer | None = None,
-) -> NDArray[np.float64]:
-    """How likely each setting names each of `asked` rightly, [views, l, s]; see `right_per_setting`.
-
-    Args:
-        hidden: references that never answer, bool [g]; None: all may.
-        name: of the work, kept in `work`; who votes is added.
-    """
-    name += "-all" if gallery.all_vote else ""
-    size = request_size(config, gallery.references)
-    requests = {
-        f"{name}-{at:08d}": TuneRequest(asked[at : at + size], hidden, config)
-        for at in range(0, len(asked), size)
-    }
-    shared = bench.share(references), bench.share(gallery), bench.share(near)
-    ended: dict[str, NDArray[np.float64]] = {}
-    for which, arrays, _ in bench.run(requests, *shared, folder=work):
-        ended[which] = arrays["right"]
-        bench.tell("settings tried, references asked", min(len(asked), len(ended) * size), len(asked))
-    return np.concatenate([ended[which] for which in sorted(ended)], axis=1)
 
 
 def request_size(config: Matching, references: int) -> int:

@@ -9,6 +9,7 @@ Legend: l asked references, c cells, g references.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from reid_ray.config.matching import Matching
 from reid_ray.evaluation.intervals import cluster_error
 from reid_ray.matching.places import CELLS, RIGHT, SHAPES, Evidence, PlaceWeights, Shape, learn, mirrored
 from reid_ray.matching.scoring import References, Setting, votes_by_part
-from reid_ray.methods.bench import Bench
+from reid_ray.methods.bench import Bench, answers
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import sample
 from reid_ray.methods.scorer import AT_ONCE, blocks
@@ -277,15 +278,10 @@ def learn_places(
     for view, out in enumerate(hidden):
         able = np.arange(gallery.references) if out is None else np.flatnonzero(~out)
         asked = able[sample(len(able), most=config.leave_one_out_queries, seed=config.seed)]
-        requests = {
-            f"places-{view}-{at:08d}": PlacesRequest(asked[at : at + size], out, config, settings[view])
-            for at in range(0, len(asked), size)
-        }
-        ended: dict[str, Mapping[str, NDArray[Any]]] = {}
-        for name, arrays, _ in bench.run(requests, *shared, folder=work):
-            ended[name] = arrays
-            bench.tell("places of votes, references asked", min(len(asked), len(ended) * size), len(asked))
-        votes = VotesByPlace.join([ended[name] for name in sorted(ended)], gallery.references)
+        ask = partial(PlacesRequest, hidden_g=out, config=config, setting=settings[view])
+        told = "places of votes, references asked"
+        parts = answers(bench, asked, size, ask, *shared, name=f"places-{view}-", told=told, folder=work)
+        votes = VotesByPlace.join(parts, gallery.references)
         found.append(decide(votes, asked, gallery, seed=config.seed))
     return found[0], found[-1]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reid_ray.evaluation.ranking import Ranked, concat
-from reid_ray.methods.bench import Bench
+from reid_ray.methods.bench import Bench, answers
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.scorer import Animals, Arrays, Scorer, blocks, per_animal
 
@@ -131,11 +131,9 @@ class Ready:
 
     def between(self, bench: Bench, asked: Positions) -> NDArray[np.float32]:
         """Even scores of references among each other, float32 [a, g]; 0 for a photo and itself."""
-        found = np.zeros((len(asked), self.gallery.references), np.float32)
-        requests = {f"{at:08d}": ScoresRequest(asked[at : at + self.size]) for at in self._starts(asked)}
-        for name, scores, _ in bench.run(requests, *self.shared):
-            found[int(name) : int(name) + len(scores)] = np.where(np.isfinite(scores), scores, 0)
-        return found
+        found = answers(bench, asked, self.size, ScoresRequest, *self.shared)
+        scores = np.concatenate([np.zeros((0, self.gallery.references), np.float32), *found])
+        return np.where(np.isfinite(scores), scores, np.float32(0))
 
     def _starts(self, asked: Positions) -> range:
         return range(0, len(asked), self.size)

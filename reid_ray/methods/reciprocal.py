@@ -6,6 +6,7 @@ Legend: a asked photos, g references, s settings.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from reid_ray.config.models import KReciprocal
 from reid_ray.evaluation.reciprocal import Reciprocal, reciprocal_distances
 from reid_ray.matching.shortlist import candidates, nearest_first, with_the_rest
-from reid_ray.methods.bench import Bench
+from reid_ray.methods.bench import Bench, answers
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.leave_one_out import asked_references, sample
 from reid_ray.methods.ready import Learnt, Params
@@ -117,11 +118,8 @@ def tuned(
     shared = bench.share(scorer), bench.share(gallery)
     found: list[Learnt] = []
     for asked, hidden in sides:
-        requests = {
-            f"{at:08d}": ReciprocalTuneRequest(asked[at : at + PHOTOS_PER_REQUEST], hidden, settings)
-            for at in range(0, len(asked), PHOTOS_PER_REQUEST)
-        }
-        right = [arrays["right"] for _, arrays, _ in bench.run(requests, *shared)]
+        ask = partial(ReciprocalTuneRequest, hidden_g=hidden, settings=settings)
+        right = [one["right"] for one in answers(bench, asked, PHOTOS_PER_REQUEST, ask, *shared)]
         share = np.concatenate(right).mean(axis=0) if right else np.zeros(len(settings))
         best = int(np.argmax(share))
         found.append({"reciprocal": list(settings[best]), "top1": round(float(share[best]), 9)})

@@ -21,7 +21,7 @@ from reid_ray.matching.shortlist import behind, candidates, curve_sizes, with_th
 from reid_ray.methods.bench import Bench
 from reid_ray.methods.gallery import Gallery, Positions
 from reid_ray.methods.listing import listed, ready_to_list, with_near
-from reid_ray.methods.local_features import LocalFeatures, LocalScorer, request_size, tune
+from reid_ray.methods.local_features import Asking, LocalFeatures, LocalScorer, request_size
 from reid_ray.methods.places import Places, weights_of
 from reid_ray.methods.ready import Known, Learnt, Method, Ready
 from reid_ray.methods.scorer import Arrays, EmbeddingScorer, Outs, ScoreBlock, Scorer, blocks
@@ -200,6 +200,7 @@ class Shortlisted:
     ) -> tuple[Learnt, Learnt]:
         """As `LocalFeatures` does, behind the shortlist."""
         work = None if folder is None else folder / "chunks" / self.local.work_key(gallery)
+        asking = Asking(self.local.config, gallery, bench, work)
         best: tuple[float, Learnt, Learnt] | None = None
         for number, extractor in enumerate(self.local.extractors):
             references, _ = self.local.sides(gallery, bench, extractor)
@@ -208,16 +209,7 @@ class Shortlisted:
                 one = self.local.config.model_copy(update={"extractor": extractor})
                 features = bench.features(gallery.photos[: gallery.references], one)
                 lister = EmbeddingScorer.of(vlad.describe(features, vlad.learn_centres(features)))
-            tuned = tune(
-                self.local.config,
-                references,
-                gallery,
-                bench,
-                work,
-                extractor=number,
-                trained=self.trained,
-                near=lister,
-            )
+            tuned = asking.tune(references, extractor=number, trained=self.trained, near=lister)
             if best is None or tuned[0][0].best > best[0]:
                 both = [self.local.plain(number, pair) for pair in tuned]
                 best = tuned[0][0].best, both[0], both[1]

@@ -15,12 +15,12 @@ from reid_ray.evaluation.metrics import cmc, identity_accuracy
 from reid_ray.reporting.pooled import Method
 from reid_ray.reporting.svg import (
     FAMILY_COLOURS,
-    INK,
     LINE,
     MUTED,
     PAPER,
     SERIES,
     WIDE_PX,
+    legend,
     new_figure,
     style,
     to_svg,
@@ -296,19 +296,7 @@ def _legend_chars(width_px: float) -> int:
 
 def _legend_below(axes: Axes, below: Axes | None = None) -> None:
     """What the lines of `axes` are, written below it or another plot."""
-    handles, labels = axes.get_legend_handles_labels()
+    handles, _ = axes.get_legend_handles_labels()
     if handles:
-        legend = (below or axes).legend(
-            handles,
-            labels,
-            loc="upper left",
-            bbox_to_anchor=(-0.01, -0.17),
-            borderaxespad=0,
-            labelcolor=INK,
-            handlelength=2.6,
-            labelspacing=0.5,
-            borderpad=0,
-        )
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+        legend(below or axes, handles, down=0.17)
     axes.spines["bottom"].set_color(LINE)

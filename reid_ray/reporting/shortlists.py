@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from reid_ray.evaluation.intervals import wilson
 from reid_ray.reporting.pooled import Method
-from reid_ray.reporting.svg import INK, MUTED, SERIES, WIDE_PX, new_figure, style, to_svg
+from reid_ray.reporting.svg import MUTED, SERIES, WIDE_PX, legend, new_figure, style, to_svg
 from reid_ray.reporting.text import shorten, visible
 
 _POINT = re.compile(r"shortlist/(?P<dataset>[^/]+)/among_(?P<size>\d+)")
@@ -125,15 +125,4 @@ def _legend(axes: Axes, methods: Sequence[str], *, chars: int) -> None:
     ]
     label = "dashed: the animal is on the list at all"
     handles += axes.plot([], [], color=MUTED, ls=(0, (3, 2)), lw=1.4, label=label)
-    legend = axes.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(-0.01, -0.28),
-        borderaxespad=0,
-        labelcolor=INK,
-        handlelength=2.6,
-        labelspacing=0.5,
-        borderpad=0,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    legend(axes, handles, down=0.28)

@@ -8,12 +8,14 @@ exception.
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 from xml.etree import ElementTree
 
 import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -111,6 +113,22 @@ def style() -> AbstractContextManager[None]:
 def new_figure(width_px: float, height_px: float) -> Figure:
     """A figure whose unit is one CSS pixel at its natural size."""
     return Figure(figsize=(width_px / 72, height_px / 72), dpi=72)
+
+
+def legend(axes: Axes, handles: Sequence[Artist], *, down: float) -> None:
+    """A column below the axes, by `down` of their height; names in it are never read as mathematics."""
+    made = axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(-0.01, -down),
+        borderaxespad=0,
+        labelcolor=INK,
+        handlelength=2.6,
+        labelspacing=0.5,
+        borderpad=0,
+    )
+    for text in made.get_texts():
+        text.set_parse_math(False)
 
 
 def to_svg(figure: Figure, *, name: str, title: str) -> str:

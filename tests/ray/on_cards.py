@@ -21,19 +21,26 @@ from reid_ray.on_ray.cluster.session import _QUIET_ENVIRONMENT
 
 
 def pretend() -> None:
-    """In each process of Ray."""
+    """In each process of Ray. The first training waits for that on the other card, however slowly it starts:
+    Tune would give all trainings to the process that is there first.
+    """
     import os
+    import time
     from pathlib import Path
 
     import ray
 
-    real = ray.get_gpu_ids
+    real, file = ray.get_gpu_ids, Path(os.environ["GIVEN"])
 
     def noted() -> list[int]:
         if given := real():
-            line = f"{ray.get_runtime_context().get_node_id()} {given} {os.getpid()}\n"
-            with Path(os.environ["GIVEN"]).open("a") as file:
-                file.write(line)
+            with file.open("a") as opened:
+                opened.write(f"{ray.get_runtime_context().get_node_id()} {given} {os.getpid()}\n")
+            ends = time.monotonic() + 120
+            while len({line.split()[0] for line in file.read_text().splitlines()}) < 2:
+                if time.monotonic() > ends:
+                    break
+                time.sleep(0.1)
         return []
 
     ray.get_gpu_ids = noted

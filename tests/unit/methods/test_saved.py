@@ -89,7 +89,7 @@ def test_nothing_is_learnt_again_on_the_same_references(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("settings were chosen again")
 
-    monkeypatch.setattr(local_features, "tune", never)
+    monkeypatch.setattr(local_features.Asking, "tune", never)
     SIFT.prepare([gallery], here, learnt=first.learnt)
     with pytest.raises(AssertionError, match="chosen again"):
         SIFT.prepare([gallery], here, learnt={})
