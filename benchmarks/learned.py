@@ -271,11 +271,18 @@ def ways(given: argparse.Namespace, flanks: bool) -> dict[str, Callable[[Measure
     for kind in others:
         joined[f"SIFT + {kind}, LNBNN"] = [TODAY, f"{kind}, LNBNN"]
         joined[f"SIFT + {kind}, LNBNN{BY}"] = [DEFAULT, f"{kind}, LNBNN{BY}"]
+        joined[f"SIFT + {kind}, LNBNN, plain and{BY}"] = [
+            TODAY,
+            f"{kind}, LNBNN",
+            *joined[f"SIFT + {kind}, LNBNN{BY}"],
+        ]
     if len(others) > 1:
         joined[f"all features, LNBNN{BY}"] = [f"{kind}, LNBNN{BY}" for kind in kinds]
+        joined[f"all features, LNBNN, plain and{BY}"] = [
+            f"{kind}, LNBNN{way}" for way in ("", BY) for kind in kinds
+        ]
     if "ALIKED" in kinds:
         both = [DEFAULT, f"ALIKED, LNBNN{BY}"]
-        joined[f"SIFT + ALIKED, LNBNN, plain and{BY}"] = [TODAY, "ALIKED, LNBNN", *both]
         for kind in glued:
             joined[f"SIFT + ALIKED, LNBNN{BY} + {kind}, LightGlue by place"] = [
                 *both,
