@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from reid_ray.errors import StorageError
-from reid_ray.reporting.captures import TOLD, capture_tables, moment
+from reid_ray.reporting import captures
+from reid_ray.reporting.captures import TOLD, moment
 from reid_ray.reporting.tables import to_csv
 from reid_ray.runs import files
 
@@ -120,16 +121,12 @@ def write_answers(answers: Answers, out: Path) -> list[Path]:
         "answers.csv": answers_table(answers),
         "candidates.csv": candidates_table(answers),
         "wildbook.csv": wildbook_table(answers),
-        **capture_tables(captured(answers)),
     }
-    for name, table in (
-        ("same_files.csv", same_files_table(answers)),
-        ("quarantined.csv", answers.quarantine),
-    ):
-        if len(table):
-            tables[name] = table
-        else:
-            files.remove(out / name)  # of an earlier run with the same name
+    rest = captures.capture_tables(captured(answers))
+    rest |= {"same_files.csv": same_files_table(answers), "quarantined.csv": answers.quarantine}
+    tables |= {name: table for name, table in rest.items() if len(table)}
+    for name in {*rest, *captures.TABLES} - set(tables):
+        files.remove(out / name)  # of an earlier run with the same name
     for name, table in tables.items():
         files.write_bytes(out / name, to_csv(table).encode("utf-8", "replace"))
     files.write_json(out / "answers.json", _plain(answers))

@@ -40,6 +40,10 @@ def moment(text: str) -> Moment:
     return Moment(*(part or "" for part in found.groups())) if found else Moment()
 
 
+TABLES = ("records.csv", "captures.csv", "history.csv")
+"""Of `capture_tables`, where photos of named animals have a day."""
+
+
 def capture_tables(named: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """By file name; nothing where no photo of a named animal has a day.
 

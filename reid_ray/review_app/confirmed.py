@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 
 from reid_ray.errors import StorageError
+from reid_ray.reporting import captures
 from reid_ray.reporting.answers import wildbook_row, wildbook_sheet
-from reid_ray.reporting.captures import TOLD, capture_tables
+from reid_ray.reporting.captures import TOLD
 from reid_ray.reporting.tables import to_csv, to_plain_csv
 from reid_ray.review_app import regions
 from reid_ray.review_app.decisions import LAST, Decisions
@@ -28,9 +29,7 @@ TEXTS = (*FACTS, "reviewer", "evidence")
 ENCOUNTERS = "encounters.csv"
 _BETWEEN = " | "
 WILDBOOK = "wildbook.csv"
-CAPTURES = ("records.csv", "captures.csv", "history.csv")
-"""Of `capture_tables`; empty where no dates are known."""
-EXPORTS = (CONFIRMED, FOR_SPREADSHEETS, ENCOUNTERS, WILDBOOK, *CAPTURES)
+EXPORTS = (CONFIRMED, FOR_SPREADSHEETS, ENCOUNTERS, WILDBOOK, *captures.TABLES)
 
 
 def decide(
@@ -132,7 +131,7 @@ def exported(batches: Batches) -> dict[str, Callable[[], str]]:
         FOR_SPREADSHEETS: lambda: to_csv(confirmed(batches)),
         ENCOUNTERS: lambda: to_csv(encounters(batches)),
         WILDBOOK: lambda: to_csv(wildbook(batches)),
-        **{name: lambda name=name: to_csv(_captures(batches, name)) for name in CAPTURES},  # type: ignore[misc]
+        **{name: lambda name=name: to_csv(_captures(batches, name)) for name in captures.TABLES},  # type: ignore[misc]
     }
 
 
@@ -153,7 +152,8 @@ def wildbook(batches: Batches) -> pd.DataFrame:
 def _captures(batches: Batches, name: str) -> pd.DataFrame:
     """Of named photos; empty where no date is known."""
     table = confirmed(batches)
-    return capture_tables(table[table["identity"].ne(UNKNOWN)][["identity", *TOLD]]).get(name, pd.DataFrame())
+    found = captures.capture_tables(table[table["identity"].ne(UNKNOWN)][["identity", *TOLD]])
+    return found.get(name, pd.DataFrame())
 
 
 def _facts(batches: Batches, name: str) -> dict[str, dict[str, Any]]:

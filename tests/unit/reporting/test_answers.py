@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from some_answers import HOSTILE, answers, burst, cards
+from some_answers import HOSTILE, answers, burst, cards, rows
 
 from reid_ray.reporting.answers import Answer, Answers, Candidate, Copy, answers_of, sections, write_answers
 from reid_ray.reporting.review import PER_PAGE, write_review
@@ -50,13 +50,26 @@ def test_no_export_names_an_animal_that_is_not_certain(
     """A likeliest animal below 90 % is an answer to be looked at, and a name in no sheet for others."""
     leo = Candidate("leo", probability, 0)
     told = (Answer(2, "leo", probability, 0.05, (leo,)),)
-    some = replace(answers(), answers=told)
+    dated = rows().assign(date="2024-03-09", location="C1")
+    some = replace(answers(), rows=dated, answers=told)
     write_answers(some, tmp_path)
     sheet = pd.read_csv(tmp_path / "wildbook.csv", dtype=str, keep_default_na=False)
     assert sheet["Encounter.individualID"].tolist() == ["leo" if named else ""]
     for name in ("records.csv", "captures.csv", "history.csv"):
-        if (tmp_path / name).exists():
-            assert ("leo" in (tmp_path / name).read_text()) == named, name
+        path = tmp_path / name
+        assert (path.exists() and "leo" in path.read_text()) == named, name
+
+
+def test_tables_of_an_earlier_run_with_the_same_name_do_not_stay(tmp_path: Path) -> None:
+    dated = rows().assign(date="2024-03-09", location="C1")
+    copied = replace(answers(), rows=dated, copies=(Copy(3, 0),), quarantine=dated[:1])
+    write_answers(copied, tmp_path)
+    before = {path.name for path in tmp_path.glob("*.csv")}
+    again = write_answers(replace(answers(), answers=answers().answers[1:]), tmp_path)
+    gone = {"records.csv", "captures.csv", "history.csv", "same_files.csv", "quarantined.csv"}
+    assert before >= gone
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in again}
+    assert not gone & {path.name for path in again}
 
 
 def test_without_probabilities_candidates_are_ranked_and_nobody_is_named(tmp_path: Path) -> None:
