@@ -139,6 +139,8 @@ def test_the_headline_is_the_share_of_right_answers(record, page):
     expected = f"On seen species, {best} stands first with {shares[best]:.1f} %"
     assert expected in text
     assert f"Best on seen species {shares[best]:.1f} %" in re.sub(r"\s+", " ", text)
+    name, share = re.search(r"Use (.+?): it names the right animal in ([\d.]+) % of the query", text).groups()
+    assert share == f"{shares[name]:.1f}"
 
 
 def test_single_animals_are_those_of_the_method_that_the_verdict_calls_best(record, tmp_path):
