@@ -80,8 +80,9 @@ def arguments() -> argparse.ArgumentParser:
     add("--model", help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id")
     add(
         "--local",
-        choices=["sift", "rootsift", "lnbnn"],
-        help="local features (default where no model is given: lnbnn)",
+        action="append",
+        choices=["sift", "rootsift", "lnbnn", "disk"],
+        help="local features (default where no model is given: lnbnn); several are joined",
     )
     add("--cluster-unknown", action="store_true", help="group the photos of unknown animals by animal")
     add(

@@ -31,9 +31,9 @@ def act(arguments: argparse.Namespace) -> int:
         understand(reference, said=said)
         there = reference if "://" in reference else str(Path(reference).expanduser().absolute())
         given += ["--reference", there]
-    for flag in ("model", "local"):
-        if value := getattr(arguments, flag):
-            given += [f"--{flag}", value]
+    given += ["--model", arguments.model] if arguments.model else []
+    for local in arguments.local or ():
+        given += ["--local", local]
     for setting in arguments.set:
         given += ["--set", setting]
     batches, door = Batches(folder, given, arguments.reviewer), Door(MOST_BYTES)
@@ -96,7 +96,12 @@ def arguments() -> argparse.ArgumentParser:
     )
     command.add_reading(parser)
     add("--model", help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id")
-    add("--local", choices=["sift", "rootsift", "lnbnn"], help="local features (default: lnbnn)")
+    add(
+        "--local",
+        action="append",
+        choices=["sift", "rootsift", "lnbnn", "disk"],
+        help="local features (default: lnbnn); several are joined",
+    )
     add("--out", default="review", metavar="DIR", help="where photos and decisions go (default: review)")
     add("--port", type=int, default=8501)
     add("--reviewer", default=_user(), metavar="NAME", help="who decides, as confirmed.csv says it")

@@ -6,16 +6,14 @@ import sys
 from pathlib import Path
 
 from reid_ray import command
-
-FOLDER = "WEIGHTS"
-"""Environment variable: the folder of weights, which configs read too; default `weights`."""
+from reid_ray.config.matching import WEIGHTS
 
 
 def act(arguments: argparse.Namespace) -> int:
     """List, get or check; 1 where a file that is there is not what it should be."""
     from reid_ray.embedding.weights_list import check, get, listing  # torch takes a while to load
 
-    folder = Path(arguments.to or os.environ.get(FOLDER, "weights")).expanduser()
+    folder = Path(arguments.to or os.environ.get(WEIGHTS, "weights")).expanduser()
     if arguments.action == "get":
         for name in arguments.names:
             print(get(name, folder, mirror=arguments.mirror))
@@ -41,7 +39,7 @@ def arguments() -> argparse.ArgumentParser:
         "--from", dest="mirror", default="", metavar="DIR", help="a folder or address to fetch from, instead"
     )
     for one in (listed, checked, got):
-        one.add_argument("--to", metavar="DIR", help=f"folder of weights (default: ${FOLDER}, else weights)")
+        one.add_argument("--to", metavar="DIR", help=f"folder of weights (default: ${WEIGHTS}, else weights)")
     return parser
 
 

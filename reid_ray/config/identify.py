@@ -1,5 +1,6 @@
 """`python -m reid_ray.identify`'s config: known animals, photos to be named, and what looks at them."""
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -7,7 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from reid_ray.config.base import Config
 from reid_ray.config.datasets import Data, Images, Name, PhotoDataset
 from reid_ray.config.fusion import VLAD, refuse_unlearnt_places
-from reid_ray.config.matching import Matching, Sift
+from reid_ray.config.matching import WEIGHTS, Disk, Matching, Sift
 from reid_ray.config.models import Pretrained
 
 LOCAL = {
@@ -16,8 +17,16 @@ LOCAL = {
     "lnbnn": Matching(
         name="LNBNN", extractor=Sift(root=True), score="lnbnn", place_weights="auto", viewpoint="prefer"
     ),
+    "disk": Matching(
+        name="DISK",
+        extractor=Disk(kind="disk", weights=os.environ.get(WEIGHTS, "weights")),
+        score="lnbnn",
+        place_weights="auto",
+        viewpoint="prefer",
+    ),
 }
 """Local-feature methods by short name."""
+ShortName = Literal["sift", "rootsift", "lnbnn", "disk"]
 
 
 class IdentifyRun(Config):
@@ -38,8 +47,9 @@ class IdentifyRun(Config):
     omit where the references are the study's own."""
     model: Pretrained | None = None
     """An embedding model, by a known name or as in a study's `baselines.pretrained`."""
-    local: Matching | Literal["sift", "rootsift", "lnbnn"] | None = None
-    """Local features; beside a model their evidence is joined."""
+    local: ShortName | tuple[Matching | ShortName, ...] | Matching | None = None
+    """Local features, one kind or several; the evidence of several, and of a model beside them, is joined.
+    `disk` needs published weights (`python -m reid_ray.weights get disk`)."""
     candidates: Annotated[int, Field(ge=1, le=50)] = 5
     """Animals listed per query."""
     unknown_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -67,14 +77,21 @@ class IdentifyRun(Config):
     def _something_looks(self) -> "IdentifyRun":
         if self.method is not None and (self.model is not None or self.local is not None):
             raise ValueError("method is a whole method; remove model and local, or give these alone")
-        if self.method is None and self.model is None and self.local is None:
+        if self.method is None and self.model is None and not self.matchings():
             raise ValueError("none of method, model and local is given; give one, for example local: lnbnn")
-        if isinstance(self.local, Matching) and self.local.shortlist:
-            by, model = self.local.shortlist.by, [self.model.name] if self.model else []
+        features = self.matchings()
+        for one in (one for one in features if one.shortlist):
+            if len(features) > 1:
+                raise ValueError("a shortlist of local works with one kind of local features; give one alone")
+            assert one.shortlist is not None
+            by, model = one.shortlist.by, [self.model.name] if self.model else []
             if by not in (VLAD, *LOCAL, *model):
                 lists = ", ".join([VLAD, *LOCAL])
                 raise ValueError(f"local.shortlist.by is {by!r}; give {lists}, or the name of model")
-            refuse_unlearnt_places(self.local, LOCAL)
+            refuse_unlearnt_places(one, LOCAL)
+        parts = [one.name for one in features] + ([self.model.name] if self.model else [])
+        if twice := sorted({name for name in parts if parts.count(name) > 1}):
+            raise ValueError(f"two of model and local are named {twice[0]!r}; give each once, or rename one")
         names = [dataset.name for dataset in (self.query, *self.references)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two of reference and query are named {twice[0]!r}; rename one")
@@ -89,6 +106,7 @@ class IdentifyRun(Config):
         """All collections as one table."""
         return Data(datasets=(*self.references, self.query), images=self.images)
 
-    def matching(self) -> Matching | None:
-        """The local-feature method in full."""
-        return LOCAL[self.local] if isinstance(self.local, str) else self.local
+    def matchings(self) -> tuple[Matching, ...]:
+        """The local-feature methods in full."""
+        given = self.local if isinstance(self.local, tuple) else (self.local,)
+        return tuple(LOCAL[one] if isinstance(one, str) else one for one in given if one is not None)

@@ -8,6 +8,9 @@ from reid_ray.config.base import Config
 from reid_ray.config.candidate_sets import CandidateSets
 from reid_ray.config.datasets import Name
 
+WEIGHTS = "WEIGHTS"
+"""Environment variable: the folder of published weights, which configs name too; default `weights`."""
+
 
 class Sift(Config):
     """OpenCV's SIFT; defaults are OpenCV's and the paper's."""

@@ -79,12 +79,12 @@ def identify(run: IdentifyRun, *, display: Display) -> Identified:
 
 
 def method_of(run: IdentifyRun) -> Method:
-    """The network, the local features, or both as a fusion.
+    """The network, the local features, or all of them as a fusion.
 
     Raises:
         WeightsError: weights are missing; ConfigError: no such model.
     """
-    network, local = None, run.matching()
+    network = None
     if run.model is not None:
         # Libraries of networks take seconds to load.
         from reid_ray.embedding.availability import find
@@ -98,18 +98,18 @@ def method_of(run: IdentifyRun) -> Method:
         network = Embedding(
             run.model.name, key, {ANY: encoding}, bool(_trained_on(run)), run.model.alone, run.model.rerank
         )
-    if local is None:
-        assert network is not None
-        return network
-    features = LocalFeatures(local)
-    if local.shortlist is not None:
-        by = LOCAL.get(local.shortlist.by)
+    features = [LocalFeatures(one) for one in run.matchings()]
+    if features and (shortlist := features[0].config.shortlist) is not None:
+        by = LOCAL.get(shortlist.by)
         near = LocalFeatures(by) if by else network
-        return Shortlisted(features, None if local.shortlist.by == VLAD else near)
-    if network is None:
-        return features
-    parts = Fusion(name="joined", parts=(network.name, local.name), combine="log_odds")
-    return Fusing(parts, (network, features), new_share=run.unknown_share)
+        return Shortlisted(features[0], None if shortlist.by == VLAD else near)
+    parts = ([network] if network else []) + features
+    if len(parts) == 1:
+        return parts[0]
+    names = tuple(one.name for one in parts)
+    # Votes of several features: references prefer the mean (reports/learned.md).
+    joined = Fusion(name="joined", parts=names, combine="log_odds" if network else "mean")
+    return Fusing(joined, tuple(parts), new_share=run.unknown_share)
 
 
 def _bench(materials: Materials, storage: Path, resources: Cluster) -> RayBench:

@@ -70,7 +70,7 @@ def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.model:
         given |= _model(arguments.model)
     if arguments.local:
-        given["local"] = arguments.local
+        given["local"] = arguments.local[0] if len(arguments.local) == 1 else arguments.local
     if arguments.cluster_unknown:
         given["cluster_unknown"] = True
     if arguments.unknown_share:
