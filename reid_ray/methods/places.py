@@ -300,10 +300,15 @@ def weights_of(learnt: Mapping[str, Any]) -> PlaceWeights | None:
     return next((found for part in parts if (found := Places.of(part).weights) is not None), None)
 
 
-def told(learnt: Mapping[str, Any]) -> list[str]:
-    """Sentences for people on what a method, or each part of a fusion, has learnt of places."""
+def told(learnt: Mapping[str, Any], parts: Sequence[str] = ()) -> list[str]:
+    """Sentences for people on what a method, or each part of a fusion, has learnt of places.
+
+    Args:
+        parts: names of the fusion's parts.
+    """
     if "parts" in learnt:
-        return [text for part in learnt["parts"] for text in told(part)]
+        each = zip(parts, learnt["parts"], strict=True)
+        return [f"{name}: {text}" for name, part in each for text in told(part)]
     found = Places.of(learnt)
     if found.weights is None or not found.facts:
         return [found.note] if found.note else []

@@ -153,7 +153,8 @@ class _Run:
         found = self._named(ready, worth, together[gallery.references :])
         found.learnt = {**worth.facts, "looked_by": [self.method.name], "method": describe(self.method)}
         found.places = places.weights_of(ready.learnt)
-        self.notes += places.told(ready.learnt) + [told for told in [ready.gallery.told()] if told]
+        self.notes += places.told(ready.learnt, [one.method.name for one in ready.parts])
+        self.notes += [told for told in [ready.gallery.told()] if told]
         if worth.note:
             self.notes.append(worth.note)
         if worth.model is not None and (found.candidates.answer_q == -1).all():

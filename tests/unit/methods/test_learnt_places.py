@@ -16,7 +16,7 @@ from reid_ray.methods.bench import InProcess
 from reid_ray.methods.candidate_sets import Shown
 from reid_ray.methods.gallery import Gallery
 from reid_ray.methods.local_features import LocalFeatures, LocalScorer
-from reid_ray.methods.places import Places, VotesByPlace, decide
+from reid_ray.methods.places import Places, VotesByPlace, decide, told
 from reid_ray.methods.ready import Ready
 
 ANIMALS, PHOTOS = 12, 4
@@ -175,3 +175,9 @@ def test_validation_photos_do_not_teach_what_they_judge(herd: tuple[Gallery, InP
     assert asked[0] is not None
     assert asked[1] is not None
     assert (asked[0]["asked"], asked[1]["asked"]) == (36, 24)
+
+
+def test_each_part_of_a_fusion_says_what_it_learnt_by_its_name() -> None:
+    learnt = [Places(note=note).as_json() for note in ("too few photos", "nothing gained")]
+    found = told({"parts": [{"places": one} for one in learnt]}, ["SIFT", "DISK"])
+    assert found == ["SIFT: too few photos", "DISK: nothing gained"]
