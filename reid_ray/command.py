@@ -116,6 +116,19 @@ def parser(command: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
+def add_method(made: argparse.ArgumentParser) -> None:
+    """What looks at the photos, of `identify` and `review`."""
+    made.add_argument(
+        "--model", help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id"
+    )
+    made.add_argument(
+        "--local",
+        action="append",
+        choices=["sift", "rootsift", "lnbnn", "disk"],
+        help="local features (default where no model is given: lnbnn); several are joined",
+    )
+
+
 def add_reading(made: argparse.ArgumentParser) -> None:
     """How photos are organised, where it is not to be guessed."""
     add = made.add_argument

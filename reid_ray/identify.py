@@ -77,13 +77,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     add("--query", metavar="DIR", help="photos to be named: a folder, a table, or a single photo")
     command.add_reading(parser)
-    add("--model", help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id")
-    add(
-        "--local",
-        action="append",
-        choices=["sift", "rootsift", "lnbnn", "disk"],
-        help="local features (default where no model is given: lnbnn); several are joined",
-    )
+    command.add_method(parser)
     add("--cluster-unknown", action="store_true", help="group the photos of unknown animals by animal")
     add(
         "--unknown-share",

@@ -95,13 +95,7 @@ def arguments() -> argparse.ArgumentParser:
         help="photos of known animals; may be given again, say with confirmed.csv of earlier reviews",
     )
     command.add_reading(parser)
-    add("--model", help="an embedding: a study's folder, a timm folder, a timm name or an hf-hub: id")
-    add(
-        "--local",
-        action="append",
-        choices=["sift", "rootsift", "lnbnn", "disk"],
-        help="local features (default: lnbnn); several are joined",
-    )
+    command.add_method(parser)
     add("--out", default="review", metavar="DIR", help="where photos and decisions go (default: review)")
     add("--port", type=int, default=8501)
     add("--reviewer", default=_user(), metavar="NAME", help="who decides, as confirmed.csv says it")

@@ -14,11 +14,16 @@ from reid_ray.on_ray.identify import method_of
 from reid_ray.on_ray.naming import run_of
 
 
-def test_a_rule_of_candidates_is_set_beside_the_defaults(tmp_path: Path) -> None:
+def photos(folder: Path) -> list[str]:
+    """Arguments that name two known animals and a new photo, which are made."""
     for name in ("known/leo", "known/lea", "new"):
-        (tmp_path / name).mkdir(parents=True)
-        cv2.imwrite(str(tmp_path / name / "1.png"), np.full((64, 64, 3), 9, np.uint8))
-    given = ["--reference", str(tmp_path / "known"), "--query", str(tmp_path / "new"), "--local", "lnbnn"]
+        (folder / name).mkdir(parents=True)
+        cv2.imwrite(str(folder / name / "1.png"), np.full((64, 64, 3), 9, np.uint8))
+    return ["--reference", str(folder / "known"), "--query", str(folder / "new")]
+
+
+def test_a_rule_of_candidates_is_set_beside_the_defaults(tmp_path: Path) -> None:
+    given = [*photos(tmp_path), "--local", "lnbnn"]
     found = run_of(arguments().parse_args([*given, "--set", "local.location=only"])).matchings()
     assert found == (LOCAL["lnbnn"].model_copy(update={"location": "only"}),)
     assert run_of(arguments().parse_args(given)).local == "lnbnn"
@@ -31,10 +36,7 @@ def test_a_rule_of_candidates_is_set_beside_the_defaults(tmp_path: Path) -> None
 
 
 def test_several_local_features_are_joined(tmp_path: Path) -> None:
-    for name in ("known/leo", "known/lea", "new"):
-        (tmp_path / name).mkdir(parents=True)
-        cv2.imwrite(str(tmp_path / name / "1.png"), np.full((64, 64, 3), 9, np.uint8))
-    given = ["--reference", str(tmp_path / "known"), "--query", str(tmp_path / "new"), "--local", "lnbnn"]
+    given = [*photos(tmp_path), "--local", "lnbnn"]
     method = method_of(run_of(arguments().parse_args([*given, "--local", "disk"])))
     assert isinstance(method, Fusing)
     assert [part.name for part in method.parts] == ["LNBNN", "DISK"]
@@ -48,10 +50,7 @@ def test_several_local_features_are_joined(tmp_path: Path) -> None:
 
 
 def test_the_expected_share_of_unknown_animals_is_an_option(tmp_path: Path) -> None:
-    for name in ("known/leo", "known/lea", "new"):
-        (tmp_path / name).mkdir(parents=True)
-        cv2.imwrite(str(tmp_path / name / "1.png"), np.full((64, 64, 3), 9, np.uint8))
-    given = ["--reference", str(tmp_path / "known"), "--query", str(tmp_path / "new")]
+    given = photos(tmp_path)
     assert run_of(arguments().parse_args(given)).unknown_share == 0.2
     assert run_of(arguments().parse_args([*given, "--unknown-share", "0.46"])).unknown_share == 0.46
     with pytest.raises(ConfigError, match="unknown_share"):
