@@ -1,14 +1,19 @@
 """Measure who-is-it: photo by photo and by encounter, by the best photo of an animal and by two.
 
     python benchmarks/identify.py --data ../shared/data [--keep near/] [--unknown-share 0.46]
+        [--join DISK ALIKED]
 
 NyalaDev is divided ten times: of 58 animals 43 are known, and a quarter of their encounters is new, as
 are all photos of the other 15. LNBNN looks; its votes per descriptor, and what a score is worth, are
-learnt by looking known photos up among each other without their own encounter. Prints a Markdown table:
-mean over the divisions (standard deviation).
+learnt by looking known photos up among each other without their own encounter. `--join`: SIFT with each
+further feature, one after another, as `identify --local lnbnn --local disk` joins them (`uv sync --group
+weights`; comparing all photos by DISK takes an hour). Prints a Markdown table: mean over the divisions
+(standard deviation).
 """
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +22,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from votes import Votes
 
+from reid_ray.config.fusion import Fusion
 from reid_ray.evaluation.calibration import brier
+from reid_ray.evaluation.fusion import Pairs, fit, sample_pairs
 from reid_ray.evaluation.intervals import bootstrap_mean
+from reid_ray.matching.engine import use_one_thread
 from reid_ray.methods import probability
+from reid_ray.methods.fusion import FusionScorer
 from reid_ray.methods.probability import Candidates, together
 from reid_ray.methods.scorer import Animals, ScoreBlock, per_animal
 
@@ -32,7 +41,10 @@ RIGHT, ANIMAL = "right of each", "animal of each"
 BEFORE, NOW = "plain", "of the same flank, by place"
 LOOKS = {"best photo": slice(1), "best photo, best two": slice(2)}
 
+FIRST = "SIFT"
+
 Numbers = NDArray[np.int64]
+Scores = NDArray[np.float32]
 
 
 def divided(identities: Numbers, encounters: Numbers, seed: int) -> tuple[Numbers, Numbers]:
@@ -64,36 +76,120 @@ def measured(found: Candidates, own_q: Numbers) -> dict[str, float]:
     }
 
 
-def animals(scores: NDArray[np.float32], own_g: Numbers, count: int) -> Animals:
+@dataclass(frozen=True)
+class Asked:
+    """What a way says of known photos, asked among the others, and of new ones."""
+
+    known: Animals
+    new: Animals
+
+
+def animals(block: ScoreBlock, even: Scores, own_g: Numbers) -> Animals:
     """What each animal's photos say."""
-    return per_animal(ScoreBlock(scores[None]), scores, own_g, count)
+    return per_animal(block, even, own_g, int(own_g.max()) + 1)
+
+
+@dataclass(frozen=True)
+class Division:
+    """One way to divide the photos.
+
+    Attributes:
+        identities: of all photos.
+        own_g: of each known photo its animal, counted among the known ones.
+        met: bool [g, g], known photos of one encounter.
+    """
+
+    known: Numbers
+    new: Numbers
+    identities: Numbers
+    own_g: Numbers
+    met: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, identities: Numbers, encounters: Numbers, seed: int) -> "Division":
+        known, new = divided(identities, encounters, seed)
+        own_g = np.unique(identities[known], return_inverse=True)[1]
+        return cls(known, new, identities, own_g, encounters[known][:, None] == encounters[known][None])
+
+    def scores(self, votes: Votes, *, places: bool, flank: bool) -> tuple[Scores, Scores]:
+        """Of known photos [g, g] and of new ones [q, g]."""
+        flanks = [
+            votes.sides[one][:, None] != votes.sides[self.known][None] for one in (self.known, self.new)
+        ]
+        voters = max(VOTERS, key=lambda one: self._right(votes.scores(self.known, self.known, one, self.met)))
+        out = self.met | (flanks[0] & flank)
+        weights = votes.places(self.known, voters, out, self.identities).weights if places else None
+        return (
+            votes.scores(self.known, self.known, voters, out, weights),
+            votes.scores(self.new, self.known, voters, flanks[1] if flank else None, weights),
+        )
+
+    def _right(self, scores: Scores) -> float:
+        return float((self.own_g[scores.argmax(axis=1)] == self.own_g).mean())
+
+    def asked(self, scores: tuple[Scores, Scores]) -> Asked:
+        return Asked(*(animals(ScoreBlock(one[None]), one, self.own_g) for one in scores))
+
+    def joined(self, parts: Sequence[tuple[Scores, Scores]]) -> Asked:
+        """As `identify` joins local features: a curve of each, fitted on known photos, and the mean."""
+        taught = np.stack([one for one, _ in parts], axis=-1)
+        pairs = [
+            sample_pairs(
+                taught[q],
+                self.own_g == own,
+                np.isfinite(taught[q]).all(axis=-1),
+                query=q,
+                animal=int(own),
+                rng=np.random.default_rng((0, q)),
+            )
+            for q, own in enumerate(self.own_g)
+        ]
+        names = tuple(str(part) for part in range(len(parts)))
+        config = Fusion(parts=names)
+        fitted = fit(
+            Pairs.concat(pairs), kind=config.calibration, combine=config.combine, choose_weights=False
+        )
+        found = []
+        for side in zip(*parts, strict=True):
+            scorer = FusionScorer(tuple(Given(one) for one in side), fitted.fused)  # type: ignore[arg-type]
+            block = scorer.scores(None, np.arange(len(side[0])), [~np.isfinite(side[0])])  # type: ignore[arg-type]
+            found.append(animals(block, scorer.even(block.scores[0]), self.own_g))
+        return Asked(*found)
+
+    def ways(self, votes: Mapping[str, Votes]) -> Iterator[tuple[str, Asked]]:
+        """Each way to vote; features joined one after another."""
+        for kind, (places, flank) in KINDS.items():
+            yield kind, self.asked(self.scores(votes[FIRST], places=places, flank=flank))
+        parts = {name: self.scores(one, places=True, flank=True) for name, one in votes.items()}
+        for count, name in enumerate(votes):
+            if count:
+                yield name, self.asked(parts[name])
+                yield " + ".join(list(votes)[: count + 1]), self.joined(list(parts.values())[: count + 1])
+
+
+@dataclass(frozen=True)
+class Given:
+    """A scorer that has been asked before: scores [q, g]."""
+
+    values: Scores
+
+    def scores(self, _gallery: object, asked: Numbers, _outs: object) -> ScoreBlock:
+        return ScoreBlock(self.values[asked][None])
 
 
 def division(
-    votes: Votes, identities: Numbers, encounters: Numbers, *, unknown_share: float, seed: int
+    votes: Mapping[str, Votes], identities: Numbers, encounters: Numbers, *, unknown_share: float, seed: int
 ) -> list[dict]:
     """A row per way to vote, to score an animal and to answer."""
-    known, new = divided(identities, encounters, seed)
-    names, own_g = np.unique(identities[known], return_inverse=True)
+    here = Division.of(identities, encounters, seed)
+    known, new, own_g = here.known, here.new, here.own_g
     place = np.full(identities.max() + 1, -1)
-    place[names] = np.arange(len(names))
-    met = encounters[known][:, None] == encounters[known][None]
-    flanks = [votes.sides[one][:, None] != votes.sides[known][None] for one in (known, new)]
-    voters = max(
-        VOTERS,
-        key=lambda one: (
-            animals(votes.scores(known, known, one, met), own_g, len(names)).scores[0].argmax(axis=1) == own_g
-        ).mean(),
-    )
+    place[identities[known]] = own_g
+    truth = place[identities[new]]
     rows = []
-    for kind, (places, flank) in KINDS.items():
-        out = met | (flanks[0] & flank)
-        weights = votes.places(known, voters, out, identities).weights if places else None
-        asked_known = animals(votes.scores(known, known, voters, out, weights), own_g, len(names))
-        left_out = flanks[1] if flank else None
-        asked = animals(votes.scores(new, known, voters, left_out, weights), own_g, len(names)).scores
-        able = np.isfinite(asked_known.best[np.arange(len(known)), own_g])
-        sides = asked_known.part(able), asked_known.without(own_g).part(able)
+    for kind, asked in here.ways(votes):
+        able = np.isfinite(asked.known.best[np.arange(len(known)), own_g])
+        sides = asked.known.part(able), asked.known.without(own_g).part(able)
         for looks, kept in LOOKS.items():
             for unit, groups in (("photo", np.arange(len(identities))), ("encounter", encounters)):
                 _, first, of = np.unique(groups[known][able], return_index=True, return_inverse=True)
@@ -101,10 +197,9 @@ def division(
                 own = own_g[able][first]
                 model = probability.fit(*joined, own, unknown_share=unknown_share, most=MOST)
                 _, of = np.unique(groups[new], return_inverse=True)
-                found = model.candidates(together(asked[kept], of), most=MOST)
+                found = model.candidates(together(asked.new.scores[kept], of), most=MOST)
                 each = Candidates(found.identity_qc[of], found.probability_qc[of], found.unknown_q[of])
                 row = {"votes": kind, "an animal's": looks, "answer per": unit}
-                truth = place[identities[new]]
                 right = (each.identity_qc[:, 0] == truth)[truth >= 0].astype(float)
                 told = {RIGHT: right, ANIMAL: identities[new][truth >= 0]}
                 rows.append({**row, **measured(each, truth), **told})
@@ -116,10 +211,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--keep", type=Path, help="folder for the comparison of all photos")
     parser.add_argument("--unknown-share", type=float, default=0.2, help="the prior of unknown individuals")
+    parser.add_argument("--join", nargs="*", default=[], help="learned features; needs --keep")
     given = parser.parse_args()
-    votes = Votes(given.data / "NyalaDev", given.keep)
-    identities = pd.factorize(votes.table["identity"])[0].astype(np.int64)
-    met = votes.table["identity"] + "/" + votes.table["path"].str.extract(SIGHTING, expand=False)
+    root = given.data / "NyalaDev"
+    votes = {FIRST: Votes(root, given.keep)} | {name: of_all(root, given.keep, name) for name in given.join}
+    table = votes[FIRST].table
+    identities = pd.factorize(table["identity"])[0].astype(np.int64)
+    met = table["identity"] + "/" + table["path"].str.extract(SIGHTING, expand=False)
     encounters = pd.factorize(met)[0].astype(np.int64)
     rows = [
         row
@@ -134,19 +232,31 @@ def main() -> None:
     for name in mean.index:
         cells = [f"{mean.loc[name, c]:.3f} ({spread.loc[name, c]:.3f})" for c in mean]
         print("| " + " | ".join([*name, *cells]) + " |")
-    print(compared(pd.DataFrame(rows)))
+    print(compared(pd.DataFrame(rows), BEFORE, NOW))
+    for kind in plain["votes"].unique()[len(KINDS) :]:
+        print(compared(pd.DataFrame(rows), NOW, kind))
 
 
-def compared(rows: pd.DataFrame) -> str:
-    """What the default gains on the one before, on the same photos, with an interval over animals."""
+def of_all(root: Path, keep: Path, kind: str) -> Votes:
+    """All photos compared by a learned feature."""
+    from learned_features import Collection  # needs the packages that carry weights
+
+    use_one_thread()
+    collection = Collection.load(root, keep)
+    every = np.arange(len(collection.table))
+    return collection.votes(kind, collection.features(kind), every, every)
+
+
+def compared(rows: pd.DataFrame, old: str, new: str) -> str:
+    """What one way gains on another, on the same photos, with an interval over animals."""
     last = rows[(rows["an animal's"] == "best photo, best two") & (rows["answer per"] == "encounter")]
-    before, now = (last[last["votes"] == kind] for kind in (BEFORE, NOW))
+    before, now = (last[last["votes"] == kind] for kind in (old, new))
     pairs = list(zip(before[RIGHT], now[RIGHT], strict=True))
     each = np.array([b.mean() - a.mean() for a, b in pairs])
     gain = np.concatenate([b - a for a, b in pairs])
     low, high = bootstrap_mean(gain, np.random.default_rng(0), clusters=np.concatenate(list(now[ANIMAL])))
     return (
-        f"first right, {NOW} less {BEFORE}: {100 * each.mean():+.1f} points, more in {(each > 0).sum()} of "
+        f"first right, {new} less {old}: {100 * each.mean():+.1f} points, more in {(each > 0).sum()} of "
         f"{len(each)} divisions; over all photos {100 * gain.mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}]"
     )
 

@@ -1,4 +1,4 @@
-"""Join several methods' scores into one probability. In: pairs of reference photos with the score of
+"""Join several methods' scores into one. In: pairs of reference photos with the score of
 each part. Out: a `Fused`, which joins scores of any photos.
 
 Legend: n pairs, p parts.
@@ -18,8 +18,6 @@ from reid_ray.evaluation.reranking import DEEPEST, Reranker
 
 Combine = Literal["mean", "log_odds", "learned"]
 FOLDS = 5
-NEW_SHARE = 0.2
-"""Share of queries that are expected to show unknown individuals, where some do."""
 SURE = 1e-6
 """Probabilities are kept so far from 0 and 1 before their log-odds are taken."""
 
@@ -103,21 +101,19 @@ class Fused:
         curves: one per part.
         weights: of the parts; they sum to 1.
         combine: whether probabilities or their log-odds are averaged, or a model of them was learnt.
-        final: from that average to the probability that an answer is right. The mean of two true
-            probabilities is none, as where one part is sure and the other has no idea; and what is
-            the best of a hundred is right more often than any pair that scored as high. None
-            leaves the average as it is.
     """
 
     curves: tuple[Calibrator, ...]
     weights: tuple[float, ...]
     combine: Combine = "mean"
-    final: Calibrator | None = None
     reranker: Reranker | None = None
 
     def average(self, scores_np: ArrayLike, query_n: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """What ranks: the parts' probabilities averaged, [...] of scores [..., p]; where a model was learnt,
-        [n] of scores [n, p], all of one query unless `query_n` says whose they are.
+        """What ranks, 0..1: the parts' probabilities averaged, [...] of scores [..., p]; where a model was
+        learnt, [n] of scores [n, p], all of one query unless `query_n` says whose they are.
+
+        How often an answer is right is another question: the mean of two true probabilities is none, as
+        where one part is sure and the other has no idea. `methods.probability` learns it.
         """
         scores = np.asarray(scores_np)
         each = np.stack([c.probability(scores[..., i]) for i, c in enumerate(self.curves)], axis=-1)
@@ -125,11 +121,6 @@ class Fused:
             return joined(each, self.weights, self.combine)
         of = np.zeros(len(each), np.int64) if query_n is None else query_n
         return self.reranker.probability(log_odds(each), of)
-
-    def probability(self, scores_np: ArrayLike) -> NDArray[np.float64]:
-        """P(right, if it is a query's best) [...] of scores [..., p]; never falls where `average` rises."""
-        average = self.average(scores_np)
-        return average if self.final is None else self.final.probability(average)
 
     def best_first(self, scores_np: ArrayLike) -> NDArray[np.int64]:
         """Order of n pairs: by `average`; equal ones by the weighted mean of standardised scores,
@@ -146,18 +137,25 @@ class Fused:
             "curves": [curve.as_json() for curve in self.curves],
             "weights": list(self.weights),
             "combine": self.combine,
-            "final": self.final and self.final.as_json(),
             **({"reranker": self.reranker.as_json()} if self.reranker else {}),
         }
 
     @classmethod
     def from_json(cls, raw: Any) -> "Fused":
-        """What `as_json` gave; StorageError if it is something else."""
+        """What `as_json` gave.
+
+        Raises:
+            StorageError: it is something else, or of a version whose scores, and so the probability model
+                that was fitted to them, were others.
+        """
+        if isinstance(raw, dict) and "final" in raw:
+            raise StorageError(
+                "a fusion of an earlier version, which scored by another curve; run the study again"
+            )
         try:
             curves = tuple(Calibrator.from_json(one) for one in raw["curves"])
-            final = raw["final"] and Calibrator.from_json(raw["final"])
             reranker = Reranker.from_json(raw["reranker"]) if "reranker" in raw else None
-            return cls(curves, tuple(map(float, raw["weights"])), raw["combine"], final, reranker)
+            return cls(curves, tuple(map(float, raw["weights"])), raw["combine"], reranker)
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"not a fusion ({error!r})") from None
 
@@ -183,26 +181,17 @@ class Fitted:
 
     Attributes:
         top1: 0..1.
-        said: float64 [n], what it says of each pair.
     """
 
     fused: Fused
     top1: float
-    said: NDArray[np.float64]
 
 
-def fit(
-    pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool, new_share: float = 0.0
-) -> Fitted:
+def fit(pairs: Pairs, *, kind: Kind, combine: Combine, choose_weights: bool) -> Fitted:
     """Fit curves on all pairs, and weights if they are to be chosen.
 
-    Weights, the final curve (isotonic, on each leave-one-out query's best pair) and the figures come from
-    leave-one-out queries each fifth of which was answered with curves fitted on the others.
-
-    Args:
-        new_share: share of queries (0..1) that are expected to show an animal without a reference: for
-            these stand the leave-one-out queries' best pairs of two animals. At 0 the final curve knows only
-            queries whose animal is there, and may say the same of any score.
+    Weights and `top1` come from leave-one-out queries each fifth of which was answered with curves fitted
+    on the others.
 
     Raises:
         ValueError: no pair is of one animal.
@@ -220,9 +209,7 @@ def fit(
         right = [right_share(joined(crossed, one, combine), pairs) for one in offered]
         weights = offered[int(np.argmax(np.round(right, 9)))]
         average = joined(crossed, weights, combine)
-    final = _final(average, pairs, new_share)
-    fused = Fused(curves, weights, combine, final, reranker)
-    return Fitted(fused, right_share(average, pairs), final.probability(average))
+    return Fitted(Fused(curves, weights, combine, reranker), right_share(average, pairs))
 
 
 def _of_other_animals(odds: NDArray[np.float64], pairs: Pairs, of_all: Reranker) -> NDArray[np.float64]:
@@ -238,20 +225,6 @@ def _of_other_animals(odds: NDArray[np.float64], pairs: Pairs, of_all: Reranker)
             model = Reranker.learn(odds[~here], others.query, others.same, others.weight)
             found[here] = model.probability(odds[here], pairs.query[here])
     return found
-
-
-def _final(average: NDArray[np.float64], pairs: Pairs, new_share: float) -> Calibrator:
-    """From what was averaged to how often an answer is right."""
-    top, _ = _best_of_each(average, pairs.query)
-    if not pairs.same[top].any():  # no answer was right: what pairs say is all there is
-        return calibrate(average, pairs.same, kind="isotonic", weights=pairs.weight)
-    wrong, _ = _best_of_each(np.where(pairs.same, -np.inf, average), pairs.query)
-    wrong &= ~pairs.same
-    answers = np.concatenate([average[top], average[wrong]])
-    right = np.concatenate([pairs.same[top], pairs.same[wrong]])
-    weights = np.concatenate([np.ones(top.sum()), np.full(wrong.sum(), new_share / (1 - new_share))])
-    some = weights > 0
-    return calibrate(answers[some], right[some], kind="isotonic", weights=weights[some])
 
 
 def weightings(parts: int) -> list[tuple[float, ...]]:

@@ -35,7 +35,7 @@ _UNMATCHED = np.float32(-1)
 
 @dataclass(frozen=True)
 class FusionScorer:
-    """The parts' scores joined into a probability.
+    """The parts' scores, each made into a probability, averaged.
 
     Attributes:
         parts: scorers of the same gallery.
@@ -68,8 +68,8 @@ class FusionScorer:
         return np.stack(each, axis=-1), order
 
     def scores(self, gallery: Gallery, asked: Positions, outs: Outs) -> ScoreBlock:
-        """The probability of being right; equal ones (curves have flat steps) rank as
-        `Fused.best_first` says, those off the shortlist behind, in its order, at -1.
+        """The average, 0..1; equal ones (curves have flat steps) rank as `Fused.best_first` says, those
+        off the shortlist behind, in its order, at -1.
         """
         assert self.fused is not None
         scores, near_order = self.part_scores(gallery, asked, outs[0])
@@ -77,7 +77,7 @@ class FusionScorer:
         order = np.empty(outs[0].shape, np.int64)
         for row, out_g in enumerate(outs[0]):
             places = np.flatnonzero(~np.isnan(scores[row]).any(axis=1))
-            found[row, places] = self.fused.probability(scores[row, places])
+            found[row, places] = self.fused.average(scores[row, places])
             listed = places[self.fused.best_first(scores[row, places])]
             rest = np.arange(len(out_g)) if near_order is None else near_order[row]
             order[row] = np.concatenate([listed, rest[~np.isin(rest, listed)]])
@@ -142,7 +142,6 @@ class Fusing:
         near_folder, near_learnt: as in `Shortlisted`.
         part_folders: where the parts of a study keep their finished work, which is then used again.
         part_learnt: what the parts have learnt, by part and fingerprint.
-        new_share: share of queries (0..1) that are expected to show an animal without a reference.
     """
 
     config: Fusion
@@ -152,7 +151,6 @@ class Fusing:
     part_learnt: tuple[Mapping[str, Learnt], ...] = ()
     near_folder: Path | None = None
     near_learnt: Mapping[str, Learnt] = field(default_factory=dict)
-    new_share: float = 0.0
 
     @property
     def name(self) -> str:
@@ -315,7 +313,6 @@ class Fusing:
                 kind=self.config.calibration,
                 combine=self.config.combine,
                 choose_weights=self.config.weights == "chosen",
-                new_share=self.new_share,
             )
         except ValueError as error:
             raise DatasetError(

@@ -187,7 +187,6 @@ class _Writer:
                 "config": method.config.model_dump(mode="json"),
                 "parts": [self.describe(part) for part in method.parts],
                 "near": self.describe(method.near),
-                "new_share": method.new_share,
             }
         raise StorageError(f"a {type(method).__name__} cannot be saved")
 
@@ -249,7 +248,6 @@ class _Reader:
                 Fusion.parse(raw["config"], where=FILE),
                 tuple(self.method(part) for part in raw["parts"]),
                 self._near(raw),
-                new_share=float(raw["new_share"]),
             )
         raise ValueError(f"kind {kind!r}")
 

@@ -109,7 +109,7 @@ def method_of(run: IdentifyRun) -> Method:
     names = tuple(one.name for one in parts)
     # Votes of several features: references prefer the mean (reports/learned.md).
     joined = Fusion(name="joined", parts=names, combine="log_odds" if network else "mean")
-    return Fusing(joined, tuple(parts), new_share=run.unknown_share)
+    return Fusing(joined, tuple(parts))
 
 
 def _bench(materials: Materials, storage: Path, resources: Cluster) -> RayBench:
@@ -289,7 +289,9 @@ class _Run:
         # Of the references alone, so that it is found again whatever photos are to be named.
         shown = gallery.shown.plain(_EVERY_RULE, gallery.references)
         groups = pd.factorize(together)[0].tolist()
-        return method_key("learnt", config, about, vars(how), gallery.fingerprint, groups, shown)
+        # How several are joined is not in the run's config.
+        how_joined = [self.method.config.canonical()] if isinstance(self.method, Fusing) else []
+        return method_key("learnt", config, about, vars(how), gallery.fingerprint, groups, shown, *how_joined)
 
     def _named(self, ready: Ready, worth: Worth, together_q: Positions) -> Identified:
         gallery = ready.gallery

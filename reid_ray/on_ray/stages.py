@@ -100,7 +100,7 @@ def dependent_methods(
 ) -> list[DependentPlan]:
     """What builds on other methods: local features behind a shortlist, fusions."""
     rows = bench.materials.rows
-    plans = plan_dependent(run.study, stages, selected_trial, rows, run.folder)
+    plans = plan_dependent(run.study, stages, selected_trial, run.folder)
     for plan in plans:
         if plan.method is None:
             result = Result(

@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from reid_ray.config.candidate_sets import ALL
 from reid_ray.config.fusion import SELECTED_TRIAL, VLAD, Fusion, by_name, required
 from reid_ray.config.matching import Matching
 from reid_ray.config.tune import Study
 from reid_ray.embedding.encoding import Encoding
-from reid_ray.evaluation.fusion import NEW_SHARE
 from reid_ray.methods.embedding import Embedding
 from reid_ray.methods.fusion import Fusing
 from reid_ray.methods.local_features import LocalFeatures
@@ -87,20 +84,21 @@ def embeddings(plan: StudyPlan, selected_trial: Plan | None, folder: StudyFolder
 
 
 def plan_dependent(
-    study: Study, plan: StudyPlan, selected_trial: Plan | None, rows: pd.DataFrame, folder: StudyFolder
+    study: Study, plan: StudyPlan, selected_trial: Plan | None, folder: StudyFolder
 ) -> list[DependentPlan]:
     """Methods behind a shortlist, and fusions: each after those it builds on, else in the config's order."""
     networks = embeddings(plan, selected_trial, folder)
     configs = by_name(study.baselines.matching, study.fusion)
     keys = {matcher.config.name: matcher.key for matcher in plan.matchers}
-    made = _Made(networks, configs, keys, folder, NEW_SHARE if _has_unknown(rows) else 0.0)
+    made = _Made(networks, configs, keys, folder)
     plans = []
     for config in in_order(configs):
         uses = required(config, configs)
         lacking = sorted(uses - set(networks) - set(configs) - {VLAD})
         settings = [configs[name].canonical() for name in sorted(uses & set(configs))]
         used = [networks[name].key for name in sorted(uses) if name in networks] + lacking
-        kind = "fusion" if isinstance(config, Fusion) else "matching"
+        # Fusions under "fusion" were scored by a last curve, whose flat steps hid which photo is nearer.
+        kind = "averaging fusion" if isinstance(config, Fusion) else "matching"
         key = method_key(kind, config.canonical(), settings, used, study.top_k, plan.digest)
         keys[config.name] = key
         plans.append(
@@ -134,7 +132,6 @@ class _Made:
     configs: Mapping[str, Matching | Fusion]
     keys: Mapping[str, str]
     folder: StudyFolder
-    new_share: float
 
     def method(self, config: Matching | Fusion) -> Method:
         near = self._named(config.shortlist.by) if config.shortlist else _Used()
@@ -151,7 +148,6 @@ class _Made:
             part_learnt=tuple(one.learnt for one in parts),
             near_folder=near.path,
             near_learnt=near.learnt,
-            new_share=self.new_share,
         )
 
     def _named(self, name: str) -> "_Used":
@@ -188,10 +184,3 @@ def method_of(key: str, plan: StudyPlan, dependent: Sequence[DependentPlan], fol
         if trial.key == key:
             return trained_embedding(same_setting(trial, plan.trials, folder), folder, trial.trial.label)
     raise KeyError(key)
-
-
-def _has_unknown(rows: pd.DataFrame) -> bool:
-    """Whether some queries show animals without a reference in their collection."""
-    names = rows["dataset"].astype(str) + "/" + rows["identity"].astype(str)
-    known = set(names[rows["split"].eq("reference")])
-    return not set(names[rows["split"].eq("query")]) <= known

@@ -58,7 +58,7 @@ def run(
     near = changes.pop("shortlist", None)
     parts = (LocalFeatures(CONFIG, share_scores=True), embedded or vectors(rows))
     folders = (study / "methods" / "sift", None)
-    method = Fusing(config, parts, near, part_folders=folders, new_share=changes.pop("new_share", 0.0))
+    method = Fusing(config, parts, near, part_folders=folders)
     return run_one(study, photos()[0], rows, method, name=config.name, k=4, **changes)
 
 
@@ -117,8 +117,8 @@ def test_new_animals_are_told_by_a_threshold_that_comes_from_references_alone(
     embedded = vectors(table())
     noise = embedded.vectors.copy()
     noise[rows["split"] == "query"] = np.random.default_rng(9).normal(size=8)
-    found = run(tmp_path / "a", BOTH, rows, embedded=embedded, new_share=0.2)[0].predictions
-    other = run(tmp_path / "b", BOTH, rows, embedded=Given.of(noise), new_share=0.2)[0].predictions
+    found = run(tmp_path / "a", BOTH, rows, embedded=embedded)[0].predictions
+    other = run(tmp_path / "b", BOTH, rows, embedded=Given.of(noise))[0].predictions
     by_dataset = found.groupby("dataset")["threshold"]
     assert by_dataset.nunique().to_dict() == {"one": 1, "two": 0}  # `two` has no unknown individuals
     threshold = float(by_dataset.first()["one"])

@@ -45,7 +45,7 @@ def test_identify_answers_as_the_study_did(
     folder = StudyFolder(done.folder / "runs" / "small")
     stages = plan_study(study, record.rows)
     selected_trial = next(plan for plan in stages.trials if plan.key == record.study["selected_trial"])
-    dependent = plan_dependent(study, stages, selected_trial, record.rows, folder)
+    dependent = plan_dependent(study, stages, selected_trial, folder)
     wanted = selected_trial.key if name == "selected_trial" else None
     one = next(m for m in record.methods if m.result.key == wanted or m.result.method == name)
     kept = tmp_path / "kept"

@@ -8,16 +8,7 @@ import pytest
 from reid_ray.errors import StorageError
 from reid_ray.evaluation import fusion
 from reid_ray.evaluation.calibration import Calibrator
-from reid_ray.evaluation.fusion import (
-    Fused,
-    Pairs,
-    _final,
-    fit,
-    joined,
-    right_share,
-    sample_pairs,
-    weightings,
-)
+from reid_ray.evaluation.fusion import Fused, Pairs, fit, joined, right_share, sample_pairs, weightings
 from reid_ray.evaluation.ranking import rank_block, rank_in_order
 
 
@@ -39,7 +30,7 @@ SCORES = np.stack(
 
 
 def test_the_mean_of_probabilities_by_hand() -> None:
-    found = Fused((COUNTS, COSINES), (0.5, 0.5)).probability(SCORES)
+    found = Fused((COUNTS, COSINES), (0.5, 0.5)).average(SCORES)
     by_hand = [
         [(0.5 + 0.0) / 2, (0.0 + 0.8) / 2, (0.2 + 0.4) / 2, (0.1 + 0.0) / 2],
         [(0.0 + 0.4) / 2, (0.0 + 0.8) / 2, (1.0 + 0.0) / 2, (1.0 + 0.0) / 2],
@@ -49,9 +40,9 @@ def test_the_mean_of_probabilities_by_hand() -> None:
 
 
 def test_weights_and_log_odds_by_hand() -> None:
-    found = Fused((COUNTS, COSINES), (0.75, 0.25)).probability(SCORES[0, 0])
+    found = Fused((COUNTS, COSINES), (0.75, 0.25)).average(SCORES[0, 0])
     assert found == pytest.approx(0.75 * 0.5)
-    both = Fused((COUNTS, COSINES), (0.5, 0.5), "log_odds").probability(np.array([4, 0.25]))
+    both = Fused((COUNTS, COSINES), (0.5, 0.5), "log_odds").average(np.array([4, 0.25]))
     # Odds 1/4 and 1/4: their geometric mean is 1/4, a probability of 0.2.
     assert both == pytest.approx(0.2)
     unequal = joined(np.array([0.2, 0.8]), (2 / 3, 1 / 3), "log_odds")
@@ -64,12 +55,12 @@ def test_equal_probabilities_rank_by_standardised_scores_then_position() -> None
     fused = Fused((COUNTS, COSINES), (0.5, 0.5))
     # Query 1: references 2 and 3 both have 0.5; 40 matches are more standard deviations than 20.
     order = fused.best_first(SCORES[1])
-    ranked = rank_in_order(fused.probability(SCORES[1]), order, 7, [5, 5, 5, 7], k=4)
+    ranked = rank_in_order(fused.average(SCORES[1]), order, 7, [5, 5, 5, 7], k=4)
     assert ranked.top_index.tolist() == [[3, 2, 1, 0]]
     assert ranked.first_correct.tolist() == [1]
     # Query 2: references 0 and 2 are equal in every part.
     order = fused.best_first(SCORES[2])
-    ranked = rank_in_order(fused.probability(SCORES[2]), order, 7, [5, 5, 7, 5], k=2)
+    ranked = rank_in_order(fused.average(SCORES[2]), order, 7, [5, 5, 7, 5], k=2)
     assert ranked.top_index.tolist() == [[3, 0]]
     assert ranked.first_correct.tolist() == [3]
     assert ranked.average_precision.tolist() == pytest.approx([1 / 3])
@@ -85,68 +76,19 @@ def test_ranking_in_the_order_of_position_is_rank_block() -> None:
 
 
 def test_a_fusion_survives_a_json_file() -> None:
-    fused = Fused((COUNTS, COSINES), (0.3, 0.7), "log_odds", line((0, 0.1), (1, 0.6)))
+    fused = Fused((COUNTS, COSINES), (0.3, 0.7), "log_odds")
     again = Fused.from_json(json.loads(json.dumps(fused.as_json())))
-    np.testing.assert_array_equal(again.probability(SCORES), fused.probability(SCORES))
+    np.testing.assert_array_equal(again.average(SCORES), fused.average(SCORES))
     np.testing.assert_array_equal(again.best_first(SCORES[1]), fused.best_first(SCORES[1]))
     with pytest.raises(StorageError, match="not a fusion"):
         Fused.from_json({"curves": []})
 
 
-def test_a_final_curve_makes_the_average_true_and_changes_no_order() -> None:
-    step = line((0.0, 0.1), (0.4, 0.1), (0.5, 0.9))
-    plain, final = (Fused((COUNTS, COSINES), (0.5, 0.5), "mean", curve) for curve in (None, step))
-    # Averages by hand: 0.25, 0.4, 0.3, 0.05; then 0.2, 0.4, 0.5, 0.5.
-    assert final.probability(SCORES[0]).tolist() == pytest.approx([0.1] * 4)
-    assert final.probability(SCORES[1]).tolist() == pytest.approx([0.1, 0.1, 0.9, 0.9])
-    for scores in SCORES:
-        assert final.best_first(scores).tolist() == plain.best_first(scores).tolist()
-    assert final.best_first(SCORES[0]).tolist() == [1, 2, 0, 3]
-
-
-def test_what_is_said_of_new_answers_comes_true() -> None:
-    # A part that knows and one that does not: their mean says at most one half of sure pairs.
-    options = {"kind": "isotonic", "combine": "mean", "choose_weights": False}
-    fused = fit(look_ups(5, (3.0, 0.0), animals=60, clutter=1.0), **options).fused
-    new = look_ups(6, (3.0, 0.0), animals=60, clutter=1.0)
-    best = best_pairs(fused.average(new.scores), new)
-    right, said = new.same[best].mean(), fused.probability(new.scores[best])
-    assert 0.6 < right < 0.95
-    assert fused.average(new.scores[best]).mean() < right - 0.15
-    assert said.mean() == pytest.approx(right, abs=0.04)  # 300 answers: a standard error of 0.025
-
-
-def best_pairs(average: np.ndarray, pairs: Pairs) -> list[int]:
-    """The first of the best pairs of each leave-one-out query."""
-    return [max(np.flatnonzero(pairs.query == q), key=lambda n: average[n]) for q in np.unique(pairs.query)]
-
-
-def test_a_fusion_that_is_never_right_still_says_what_its_pairs_say() -> None:
-    scores, same = [0.6, 0.5, 0.0, 0.0, 0.0], [False, True, False, False, False]
-    pairs = Pairs(
-        np.array(scores * 2, np.float32)[:, None],
-        np.array(same * 2),
-        np.repeat([0, 1], 5),
-        np.repeat([0, 1], 5),
-        np.ones(10, np.float32),
-    )
-    fitted = fit(pairs, kind="logistic", combine="mean", choose_weights=False)
-    assert fitted.top1 == 0
-    # Of the upper four two, and one of two animals more, are of one; of the lower six none, and one more.
-    assert fitted.said == pytest.approx([2 / 5, 2 / 5, 1 / 7, 1 / 7, 1 / 7] * 2)
-
-
-@pytest.mark.parametrize("share", [0.2, 0.5])
-def test_unknown_individuals_weigh_as_much_as_they_are_expected(share: float) -> None:
-    """By hand: at 0.5 one leave-one-out query's right answer stands against another's best wrong one, which
-    counts share / (1 - share): 1 / (1 + share / (1 - share)) = 1 - share of the answers there are right.
-    """
-    average = np.tile([0.5, 0.4, 0.6, 0.5], 50)
-    same = np.tile([True, False, True, False], 50)
-    of = np.repeat(np.arange(100), 2)
-    pairs = Pairs(np.zeros((200, 1), np.float32), same, of, of, np.ones(200, np.float32))
-    final = _final(average, pairs, share)
-    assert final.probability([0.5])[0] == pytest.approx(1 - share)
+def test_a_fusion_of_an_earlier_version_is_refused() -> None:
+    """Its probability model was fitted to scores on another scale, so it would say wrong probabilities."""
+    old = {**Fused((COUNTS, COSINES), (0.3, 0.7)).as_json(), "final": None}
+    with pytest.raises(StorageError, match="earlier version"):
+        Fused.from_json(old)
 
 
 def test_weights_on_offer_begin_with_equal_ones_and_leave_no_part_out() -> None:

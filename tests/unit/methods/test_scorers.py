@@ -1,6 +1,6 @@
 """What a process computes for a few photos, against plain loops."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from collection import bench, gallery_of, table
 
 from reid_ray.config.matching import MatchedShortlist, Matching
 from reid_ray.evaluation.calibration import Calibrator
-from reid_ray.evaluation.fusion import Fused, Pairs
+from reid_ray.evaluation.fusion import Fused, Pairs, fit
 from reid_ray.evaluation.ranking import Ranked
 from reid_ray.evaluation.stream import unit_rows
 from reid_ray.matching.engine import Packed
@@ -126,6 +126,52 @@ def test_scores_that_depend_on_the_others_are_made_anew_for_each_length(sides: S
             alone = scorer.local.score_candidates(gallery, np.array([photo]), [few[:length]])[0]
             assert scores_of(length).tolist() == alone.tolist()
             assert (alone.tolist() == scores_of(5)[:length].tolist()) == same
+
+
+def test_a_fitted_fusion_tells_apart_whatever_it_ranks_apart(sides: Sides) -> None:
+    """Two in one flat step would be one to the model of probabilities; it ranks by the mean of the curves."""
+    gallery, _, near = sides
+    rng = np.random.default_rng(0)
+    same = rng.random(2000) < 0.1
+    taught = (rng.normal(0.2, 0.3, (2000, 2)) + 0.3 * same[:, None]).astype(np.float32)
+    of = np.arange(2000) // 20
+    pairs = Pairs(taught, same, of, of, np.ones(2000, np.float32))
+    scorer = FusionScorer(
+        (near, Blurred(near)), fit(pairs, kind="isotonic", combine="mean", choose_weights=False).fused
+    )
+    asked = gallery.queries
+    out = np.zeros((len(asked), 20), bool)
+    found = scorer.scores(gallery, asked, [out]).scores[0]
+    each = [
+        near.scores(gallery, asked, [out]).scores[0],
+        Blurred(near).scores(gallery, asked, [out]).scores[0],
+    ]
+    assert scorer.fused is not None
+    curves = [
+        np.interp(one, curve.scores, curve.values)
+        for one, curve in zip(each, scorer.fused.curves, strict=True)
+    ]
+    by_hand = np.clip((curves[0] + curves[1]) / 2, 1e-6, 1 - 1e-6)
+    np.testing.assert_allclose(scorer.even(found), np.log(by_hand / (1 - by_hand)), rtol=1e-4, atol=1e-4)
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """A scorer that hears another one badly."""
+
+    other: EmbeddingScorer
+    both_views = excludes_encounter = False
+    pairwise = True
+
+    def scores(self, gallery: Gallery, asked: np.ndarray, outs: Any) -> ScoreBlock:
+        heard = self.other.scores(gallery, asked, outs).scores
+        return ScoreBlock((heard + np.random.default_rng(2).normal(0, 0.2, heard.shape)).astype(np.float32))
+
+    def rank(self, gallery: Gallery, asked: np.ndarray, *, k: int) -> dict[str, Any]:
+        raise AssertionError("only scored")
+
+    def even(self, scores: np.ndarray) -> np.ndarray:
+        return scores
 
 
 def test_kept_scores_are_read_and_damaged_ones_made_again(sides: Sides, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_each_comes_after_all_it_builds_on(tmp_path: Path) -> None:
     study = MatchRun.parse(RUN, where="test").study()
     stages = plan_study(study, rows())
     folder = StudyFolder(tmp_path)
-    plans = {one.config.name: one for one in plan_dependent(study, stages, None, rows(), folder)}
+    plans = {one.config.name: one for one in plan_dependent(study, stages, None, folder)}
     assert list(plans) == ["few", "joined", "again", "last"]
     last = plans["last"].method
     assert isinstance(last, Shortlisted)
@@ -61,6 +61,6 @@ def test_work_is_new_where_anything_that_it_builds_on_is_another(tmp_path: Path)
     keys = []
     for raw in (RUN, changed):
         study = MatchRun.parse(raw, where="test").study()
-        plans = plan_dependent(study, plan_study(study, rows()), None, rows(), StudyFolder(tmp_path))
+        plans = plan_dependent(study, plan_study(study, rows()), None, StudyFolder(tmp_path))
         keys.append({one.config.name: one.key for one in plans})
     assert all(keys[0][name] != keys[1][name] for name in keys[0])
