@@ -145,7 +145,7 @@ class Division:
             for q, own in enumerate(self.own_g)
         ]
         names = tuple(str(part) for part in range(len(parts)))
-        config = Fusion(parts=names)
+        config = Fusion(parts=names, combine="log_odds")
         fitted = fit(
             Pairs.concat(pairs), kind=config.calibration, combine=config.combine, choose_weights=False
         )

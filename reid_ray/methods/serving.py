@@ -67,7 +67,7 @@ def _named(
     bench = InProcess(images, store)
     ready = saved.method.prepare([gallery], bench, learnt=saved.learnt)[0]
     learnt = saved.learnt.get(gallery.fingerprint)
-    worth = Worth.of(learnt) if learnt else learn_worth(ready, bench, Asked())
+    worth = Worth.of(learnt) if learnt else learn_worth(ready, bench, Asked(looks=2))
     found = name_queries(ready, worth, bench, gallery.queries, most=most)
     names = animal_names(gallery, rows)
     records = [

@@ -27,8 +27,8 @@ class Asked:
     """How references are asked.
 
     Attributes:
-        looks: scores per animal that the model takes: 1, the best photo's, or 2, with the mean of the
-            best two.
+        looks: scores per animal that the model takes: 1, the best photo's, as a study measures its
+            methods, or 2, with the mean of the best two, which names more (`reports/identify.md`).
         queries: at most so many references are asked.
         unknown_share: share of new photos (0..1) that are expected to show an unknown animal.
         candidates: animals listed per query.

@@ -107,9 +107,8 @@ def method_of(run: IdentifyRun) -> Method:
     if len(parts) == 1:
         return parts[0]
     names = tuple(one.name for one in parts)
-    # Votes of several features: references prefer the mean (reports/learned.md).
-    joined = Fusion(name="joined", parts=names, combine="log_odds" if network else "mean")
-    return Fusing(joined, tuple(parts))
+    # References prefer it to the mean (reports/identify.md, reports/fusion.md).
+    return Fusing(Fusion(name="joined", parts=names, combine="log_odds"), tuple(parts))
 
 
 def _bench(materials: Materials, storage: Path, resources: Cluster) -> RayBench:
@@ -242,14 +241,17 @@ class _Run:
     def _ready(self, gallery: Gallery, together: Positions) -> tuple[Ready, Worth]:
         """The method on these references; what was learnt on them before is not learnt again."""
         own = dict(self.saved.learnt) if self.saved else {}
+        studied = own.get(gallery.fingerprint)
+        several = len(np.unique(together)) < len(together)
+        # A study measured answers by the best photo of each animal, so its own photos are answered so.
+        as_studied = studied is not None and self._as_studied(several)
         how = Asked(
-            looks=1 if self.saved else 2,
+            looks=1 if as_studied else 2,
             queries=self.run.leave_one_out_queries,
             unknown_share=self.run.unknown_share,
             candidates=self.run.candidates,
             seed=self.run.seed,
         )
-        studied = own.get(gallery.fingerprint)
         kept = self.storage / "learnt" / f"{self._key(gallery, how, together)}.json"
         before = _read(kept)
         learnt: Learnt | None = before or studied
@@ -264,8 +266,7 @@ class _Run:
                 "of them; say which network is meant by --set collection=NAME"
             )
         ready = prepared[0]
-        several = len(np.unique(together)) < len(together)
-        usable = learnt is not None and (learnt is not studied or self._as_studied(how, several))
+        usable = learnt is not None and (learnt is not studied or as_studied)
         worth = (
             Worth.of(learnt)
             if usable and learnt is not None
@@ -275,13 +276,10 @@ class _Run:
             files.write_json(kept, seals.sealed({**ready.learnt, **worth.as_json()}))
         return ready, worth
 
-    def _as_studied(self, how: Asked, several: bool) -> bool:
+    def _as_studied(self, several: bool) -> bool:
         """Whether a study's probabilities are of the questions that are asked here."""
-        default = Asked()
-        return not several and (how.unknown_share, how.candidates) == (
-            default.unknown_share,
-            default.candidates,
-        )
+        asked, default = (self.run.unknown_share, self.run.candidates), Asked()
+        return not several and asked == (default.unknown_share, default.candidates)
 
     def _key(self, gallery: Gallery, how: Asked, together: Positions) -> str:
         config = self.run.model_dump(mode="json", include={"model", "local", "method", "images"})

@@ -9,6 +9,9 @@ import pytest
 from small_study import Done
 
 from reid_ray.config.identify import IdentifyRun
+from reid_ray.config.tune import Study
+from reid_ray.methods import worth
+from reid_ray.methods.worth import Asked
 from reid_ray.on_ray.identify import identify
 from reid_ray.on_ray.retrieval import bench
 from reid_ray.progress import Display
@@ -36,6 +39,20 @@ def folders_of(rows: pd.DataFrame, collection: str, root: Path, to: Path) -> Non
         shutil.copy(root / row.path, target)
 
 
+def asking(root: Path, study: Study) -> IdentifyRun:
+    """The method in `moved` is asked who is in `new`, among `known`."""
+    return IdentifyRun.parse(
+        {
+            "reference": {"source": "folder", "name": "reference", "root": str(root / "known")},
+            "query": {"source": "folder", "name": "query", "root": str(root / "new")},
+            "method": str(root / "moved"),
+            "images": study.data.images.model_dump(mode="json"),
+            "storage": str(root / "runs"),
+        },
+        where="test",
+    )
+
+
 @pytest.mark.parametrize("collection", ["zebra", "giraffe"])
 @pytest.mark.parametrize("name", ["SIFT", "SIFT-few", "fused", "selected_trial", "test_resnet untrained"])
 def test_identify_answers_as_the_study_did(
@@ -58,16 +75,7 @@ def test_identify_answers_as_the_study_did(
         shutil.move(kept, folder.selected_path)
     (root,) = (done.folder / "runs" / "synthetic").glob(f"{collection}-*/")
     folders_of(record.rows, collection, root, tmp_path)
-    run = IdentifyRun.parse(
-        {
-            "reference": {"source": "folder", "name": "reference", "root": str(tmp_path / "known")},
-            "query": {"source": "folder", "name": "query", "root": str(tmp_path / "new")},
-            "method": str(tmp_path / "moved"),
-            "images": study.data.images.model_dump(mode="json"),
-            "storage": str(tmp_path / "runs"),
-        },
-        where="test",
-    )
+    run = asking(tmp_path, study)
     tuned: list[str] = []
     spread = bench.RayBench.run
 
@@ -92,3 +100,27 @@ def test_identify_answers_as_the_study_did(
         if np.isfinite(row.probability):
             assert answer.candidates[0].probability == pytest.approx(row.probability, abs=1e-5)
             assert answer.unknown == pytest.approx(row.unknown_probability, abs=1e-5)
+
+
+def test_on_other_references_an_animal_is_scored_by_its_best_two_photos(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study's own answers are by the best photo alone; they bind nobody where references are others."""
+    rows, study = done.outcome.record.rows, done.study
+    shutil.copytree(StudyFolder(done.folder / "runs" / "small").selected_path, tmp_path / "moved")
+    (root,) = (done.folder / "runs" / "synthetic").glob("zebra-*/")
+    folders_of(rows, "zebra", root, tmp_path)
+    looks: list[int] = []
+    learn = worth.learn_worth
+
+    def watched(ready, bench, how: Asked, **changes):
+        looks.append(how.looks)
+        return learn(ready, bench, how, **changes)
+
+    monkeypatch.setattr("reid_ray.on_ray.identify.learn_worth", watched)
+    identify(asking(tmp_path, study), display=Display())
+    assert looks == []
+    next((tmp_path / "known").glob("*/*")).unlink()
+    # Its network was trained on each collection by itself: say which.
+    identify(asking(tmp_path, study).model_copy(update={"collection": "zebra"}), display=Display())
+    assert looks == [2]
