@@ -95,7 +95,7 @@ def test_it_comes_back_from_a_file_as_it_was() -> None:
     fused = fit(pairs, kind="isotonic", combine="learned", choose_weights=False).fused
     again = Fused.from_json(json.loads(json.dumps(fused.as_json())))
     one = pairs.query == 7
-    np.testing.assert_array_equal(again.probability(pairs.scores[one]), fused.probability(pairs.scores[one]))
+    np.testing.assert_array_equal(again.average(pairs.scores[one]), fused.average(pairs.scores[one]))
     order = fused.best_first(pairs.scores[one])
     np.testing.assert_array_equal(again.best_first(pairs.scores[one]), order)
     assert fused.average(pairs.scores[one])[order[0]] == fused.average(pairs.scores[one]).max()

@@ -40,7 +40,7 @@ def test_several_local_features_are_joined(tmp_path: Path) -> None:
     method = method_of(run_of(arguments().parse_args([*given, "--local", "disk"])))
     assert isinstance(method, Fusing)
     assert [part.name for part in method.parts] == ["LNBNN", "DISK"]
-    assert method.config.combine == "mean"
+    assert method.config.combine == "log_odds"
     with pytest.raises(ConfigError, match="named 'LNBNN'"):
         run_of(arguments().parse_args([*given, "--local", "lnbnn"]))
     config = tmp_path / "listed.yaml"
