@@ -36,7 +36,7 @@ function make(tag, given = {}, ...inside) {
 // Names of files and animals come from elsewhere: direction marks inside them must not reorder the page.
 const name = (text) => make("bdi", {}, text);
 const file = (path) => make("bdi", { title: path }, path.split("/").pop());
-const percent = (p) => (p === null ? "" : p < 0.01 ? "under 1 %" : `${Math.round(100 * p)} %`);
+const percent = (p) => (p === null ? "" : p < 0.01 ? "under 1 %" : p > 0.99 ? "over 99 %" : `${Math.round(100 * p)} %`);
 const kept = (store, key, other) => { try { return JSON.parse(store.getItem(key)) ?? other; } catch { return other; } };
 const keep = (store, key, value) => { try { store.setItem(key, JSON.stringify(value)); } catch { /* full or forbidden */ } };
 const card = () => all.cards[at];

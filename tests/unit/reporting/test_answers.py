@@ -191,3 +191,11 @@ def test_copies_of_reference_photos_have_a_table_of_their_own_and_no_answer(tmp_
     assert len((tmp_path / "answers.csv").read_text().splitlines()) == 1
     write_answers(Answers("none", rows, pd.DataFrame(), ()), tmp_path)
     assert not (tmp_path / "same_files.csv").exists()  # of an earlier run with the same name
+
+
+def test_nobody_is_said_to_be_certain(tmp_path: Path) -> None:
+    leo = Candidate("leo", 0.997, 0)
+    some = replace(answers(), answers=(Answer(2, "leo", 0.997, 0.002, (leo,)),))
+    page = write_review(some, cards(some), tmp_path).read_text()
+    assert page.count("over 99 %") == 2  # the answer and its candidate
+    assert "under 1 %" in page
