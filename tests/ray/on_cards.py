@@ -48,7 +48,8 @@ def pretend() -> None:
 
 def main(folder: Path) -> None:
     os.environ |= {**_QUIET_ENVIRONMENT, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-    with tempfile.TemporaryDirectory(prefix="oc") as short:
+    # Processes of Ray that are still ending may write there.
+    with tempfile.TemporaryDirectory(prefix="oc", ignore_cleanup_errors=True) as short:
         # Whoever called may have a folder of its own in TMPDIR, where Ray would look for its address.
         os.environ["RAY_TMPDIR"] = short
         local = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})

@@ -100,7 +100,7 @@ def head(tmp_path_factory: pytest.TempPathFactory, s3_server: str) -> Iterator[H
     }
     environment |= make_token(environment, home)
     # A short path, as socket names in it may have no more than 107 characters.
-    with tempfile.TemporaryDirectory(prefix="rj") as folder:
+    with tempfile.TemporaryDirectory(prefix="rj", ignore_cleanup_errors=True) as folder:
         command = [
             str(BIN / "ray"),
             "start",

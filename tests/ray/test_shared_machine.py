@@ -36,7 +36,7 @@ print(json.dumps({"left": left, "names": [n for n in os.environ if n.startswith(
 
 def test_an_embedded_ray_is_for_its_user_alone_and_leaves_nothing(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    with tempfile.TemporaryDirectory(prefix="t") as temporary:
+    with tempfile.TemporaryDirectory(prefix="t", ignore_cleanup_errors=True) as temporary:
         ran = subprocess.run(
             [sys.executable, "-c", LOOK],
             env=environment | {"TMPDIR": temporary},

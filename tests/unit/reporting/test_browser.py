@@ -33,7 +33,10 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "be
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    with sync_api.sync_playwright() as play, tempfile.TemporaryDirectory() as profile:
+    with (
+        sync_api.sync_playwright() as play,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+    ):
         context = play.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, args=FLAGS, headless=True
         )

@@ -124,7 +124,10 @@ def test_mlflows_pages_show_hostile_names_as_text(copied: Copied) -> None:
         **{address: name[:12] for address, name in of_runs.items()},
     }
     seen = ""
-    with sync_api.sync_playwright() as play, tempfile.TemporaryDirectory() as profile:
+    with (
+        sync_api.sync_playwright() as play,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+    ):
         browser = play.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, args=FLAGS, headless=True
         )
