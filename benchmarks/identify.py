@@ -111,12 +111,15 @@ class Division:
         own_g = np.unique(identities[known], return_inverse=True)[1]
         return cls(known, new, identities, own_g, encounters[known][:, None] == encounters[known][None])
 
-    def scores(self, votes: Votes, *, places: bool, flank: bool) -> tuple[Scores, Scores]:
+    def voters(self, votes: Votes) -> int:
+        """The votes per descriptor that name most known photos rightly."""
+        return max(VOTERS, key=lambda one: self._right(votes.scores(self.known, self.known, one, self.met)))
+
+    def scores(self, votes: Votes, voters: int, *, places: bool, flank: bool) -> tuple[Scores, Scores]:
         """Of known photos [g, g] and of new ones [q, g]."""
         flanks = [
             votes.sides[one][:, None] != votes.sides[self.known][None] for one in (self.known, self.new)
         ]
-        voters = max(VOTERS, key=lambda one: self._right(votes.scores(self.known, self.known, one, self.met)))
         out = self.met | (flanks[0] & flank)
         weights = votes.places(self.known, voters, out, self.identities).weights if places else None
         return (
@@ -131,7 +134,7 @@ class Division:
         return Asked(*(animals(ScoreBlock(one[None]), one, self.own_g) for one in scores))
 
     def joined(self, parts: Sequence[tuple[Scores, Scores]]) -> Asked:
-        """As `identify` joins local features: a curve of each, fitted on known photos, and the mean."""
+        """As `identify` joins local features: curves fitted on known photos, mean log-odds."""
         taught = np.stack([one for one, _ in parts], axis=-1)
         pairs = [
             sample_pairs(
@@ -158,13 +161,19 @@ class Division:
 
     def ways(self, votes: Mapping[str, Votes]) -> Iterator[tuple[str, Asked]]:
         """Each way to vote; features joined one after another."""
-        for kind, (places, flank) in KINDS.items():
-            yield kind, self.asked(self.scores(votes[FIRST], places=places, flank=flank))
-        parts = {name: self.scores(one, places=True, flank=True) for name, one in votes.items()}
-        for count, name in enumerate(votes):
-            if count:
+        voters = {name: self.voters(one) for name, one in votes.items()}
+        kinds = {
+            kind: self.scores(votes[FIRST], voters[FIRST], places=places, flank=flank)
+            for kind, (places, flank) in KINDS.items()
+        }
+        for kind, scores in kinds.items():
+            yield kind, self.asked(scores)
+        parts = {FIRST: kinds[NOW]}
+        for name, one in votes.items():
+            if name != FIRST:
+                parts[name] = self.scores(one, voters[name], places=True, flank=True)
                 yield name, self.asked(parts[name])
-                yield " + ".join(list(votes)[: count + 1]), self.joined(list(parts.values())[: count + 1])
+                yield " + ".join(parts), self.joined(list(parts.values()))
 
 
 @dataclass(frozen=True)
